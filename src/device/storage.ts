@@ -1,0 +1,35 @@
+/**
+ * A growable array of bytes in which an image format lives: a file, memory, or (in tests) a medium that
+ * loses power. A `BlockDevice` has a fixed size and hides layout; a `Storage` is the layout's raw bytes.
+ */
+export interface Storage {
+  /** For messages: the path of a file. Never used to open anything. */
+  readonly name: string
+  readonly writable: boolean
+  /** Current length in bytes. */
+  readonly size: number
+  /** Fills all of `into`; bytes past the end are `ERR_CORRUPT` (the format asked for what is not there). */
+  read(offset: number, into: Uint8Array): Promise<void>
+  /** Writes all of `from`, growing as needed; a gap reads as zeros. `ENOSPC` and `EIO` as the medium says. */
+  write(offset: number, from: Uint8Array): Promise<void>
+  /** Sets the length. */
+  truncate(size: number): Promise<void>
+  /** What was written before survives a power failure afterwards (fdatasync). */
+  flush(): Promise<void>
+  close(): Promise<void>
+}
+
+/**
+ * Files beside an image, by plain name (no separator): its redo log, its backing files. One interface so
+ * that the crash tests can lose unflushed creations and removals as well as unflushed bytes.
+ */
+export interface StorageFolder {
+  /** `undefined` when there is no such file. */
+  open(name: string, mode: 'read' | 'write'): Promise<Storage | undefined>
+  /** A new empty file for reading and writing; `EEXIST` when there is one. */
+  create(name: string): Promise<Storage>
+  /** No error when there is no such file. */
+  remove(name: string): Promise<void>
+  /** Creations and removals before survive a power failure afterwards (fsync of the folder). */
+  flush(): Promise<void>
+}

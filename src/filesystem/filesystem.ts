@@ -1,0 +1,168 @@
+/** An inode number. Filesystems refuse an image whose inode numbers reach 2^53. */
+export type InodeNumber = number
+
+export type FileType =
+  | 'file'
+  | 'directory'
+  | 'symlink'
+  | 'character-device'
+  | 'block-device'
+  | 'fifo'
+  | 'socket'
+
+/** Nanoseconds since 1970-01-01T00:00:00Z; may be negative. */
+export type Timestamp = bigint
+
+export interface InodeStat {
+  readonly ino: InodeNumber
+  readonly type: FileType
+  /** Permission bits with setuid, setgid and sticky: 0 to 0o7777. The type is in `type`. */
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly nlink: number
+  /** Bytes. */
+  readonly size: number
+  /** Allocated space in 512-byte units, as stat(2). */
+  readonly blocks: number
+  readonly atime: Timestamp
+  readonly mtime: Timestamp
+  readonly ctime: Timestamp
+  /** When the inode was made, where the filesystem keeps it. */
+  readonly birthtime?: Timestamp
+  /** Device numbers of a character or block device. */
+  readonly rdev?: DeviceNumber
+  /** Inode flags as FS_IOC_GETFLAGS names them (immutable 0x10, append-only 0x20, …), as stored. */
+  readonly flags: number
+  /** Changes when an inode number is used again; 0 where the filesystem has none. */
+  readonly generation: number
+}
+
+export interface DeviceNumber {
+  readonly major: number
+  readonly minor: number
+}
+
+export interface DirectoryEntry {
+  /** Bytes as on disk, without `.` and `..`; need not be UTF-8. */
+  readonly name: Uint8Array
+  readonly ino: InodeNumber
+  readonly type: FileType
+}
+
+/** What a new inode starts with. */
+export interface NewInode {
+  /** Permission bits, 0 to 0o7777; no umask is applied. */
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  /** All four times; the current time when left out. */
+  readonly time?: Timestamp
+}
+
+/** Attributes to change; those left out stay, but ctime becomes now unless it is given. */
+export interface AttributeChange {
+  readonly mode?: number
+  readonly uid?: number
+  readonly gid?: number
+  readonly atime?: Timestamp
+  readonly mtime?: Timestamp
+  readonly ctime?: Timestamp
+}
+
+export interface FileSystemUsage {
+  readonly blockSize: number
+  readonly blocks: number
+  readonly freeBlocks: number
+  /** Free to an unprivileged user. */
+  readonly availableBlocks: number
+  readonly inodes: number
+  readonly freeInodes: number
+  readonly maxNameLength: number
+}
+
+/** A run of a file's content. */
+export interface FileExtent {
+  readonly offset: number
+  readonly length: number
+  /** `hole` and `unwritten` read as zeros. `inline`: in the inode. */
+  readonly kind: 'data' | 'hole' | 'unwritten' | 'inline'
+  /** Byte offset in the volume, for `data` and `unwritten`. */
+  readonly deviceOffset?: number
+}
+
+/**
+ * A filesystem on a volume, addressed by inode and by byte names. Paths, symlinks and mounts belong to guest/.
+ *
+ * Nothing is checked against permissions: the caller is as root. Reading changes no access time. Writing updates mtime
+ * and ctime as the kernel would. Errors are POSIX codes with the meaning that the system call of the same name gives
+ * them; corrupt structures are `ERR_CORRUPT`; writing to a read-only filesystem is `EROFS`.
+ * Calls are not to overlap unless all of them only read.
+ */
+export interface FileSystem {
+  /** `ext4`, `ext3`, `ext2`, `xfs`, … as mount(8) names it. */
+  readonly type: string
+  readonly writable: boolean
+  readonly root: InodeNumber
+  /** Lower-case with hyphens; the empty string where there is none. */
+  readonly uuid: string
+  readonly label: string
+
+  /** `ENOENT` when there is no such name, `ENOTDIR` when `directory` is not one. `.` and `..` are found. */
+  lookup(directory: InodeNumber, name: Uint8Array): Promise<InodeNumber>
+  stat(ino: InodeNumber): Promise<InodeStat>
+  /** In on-disk order, without `.` and `..`. The directory must not change meanwhile. */
+  readdir(directory: InodeNumber): AsyncIterable<DirectoryEntry>
+  /** Fills as much of `into` as there is content from `offset`; returns the number of bytes. */
+  read(ino: InodeNumber, offset: number, into: Uint8Array): Promise<number>
+  readlink(ino: InodeNumber): Promise<Uint8Array>
+  /** The file's content as gapless merged runs from 0 to its size. */
+  fileExtents(ino: InodeNumber): AsyncIterable<FileExtent>
+
+  /** Writes anywhere, growing the file; a gap becomes a hole. */
+  write(ino: InodeNumber, offset: number, from: Uint8Array): Promise<void>
+  /** Cuts the file, or grows it by a hole. */
+  truncate(ino: InodeNumber, size: number): Promise<void>
+  create(directory: InodeNumber, name: Uint8Array, attributes: NewInode): Promise<InodeNumber>
+  mkdir(directory: InodeNumber, name: Uint8Array, attributes: NewInode): Promise<InodeNumber>
+  symlink(
+    directory: InodeNumber,
+    name: Uint8Array,
+    target: Uint8Array,
+    attributes: NewInode,
+  ): Promise<InodeNumber>
+  mknod(
+    directory: InodeNumber,
+    name: Uint8Array,
+    type: 'character-device' | 'block-device' | 'fifo' | 'socket',
+    device: DeviceNumber,
+    attributes: NewInode,
+  ): Promise<InodeNumber>
+  link(ino: InodeNumber, directory: InodeNumber, name: Uint8Array): Promise<void>
+  /** Not for directories (`EISDIR`). The inode is freed with its last name. */
+  unlink(directory: InodeNumber, name: Uint8Array): Promise<void>
+  /** `ENOTEMPTY` unless empty. */
+  rmdir(directory: InodeNumber, name: Uint8Array): Promise<void>
+  /** As rename(2): replaces a target of the same kind, refuses to move a directory into itself (`EINVAL`). */
+  rename(
+    fromDirectory: InodeNumber,
+    fromName: Uint8Array,
+    toDirectory: InodeNumber,
+    toName: Uint8Array,
+  ): Promise<void>
+  setAttributes(ino: InodeNumber, change: AttributeChange): Promise<void>
+
+  /** Full names with their namespace: `user.x`, `security.selinux`, `system.posix_acl_access`, … */
+  listxattr(ino: InodeNumber): Promise<string[]>
+  /** `undefined` when there is none. POSIX ACLs come in the form that getxattr(2) gives them. */
+  getxattr(ino: InodeNumber, name: string): Promise<Uint8Array | undefined>
+  setxattr(ino: InodeNumber, name: string, value: Uint8Array): Promise<void>
+  /** `ENODATA` when there is none. */
+  removexattr(ino: InodeNumber, name: string): Promise<void>
+
+  statfs(): Promise<FileSystemUsage>
+  /** Writes everything held in memory to the volume; the volume is then consistent by the native checker's word. */
+  sync(): Promise<void>
+  /** `sync()` where writable, then lets go. The volume stays open. */
+  close(): Promise<void>
+}

@@ -1,0 +1,124 @@
+import { execFile, spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { afterEach, onTestFinished } from 'vitest'
+
+const execFileAsync = promisify(execFile)
+
+export interface RunResult {
+  readonly status: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs a native tool and gives its exit status; only a tool that cannot be started throws. */
+export async function run(
+  command: string,
+  args: readonly string[],
+  input?: string | Uint8Array,
+): Promise<RunResult> {
+  const promise = execFileAsync(command, [...args], {
+    maxBuffer: 256 << 20,
+    encoding: 'utf8',
+    env: { ...process.env, LC_ALL: 'C.UTF-8', PATH: `${process.env['PATH']}:/usr/sbin:/sbin` },
+  })
+  promise.child.stdin?.end(input)
+  try {
+    const { stdout, stderr } = await promise
+    return { status: 0, stdout, stderr }
+  } catch (error) {
+    const failure = error as { code?: number | string; stdout?: string; stderr?: string }
+    if (typeof failure.code !== 'number') throw error
+    return { status: failure.code, stdout: failure.stdout ?? '', stderr: failure.stderr ?? '' }
+  }
+}
+
+/** Like `run`, but any exit status other than 0 is an error that shows what the tool printed. */
+export async function runOk(
+  command: string,
+  args: readonly string[],
+  input?: string | Uint8Array,
+): Promise<string> {
+  const result = await run(command, args, input)
+  if (result.status !== 0)
+    throw new Error(`${command} ${args.join(' ')}: exit ${result.status}\n${result.stdout}${result.stderr}`)
+  return result.stdout
+}
+
+const found = new Map<string, boolean>()
+
+/** Whether a native tool is installed. `DRYDISK_REQUIRE_TOOLS=1` (as in CI) makes a missing one an error. */
+export function haveTool(tool: string): boolean {
+  let have = found.get(tool)
+  if (have === undefined) {
+    have =
+      spawnSync('sh', ['-c', `command -v ${tool}`], {
+        env: { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin:/sbin` },
+      }).status === 0
+    found.set(tool, have)
+    if (!have && process.env['DRYDISK_REQUIRE_TOOLS'] === '1')
+      throw new Error(`${tool} is missing, and DRYDISK_REQUIRE_TOOLS=1 demands it: run test/native-tools.sh`)
+    if (!have) process.stderr.write(`SKIPPED CHECKS: ${tool} is not installed\n`)
+  }
+  return have
+}
+
+/** True when this process may attach loop devices and mount: the kernel is then an oracle too. */
+export function haveLoopMounts(): boolean {
+  return process.getuid?.() === 0 && existsSync('/dev/loop-control') && haveTool('losetup')
+}
+
+/** The folder of cases from other projects, or `undefined` (then the tests that want it skip, visibly). */
+export function peersFolder(): string | undefined {
+  const folder = resolve(process.env['DRYDISK_PEERS'] ?? '../shared/peers')
+  if (existsSync(join(folder, 'README.md'))) return folder
+  process.stderr.write(`SKIPPED CHECKS: no cases of other projects at ${folder} (set DRYDISK_PEERS)\n`)
+  return undefined
+}
+
+/** A folder that goes away with the test (or, outside a test, with the file's last test). */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(process.env['DRYDISK_TMP'] ?? tmpdir(), 'drydisk-test-'))
+  try {
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  } catch {
+    process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  }
+  return folder
+}
+
+const written = new Map<string, 'qcow2' | 'ext4'>()
+
+/**
+ * Registers an image that the test writes: when the test ends, its oracle has the last word
+ * (`qemu-img check`, `e2fsck -fn`), without the test remembering it. Needs `checkWrittenImages()` in the file.
+ */
+export function writes(path: string, kind: 'qcow2' | 'ext4'): string {
+  written.set(path, kind)
+  return path
+}
+
+export async function oracle(path: string, kind: 'qcow2' | 'ext4'): Promise<void> {
+  if (kind === 'qcow2' && haveTool('qemu-img')) await runOk('qemu-img', ['check', '-f', 'qcow2', path])
+  if (kind === 'ext4' && haveTool('e2fsck')) await runOk('e2fsck', ['-fn', path])
+}
+
+/** Call once at the top of a test file. */
+export function checkWrittenImages(): void {
+  afterEach(async () => {
+    const images = [...written]
+    written.clear()
+    for (const [path, kind] of images) if (existsSync(path)) await oracle(path, kind)
+  })
+}
+
+/** fast-check settings: a fixed seed and few runs by default; `DRYDISK_RUNS=1000 DRYDISK_SEED=7` for more. */
+export function propertySettings(runs: number): { numRuns: number; seed: number; endOnFailure: boolean } {
+  return {
+    numRuns: Number(process.env['DRYDISK_RUNS'] ?? runs),
+    seed: Number(process.env['DRYDISK_SEED'] ?? 20_26),
+    endOnFailure: process.env['DRYDISK_SHRINK'] !== '1',
+  }
+}
