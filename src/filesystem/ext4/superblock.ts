@@ -1,0 +1,3 @@
+export interface Superblock {
+  readonly placeholder?: never
+}
