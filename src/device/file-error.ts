@@ -1,0 +1,28 @@
+import { DrydiskError, type PosixCode } from '../errors.ts'
+
+const MEANINGS: Readonly<Record<string, readonly [PosixCode, string]>> = {
+  EACCES: ['EACCES', 'permission denied'],
+  EPERM: ['EPERM', 'operation not permitted'],
+  ENOENT: ['ENOENT', 'no such file'],
+  ENOTDIR: ['ENOTDIR', 'a part of the path is not a folder'],
+  EISDIR: ['EISDIR', 'is a folder, not a file'],
+  EEXIST: ['EEXIST', 'exists already'],
+  EROFS: ['EROFS', 'lies on a read-only filesystem'],
+  ENOSPC: ['ENOSPC', 'no space left where it lies'],
+  EDQUOT: ['ENOSPC', 'the disk quota where it lies is used up'],
+  EFBIG: ['EFBIG', 'would grow beyond what its filesystem or the process limit allows'],
+  EIO: ['EIO', 'input/output error'],
+  EBUSY: ['EBUSY', 'device or resource busy'],
+  ETXTBSY: ['EBUSY', 'is being executed'],
+  ELOOP: ['ELOOP', 'too many symbolic links'],
+  ENAMETOOLONG: ['ENAMETOOLONG', 'name too long'],
+  EINVAL: ['EINVAL', 'invalid argument'],
+}
+
+/** What node:fs threw, as a DrydiskError with the POSIX code; anything else becomes `EIO`. */
+export function fileError(error: unknown, path: string, action: string): DrydiskError {
+  if (error instanceof DrydiskError) return error
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  const [posix, meaning] = MEANINGS[code] ?? (['EIO', String(error)] as const)
+  return new DrydiskError(posix, `cannot ${action} ${path}: ${meaning}`, { path }, error)
+}

@@ -1,0 +1,127 @@
+import { constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { DrydiskError } from '../errors.ts'
+import { fileError } from './file-error.ts'
+import { pastTheEnd } from './memory-storage.ts'
+import type { Storage } from './storage.ts'
+
+/** Linux moves at most 2^31 - 4096 bytes in one call; stay below it, on a page boundary. */
+const LARGEST_TRANSFER = 1 << 30
+
+/** A file of the host as a `Storage`. */
+export class FileStorage implements Storage {
+  readonly name: string
+  readonly writable: boolean
+  /** Device and inode of the open file, which name it in /proc/locks and tell two paths to one file apart. */
+  readonly device: bigint
+  readonly inode: bigint
+  readonly #handle: FileHandle
+  #size: number
+
+  private constructor(
+    name: string,
+    writable: boolean,
+    handle: FileHandle,
+    stat: { readonly size: number; readonly device: bigint; readonly inode: bigint },
+  ) {
+    this.name = name
+    this.writable = writable
+    this.#handle = handle
+    this.#size = stat.size
+    this.device = stat.device
+    this.inode = stat.inode
+  }
+
+  /**
+   * Opens a regular file. Errors: POSIX codes; `ERR_INVALID_ARGUMENT` for anything but a regular file; `EEXIST` for
+   * `create` when there is something of that name already.
+   * @param mode `create`: a new empty file for reading and writing.
+   * @param followLinks false: a symbolic link in the last part of the path is refused (`ELOOP`).
+   */
+  static async open(
+    path: string,
+    mode: 'read' | 'write' | 'create',
+    followLinks = true,
+  ): Promise<FileStorage> {
+    // Without O_NONBLOCK the open of a fifo would wait for a writer that never comes.
+    let flags = constants.O_NONBLOCK | (mode === 'read' ? constants.O_RDONLY : constants.O_RDWR)
+    if (mode === 'create') flags |= constants.O_CREAT | constants.O_EXCL
+    if (!followLinks) flags |= constants.O_NOFOLLOW
+    let handle: FileHandle
+    try {
+      handle = await open(path, flags, 0o600)
+    } catch (error) {
+      throw fileError(error, path, mode === 'create' ? 'create' : 'open')
+    }
+    try {
+      const stat = await handle.stat({ bigint: true })
+      if (!stat.isFile())
+        throw new DrydiskError(
+          'ERR_INVALID_ARGUMENT',
+          `${path} is ${stat.isDirectory() ? 'a folder' : 'not a regular file'}; an image is a regular file`,
+          { path },
+        )
+      return new FileStorage(path, mode !== 'read', handle, {
+        size: Number(stat.size),
+        device: stat.dev,
+        inode: stat.ino,
+      })
+    } catch (error) {
+      await handle.close()
+      throw fileError(error, path, 'open')
+    }
+  }
+
+  get size(): number {
+    return this.#size
+  }
+
+  async read(offset: number, into: Uint8Array): Promise<void> {
+    if (!(offset >= 0 && offset + into.length <= this.#size))
+      throw pastTheEnd(this.name, offset, into.length, this.#size)
+    for (let done = 0; done < into.length; ) {
+      const length = Math.min(LARGEST_TRANSFER, into.length - done)
+      const { bytesRead } = await this.#handle
+        .read(into, done, length, offset + done)
+        .catch(error => Promise.reject(fileError(error, this.name, 'read')))
+      // Someone else cut the file: what the format relies on is no longer there.
+      if (bytesRead === 0) throw pastTheEnd(this.name, offset, into.length, offset + done)
+      done += bytesRead
+    }
+  }
+
+  async write(offset: number, from: Uint8Array): Promise<void> {
+    this.#checkWritable()
+    for (let done = 0; done < from.length; ) {
+      const length = Math.min(LARGEST_TRANSFER, from.length - done)
+      const { bytesWritten } = await this.#handle
+        .write(from, done, length, offset + done)
+        .catch(error => Promise.reject(fileError(error, this.name, 'write')))
+      done += bytesWritten
+      this.#size = Math.max(this.#size, offset + done)
+    }
+  }
+
+  async truncate(size: number): Promise<void> {
+    this.#checkWritable()
+    await this.#handle
+      .truncate(size)
+      .catch(error => Promise.reject(fileError(error, this.name, 'set the length of')))
+    this.#size = size
+  }
+
+  async flush(): Promise<void> {
+    await this.#handle
+      .datasync()
+      .catch(error => Promise.reject(fileError(error, this.name, 'flush to stable storage')))
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close().catch(error => Promise.reject(fileError(error, this.name, 'close')))
+  }
+
+  #checkWritable(): void {
+    if (!this.writable)
+      throw new DrydiskError('EROFS', `${this.name} is open for reading only`, { path: this.name })
+  }
+}

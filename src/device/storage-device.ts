@@ -1,0 +1,68 @@
+import type { BlockDevice, Extent } from './block-device.ts'
+import { checkRange, checkWritable } from './range.ts'
+import type { Storage } from './storage.ts'
+import { zeros } from './zeros.ts'
+
+/**
+ * The bytes of a `Storage` as a device of fixed size, written through at once. The size need not be a multiple of a sector.
+ * For an image that someone relies on, use `openImage`, which stages.
+ */
+export class StorageDevice implements BlockDevice {
+  readonly size: number
+  readonly writable: boolean
+  readonly storage: Storage
+
+  /** @param size bytes; the storage's length now when left out. Bytes past the storage's end read as zeros. */
+  constructor(storage: Storage, size: number = storage.size) {
+    this.storage = storage
+    this.size = size
+    this.writable = storage.writable
+  }
+
+  async read(offset: number, into: Uint8Array): Promise<void> {
+    checkRange(this.size, offset, into.length)
+    const present = Math.max(0, Math.min(into.length, this.storage.size - offset))
+    if (present > 0) await this.storage.read(offset, into.subarray(0, present))
+    into.fill(0, present)
+  }
+
+  async write(offset: number, from: Uint8Array): Promise<void> {
+    checkWritable(this.writable, this.storage.name)
+    checkRange(this.size, offset, from.length)
+    await this.storage.write(offset, from)
+  }
+
+  async erase(offset: number, length: number): Promise<void> {
+    checkWritable(this.writable, this.storage.name)
+    checkRange(this.size, offset, length)
+    const end = Math.min(offset + length, this.storage.size)
+    if (end <= offset) return
+    if (end === this.storage.size) {
+      // Cutting and growing again is the one portable way to give a file's blocks back.
+      await this.storage.truncate(offset)
+      await this.storage.truncate(end)
+      return
+    }
+    for (let at = offset; at < end; ) {
+      const chunk = zeros(end - at)
+      await this.storage.write(at, chunk)
+      at += chunk.length
+    }
+  }
+
+  async *extents(offset: number, length: number): AsyncIterable<Extent> {
+    checkRange(this.size, offset, length)
+    const end = offset + length
+    const stored = Math.max(offset, Math.min(end, this.storage.size))
+    if (stored > offset) yield { offset, length: stored - offset, kind: 'data', depth: 0 }
+    if (end > stored) yield { offset: stored, length: end - stored, kind: 'zero', depth: 0 }
+  }
+
+  async flush(): Promise<void> {
+    if (this.writable) await this.storage.flush()
+  }
+
+  async close(): Promise<void> {
+    await this.storage.close()
+  }
+}
