@@ -1,0 +1,144 @@
+import { LruCache } from '../../bytes/lru-cache.ts'
+import type { BlockDevice } from '../../device/block-device.ts'
+import { DrydiskError } from '../../errors.ts'
+import type { BlockNumber, BlockRun, MetadataBlocks } from './context.ts'
+
+/** Bytes of unmodified blocks kept in memory. */
+const CLEAN_BYTES = 16 << 20
+/** Bytes of one write when neighbouring blocks changed. */
+const WRITE_BYTES = 1 << 20
+
+/** The metadata blocks of one filesystem in memory: unmodified ones bounded, changed ones until they are written. */
+export class CachedMetadataBlocks implements MetadataBlocks {
+  readonly #device: BlockDevice
+  readonly #blockSize: number
+  readonly #blocksCount: number
+  readonly #clean: LruCache<BlockNumber, Uint8Array>
+  readonly #changed = new Map<BlockNumber, Uint8Array>()
+  /** Reads under way, so that two callers at a time get one buffer. */
+  readonly #reading = new Map<BlockNumber, Promise<Uint8Array>>()
+
+  constructor(device: BlockDevice, blockSize: number, blocksCount: number) {
+    this.#device = device
+    this.#blockSize = blockSize
+    this.#blocksCount = blocksCount
+    this.#clean = new LruCache(CLEAN_BYTES)
+  }
+
+  /** Bytes of blocks that wait to be written. */
+  get changedBytes(): number {
+    return this.#changed.size * this.#blockSize
+  }
+
+  async read(block: BlockNumber): Promise<Uint8Array> {
+    const held = this.#held(block)
+    if (held !== undefined) return held
+    const underWay = this.#reading.get(block)
+    if (underWay !== undefined) return underWay
+    this.#check(block)
+    const reading = this.#load(block)
+    this.#reading.set(block, reading)
+    try {
+      return await reading
+    } finally {
+      this.#reading.delete(block)
+    }
+  }
+
+  async edit(block: BlockNumber): Promise<Uint8Array> {
+    const bytes = await this.read(block)
+    this.#clean.delete(block)
+    this.#changed.set(block, bytes)
+    return bytes
+  }
+
+  fresh(block: BlockNumber): Uint8Array {
+    this.#check(block)
+    const bytes = new Uint8Array(this.#blockSize)
+    this.#clean.delete(block)
+    this.#changed.set(block, bytes)
+    return bytes
+  }
+
+  forget(run: BlockRun): void {
+    const end = run.block + run.count
+    // A long run of file data is not looked up block by block when little is held.
+    if (run.count > this.#changed.size)
+      for (const block of [...this.#changed.keys()]) {
+        if (block >= run.block && block < end) this.#changed.delete(block)
+      }
+    else for (let block = run.block; block < end; block++) this.#changed.delete(block)
+    if (run.count > this.#clean.size)
+      for (const [block] of [...this.#clean.entries()]) {
+        if (block >= run.block && block < end) this.#clean.delete(block)
+      }
+    else for (let block = run.block; block < end; block++) this.#clean.delete(block)
+  }
+
+  /**
+   * Reads a run of blocks ahead in one piece, where none of them is held yet. Silently does less at the end of the
+   * volume: it is a hint.
+   */
+  async prefetch(run: BlockRun): Promise<void> {
+    const count = Math.min(run.count, this.#blocksCount - run.block)
+    if (count < 1) return
+    const bytes = new Uint8Array(count * this.#blockSize)
+    await this.#device.read(run.block * this.#blockSize, bytes)
+    for (let index = 0; index < count; index++) {
+      const block = run.block + index
+      if (this.#changed.has(block) || this.#clean.has(block) || this.#reading.has(block)) continue
+      // Its own copy: a window would keep the whole run in memory for as long as one block of it is held.
+      this.#clean.set(
+        block,
+        bytes.slice(index * this.#blockSize, (index + 1) * this.#blockSize),
+        this.#blockSize,
+      )
+    }
+  }
+
+  /** Writes what changed, in the order of the volume, neighbours together. */
+  async flush(): Promise<void> {
+    const blocks = [...this.#changed.keys()].sort((a, b) => a - b)
+    const most = Math.max(1, Math.floor(WRITE_BYTES / this.#blockSize))
+    for (let at = 0; at < blocks.length; ) {
+      let end = at + 1
+      while (end < blocks.length && end - at < most && blocks[end] === (blocks[end - 1] ?? 0) + 1) end++
+      const run = blocks.slice(at, end)
+      const first = run[0] ?? 0
+      const bytes = new Uint8Array(run.length * this.#blockSize)
+      run.forEach((block, index) => {
+        const changed = this.#changed.get(block)
+        if (changed !== undefined) bytes.set(changed, index * this.#blockSize)
+      })
+      await this.#device.write(first * this.#blockSize, bytes)
+      for (const block of run) {
+        const changed = this.#changed.get(block)
+        this.#changed.delete(block)
+        if (changed !== undefined) this.#clean.set(block, changed, this.#blockSize)
+      }
+      at = end
+    }
+  }
+
+  #held(block: BlockNumber): Uint8Array | undefined {
+    return this.#changed.get(block) ?? this.#clean.get(block)
+  }
+
+  async #load(block: BlockNumber): Promise<Uint8Array> {
+    const bytes = new Uint8Array(this.#blockSize)
+    await this.#device.read(block * this.#blockSize, bytes)
+    const held = this.#held(block)
+    if (held !== undefined) return held
+    this.#clean.set(block, bytes, this.#blockSize)
+    return bytes
+  }
+
+  #check(block: BlockNumber): void {
+    if (!(Number.isInteger(block) && block >= 0 && block < this.#blocksCount))
+      throw new DrydiskError(
+        'ERR_CORRUPT',
+        `ext4: block ${block} is referred to, but the filesystem has ${this.#blocksCount} blocks; run e2fsck`,
+        { block, blocks: this.#blocksCount },
+      )
+  }
+}
