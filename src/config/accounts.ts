@@ -1,0 +1,130 @@
+import { DrydiskError } from '../errors.ts'
+import { insertLines, joinLines, lineNumberAt, splitLines } from './text.ts'
+
+/**
+ * Line editors for the colon-separated account files: passwd(5), shadow(5), group(5), gshadow(5). A line is touched
+ * only in the field that changes; comments, NIS `+` lines and malformed lines stay as they are.
+ */
+export type AccountFile = 'passwd' | 'shadow' | 'group' | 'gshadow'
+
+const FIELDS: Record<AccountFile, readonly string[]> = {
+  passwd: ['name', 'password', 'uid', 'gid', 'gecos', 'home', 'shell'],
+  shadow: ['name', 'password', 'lastchg', 'min', 'max', 'warn', 'inactive', 'expire', 'flag'],
+  group: ['name', 'password', 'gid', 'members'],
+  gshadow: ['name', 'password', 'administrators', 'members'],
+}
+
+export interface AccountEntry {
+  readonly fields: readonly string[]
+  /** 1-based. */
+  readonly line: number
+}
+
+/** The first entry of that name (as getpwnam finds it), or `undefined`. */
+export function findAccount(text: string, name: string): AccountEntry | undefined {
+  // Searched, not split: a passwd of hundreds of thousands of lines costs one scan.
+  const at = text.startsWith(`${name}:`) ? 0 : text.indexOf(`\n${name}:`) + 1
+  if (at === 0 && !text.startsWith(`${name}:`)) return undefined
+  let end = text.indexOf('\n', at)
+  if (end < 0) end = text.length
+  if (text[end - 1] === '\r') end--
+  const fields = text.slice(at, end).split(':')
+  const line = lineNumberAt(text, at)
+  return { fields, line }
+}
+
+/** Every well-formed entry in file order. */
+export function accountEntries(text: string, file: AccountFile): AccountEntry[] {
+  const entries: AccountEntry[] = []
+  splitLines(text).forEach((line, index) => {
+    const fields = line.text.split(':')
+    const name = fields[0] ?? ''
+    if (/^\s*(#|$)/.test(line.text) || /^[+-]/.test(name)) return
+    if (fields.length >= Math.min(FIELDS[file].length, 2)) entries.push({ fields, line: index + 1 })
+  })
+  return entries
+}
+
+/** Sets one field of the first entry of that name. `ENOENT` when there is no such entry. */
+export function setAccountField(
+  text: string,
+  file: AccountFile,
+  name: string,
+  field: string,
+  value: string,
+): string {
+  const index = FIELDS[file].indexOf(field)
+  if (index < 0) throw new DrydiskError('ERR_INVALID_ARGUMENT', `${file} entries have no field "${field}"`)
+  checkField(value, file)
+  const entry = findAccount(text, name)
+  if (!entry) throw new DrydiskError('ENOENT', `${file} has no entry "${name}"`, { file, name })
+  const lines = splitLines(text)
+  const line = lines[entry.line - 1]
+  if (!line) return text
+  const fields = line.text.split(':')
+  // A truncated line (`name:hash`) is legal input for the C library; fill it up to the field that is set.
+  while (fields.length <= index) fields.push('')
+  fields[index] = value
+  line.text = fields.join(':')
+  return joinLines(lines)
+}
+
+/** Appends an entry; before NIS lines (`+…`), because the C library hands every later name to NIS. */
+export function addAccountLine(text: string, fields: readonly string[]): string {
+  for (const field of fields) checkField(field, 'entry')
+  const lines = splitLines(text)
+  const nis = lines.findIndex(line => line.text.startsWith('+'))
+  insertLines(lines, nis < 0 ? lines.length : nis, [fields.join(':')])
+  return joinLines(lines)
+}
+
+function checkField(value: string, file: string): void {
+  if (/[:\n\r\0]/.test(value))
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `a field of ${file} may hold no colon, newline or NUL byte: ${JSON.stringify(value)}`,
+    )
+}
+
+export interface PasswdEntry {
+  readonly name: string
+  readonly password: string
+  readonly uid: number
+  readonly gid: number
+  readonly home: string
+  readonly shell: string
+  readonly line: number
+}
+
+/** The passwd entry of a name with its numbers checked, or `undefined`. */
+export function findPasswd(text: string, name: string): PasswdEntry | undefined {
+  const entry = findAccount(text, name)
+  if (!entry) return undefined
+  const [, password = '', uid = '', gid = '', , home = '', shell = ''] = entry.fields
+  return {
+    name,
+    password,
+    uid: accountNumber(uid, 'uid', name),
+    gid: accountNumber(gid, 'gid', name),
+    home: home || '/',
+    shell: shell || '/bin/sh',
+    line: entry.line,
+  }
+}
+
+/** The gid of a group name, or `undefined`. */
+export function findGroupId(text: string, name: string): number | undefined {
+  const entry = findAccount(text, name)
+  return entry ? accountNumber(entry.fields[2] ?? '', 'gid', name) : undefined
+}
+
+function accountNumber(digits: string, what: string, name: string): number {
+  const value = Number(digits)
+  if (!/^\d{1,10}$/.test(digits) || value >= 0xffff_ffff)
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      `entry "${name}": ${what} is ${JSON.stringify(digits)}, expected a number below 4294967295`,
+      { name, field: what },
+    )
+  return value
+}
