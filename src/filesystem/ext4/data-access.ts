@@ -1,0 +1,63 @@
+import { DrydiskError } from '../../errors.ts'
+import type { Ext4Context } from './context.ts'
+import { LOGICAL_END } from './extent-node.ts'
+import { indirectLimit } from './indirect-map.ts'
+import { INODE_FLAG, type Inode } from './inode.ts'
+
+/** EXT4_COMPRBLK_FL: some clusters of the file are compressed (the e2compr patches; no kernel in use reads them). */
+const COMPRBLK_FL = 0x200
+
+/** `ERR_UNSUPPORTED` for an inode whose blocks do not hold its content as it is. */
+export function requireReadable(inode: Inode): void {
+  const why = inode.hasFlag(INODE_FLAG.ENCRYPT)
+    ? 'encrypted (fscrypt), and drydisk has no key'
+    : inode.hasFlag(COMPRBLK_FL)
+      ? 'compressed (e2compr)'
+      : undefined
+  if (why !== undefined)
+    throw new DrydiskError('ERR_UNSUPPORTED', `inode ${inode.ino}: its content is ${why}`, {
+      inode: inode.ino,
+    })
+}
+
+/** As the kernel, which lets not even root write these. */
+export function requireWritable(ctx: Ext4Context, inode: Inode, appendsOnly: boolean): void {
+  if (!ctx.writable)
+    throw new DrydiskError('EROFS', `inode ${inode.ino}: the filesystem is open for reading only`, {
+      inode: inode.ino,
+    })
+  requireReadable(inode)
+  const why = inode.hasFlag(INODE_FLAG.IMMUTABLE)
+    ? 'is immutable; clear the flag first (chattr -i)'
+    : inode.hasFlag(INODE_FLAG.VERITY)
+      ? 'is protected by fs-verity: its content cannot change'
+      : inode.hasFlag(INODE_FLAG.APPEND) && !appendsOnly
+        ? 'is append-only; clear the flag first (chattr -a)'
+        : undefined
+  if (why !== undefined) throw new DrydiskError('EPERM', `inode ${inode.ino} ${why}`, { inode: inode.ino })
+}
+
+/**
+ * Blocks that a file may span: 2^32 - 1 with extents, what three levels of pointer blocks reach without
+ * (fs/ext4/super.c, ext4_max_size and ext4_max_bitmap_size).
+ */
+export function maxFileBlocks(ctx: Ext4Context, inode: Inode): number {
+  return inode.hasFlag(INODE_FLAG.EXTENTS)
+    ? LOGICAL_END - 1
+    : Math.min(indirectLimit(ctx.blockSize), LOGICAL_END - 1)
+}
+
+/** `EFBIG` when a file cannot have `size` bytes. */
+export function requireSize(ctx: Ext4Context, inode: Inode, size: number): void {
+  const limit = maxFileBlocks(ctx, inode) * ctx.blockSize
+  if (size > limit)
+    throw new DrydiskError(
+      'EFBIG',
+      `inode ${inode.ino}: ${size} bytes are more than the ${limit} that it can have`,
+      {
+        inode: inode.ino,
+        size,
+        limit,
+      },
+    )
+}
