@@ -42,7 +42,9 @@ export interface GuestDirent {
 export interface NewFileOptions {
   /** Permission bits; 0o644 for files and 0o755 for directories when left out. */
   readonly mode?: number
+  /** Root when left out. */
   readonly uid?: number
+  /** When left out: root, or the group of a directory that is setgid. */
   readonly gid?: number
 }
 
@@ -62,6 +64,11 @@ export interface GuestFs {
   readText(path: GuestPath): Promise<string>
   /** Replaces the content in place (inode, owner, mode, xattrs and label stay) or makes the file. */
   writeFile(path: GuestPath, data: Uint8Array | string, options?: NewFileOptions): Promise<void>
+  /**
+   * As `writeFile`, for text that `readText` gave and someone edited: a file that is not UTF-8 now is written as
+   * Latin-1 where the text allows it, so that the bytes that nobody edited stay as they are.
+   */
+  writeText(path: GuestPath, text: string, options?: NewFileOptions): Promise<void>
   appendFile(path: GuestPath, data: Uint8Array | string, options?: NewFileOptions): Promise<void>
   /** Reads up to `into.length` bytes from `offset`; the number of bytes read. */
   readAt(path: GuestPath, offset: number, into: Uint8Array): Promise<number>
