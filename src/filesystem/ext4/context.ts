@@ -1,5 +1,6 @@
 import type { BlockDevice } from '../../device/block-device.ts'
 import type { InodeNumber, Timestamp } from '../filesystem.ts'
+import type { Geometry } from './geometry.ts'
 import type { Inode } from './inode.ts'
 import type { Superblock } from './superblock.ts'
 
@@ -67,6 +68,7 @@ export interface Ext4Context {
   readonly device: BlockDevice
   readonly writable: boolean
   readonly superblock: Superblock
+  readonly geometry: Geometry
   /** Bytes; 1024 to 65536. */
   readonly blockSize: number
   /** metadata_csum is on: every structure carries a crc32c. */

@@ -30,6 +30,11 @@ export class CachedMetadataBlocks implements MetadataBlocks {
     return this.#changed.size * this.#blockSize
   }
 
+  /** Whether reading the block needs no input. */
+  holds(block: BlockNumber): boolean {
+    return this.#changed.has(block) || this.#clean.has(block)
+  }
+
   async read(block: BlockNumber): Promise<Uint8Array> {
     const held = this.#held(block)
     if (held !== undefined) return held

@@ -1,0 +1,106 @@
+import { DrydiskError } from '../../errors.ts'
+import type { FileExtent, FileSystemUsage, InodeNumber, InodeStat } from '../filesystem.ts'
+import { readDeviceNumber } from './device-number.ts'
+import { dataExtents, readData } from './file-data.ts'
+import type { Inode } from './inode.ts'
+import { readTarget } from './symlink-target.ts'
+import type { Ext4Volume } from './volume.ts'
+
+const ROOT_INODE = 2
+const MAX_NAME = 255
+
+/** Features that ext2's and ext3's own drivers know; any other makes it ext4 (libblkid's rule). */
+const EXT3_INCOMPAT = 0x2 | 0x4 | 0x10
+const EXT3_RO_COMPAT = 0x1 | 0x2 | 0x4
+
+function attributesOf(inode: Inode): InodeStat {
+  const { type, crtime } = inode
+  if (type === undefined)
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      `ext4 inode ${inode.ino}: mode 0${inode.mode.toString(8)} has no file type; run e2fsck`,
+      { structure: 'inode', inode: inode.ino },
+    )
+  const device = type === 'character-device' || type === 'block-device'
+  return {
+    ino: inode.ino,
+    type,
+    mode: inode.mode & 0o7777,
+    uid: inode.uid,
+    gid: inode.gid,
+    nlink: inode.linksCount,
+    size: inode.size,
+    blocks: inode.sectors,
+    atime: inode.atime,
+    mtime: inode.mtime,
+    ctime: inode.ctime,
+    flags: inode.flags,
+    generation: inode.generation,
+    ...(crtime === undefined ? {} : { birthtime: crtime }),
+    ...(device ? { rdev: readDeviceNumber(inode) } : {}),
+  }
+}
+
+/** ext2, ext3 and ext4 behind the interface of all filesystems. Opened by `openExt4`. */
+export class Ext4FileSystem {
+  readonly root: InodeNumber = ROOT_INODE
+  /** What is odd about the filesystem but does not keep it from being used: one sentence each. */
+  readonly warnings: readonly string[]
+  readonly #volume: Ext4Volume
+
+  constructor(volume: Ext4Volume, warnings: readonly string[]) {
+    this.#volume = volume
+    this.warnings = warnings
+  }
+
+  /** What the parts of the ext4 code share; for those parts' tests. */
+  get context(): Ext4Volume {
+    return this.#volume
+  }
+  get writable(): boolean {
+    return this.#volume.writable
+  }
+  get uuid(): string {
+    return this.#volume.superblock.uuid
+  }
+  get label(): string {
+    return new TextDecoder().decode(this.#volume.superblock.s_volume_name)
+  }
+  get type(): 'ext2' | 'ext3' | 'ext4' {
+    const { superblock } = this.#volume
+    const newer =
+      (superblock.s_feature_incompat & ~EXT3_INCOMPAT) | (superblock.s_feature_ro_compat & ~EXT3_RO_COMPAT)
+    if (newer !== 0) return 'ext4'
+    return superblock.has('has_journal') ? 'ext3' : 'ext2'
+  }
+
+  async stat(ino: InodeNumber): Promise<InodeStat> {
+    return attributesOf(await this.#volume.inodes.read(ino))
+  }
+
+  async read(ino: InodeNumber, offset: number, into: Uint8Array): Promise<number> {
+    return readData(this.#volume, await this.#volume.inodes.read(ino), offset, into)
+  }
+
+  async readlink(ino: InodeNumber): Promise<Uint8Array> {
+    return readTarget(this.#volume, await this.#volume.inodes.read(ino))
+  }
+
+  async *fileExtents(ino: InodeNumber): AsyncIterable<FileExtent> {
+    yield* dataExtents(this.#volume, await this.#volume.inodes.read(ino))
+  }
+
+  async statfs(): Promise<FileSystemUsage> {
+    const { superblock, geometry } = this.#volume
+    const freeBlocks = superblock.s_free_blocks_count * geometry.clusterRatio
+    return {
+      blockSize: geometry.blockSize,
+      blocks: geometry.blocksCount,
+      freeBlocks,
+      availableBlocks: Math.max(0, freeBlocks - superblock.s_r_blocks_count),
+      inodes: geometry.inodesCount,
+      freeInodes: superblock.s_free_inodes_count,
+      maxNameLength: MAX_NAME,
+    }
+  }
+}

@@ -1,0 +1,82 @@
+import type { BlockDevice } from '../../device/block-device.ts'
+import { DrydiskError } from '../../errors.ts'
+import type { Timestamp } from '../filesystem.ts'
+import { unreadableFeatures, unwritableFeatures } from './features.ts'
+import { Ext4FileSystem } from './filesystem.ts'
+import { EXT_MAGIC, STATE, SUPERBLOCK_OFFSET, type Superblock } from './superblock.ts'
+import { Ext4Volume, readSuperblock } from './volume.ts'
+
+export interface OpenExt4Options {
+  /** Whether changes are allowed; default `false`. Needs a writable device. */
+  readonly writable?: boolean
+  /** The clock for times in inodes; the system's when left out. */
+  readonly now?: () => Timestamp
+}
+
+/** Whether a volume has the magic number of ext2, ext3 and ext4. */
+export async function sniffExt(device: BlockDevice): Promise<boolean> {
+  if (device.size < SUPERBLOCK_OFFSET + 1024) return false
+  const magic = new Uint8Array(2)
+  await device.read(SUPERBLOCK_OFFSET + 0x38, magic)
+  return magic[0] === (EXT_MAGIC & 0xff) && magic[1] === EXT_MAGIC >>> 8
+}
+
+/**
+ * Opens an ext2, ext3 or ext4 filesystem. A journal with something to recover is replayed first: onto the device when
+ * opened for writing, in memory otherwise.
+ *
+ * `ERR_UNSUPPORTED` names each feature that is not read or, for a writable open, not written; `ERR_CORRUPT` when the
+ * superblock contradicts itself or the volume; `EROFS` for a writable open of a read-only device.
+ */
+export async function openExt4(device: BlockDevice, options: OpenExt4Options = {}): Promise<Ext4FileSystem> {
+  const writable = options.writable ?? false
+  if (writable && !device.writable)
+    throw new DrydiskError('EROFS', 'ext4: the volume is open for reading only, so its filesystem is too')
+  const superblock = await readSuperblock(device)
+  checkSuperblock(superblock, writable)
+  const volume = new Ext4Volume(device, superblock, writable, options.now ?? systemTime)
+  return new Ext4FileSystem(volume, warningsOf(superblock))
+}
+
+function systemTime(): Timestamp {
+  return BigInt(Date.now()) * 1_000_000n
+}
+
+/** Magic, checksum and features; what is named here can be said before anything else is looked at. */
+function checkSuperblock(superblock: Superblock, writable: boolean): void {
+  if (superblock.s_magic !== EXT_MAGIC)
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      `no ext filesystem: the magic number is 0x${superblock.s_magic.toString(16)}, expected 0xef53`,
+      { structure: 'superblock' },
+    )
+  const unreadable = unreadableFeatures(superblock.s_feature_incompat)
+  if (unreadable.length > 0)
+    throw new DrydiskError(
+      'ERR_UNSUPPORTED',
+      `ext4: the filesystem has features that drydisk does not read: ${unreadable.join(', ')}`,
+      { features: unreadable.join(',') },
+    )
+  if (superblock.has('metadata_csum') && !superblock.checksumIsRight)
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      'ext4: the checksum of the superblock is wrong; e2fsck may repair it from a backup superblock',
+      { structure: 'superblock' },
+    )
+  const unwritable = writable ? unwritableFeatures(superblock.s_feature_ro_compat) : []
+  if (unwritable.length > 0)
+    throw new DrydiskError(
+      'ERR_UNSUPPORTED',
+      `ext4: the filesystem has features that drydisk reads but does not write: ${unwritable.join(', ')}; open it read-only`,
+      { features: unwritable.join(',') },
+    )
+}
+
+function warningsOf(superblock: Superblock): string[] {
+  const warnings: string[] = []
+  if ((superblock.s_state & STATE.ERROR) !== 0)
+    warnings.push('the filesystem is marked as having errors; run e2fsck')
+  else if (!superblock.has('has_journal') && (superblock.s_state & STATE.VALID) === 0)
+    warnings.push('the filesystem has no journal and was not cleanly unmounted; run e2fsck')
+  return warnings
+}
