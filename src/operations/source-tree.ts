@@ -1,0 +1,92 @@
+import type { DeviceNumber } from '../filesystem/filesystem.ts'
+import type { GuestFs, GuestPath, NewFileOptions } from '../guest/guest-fs.ts'
+import { statOrUndefined } from './guest-files.ts'
+
+/** Bytes from outside the guest, in pieces, so that no file is held in memory whole. */
+export interface ByteSource {
+  /** What it is called where it comes from, for reports. */
+  readonly name: string
+  /** A fresh run over the bytes at each call. */
+  chunks(): AsyncIterable<Uint8Array>
+}
+
+/** A file, folder, link or node outside the guest, as a host folder or another image offers it. */
+export interface SourceNode {
+  /** One path component; need not be UTF-8. */
+  readonly name: Uint8Array
+  readonly mode: number
+  /** Left out: 0, as virt-customize's files from the host become root's. */
+  readonly uid?: number
+  readonly gid?: number
+  readonly mtimeNs?: bigint
+  readonly content:
+    | { readonly type: 'file'; readonly source: ByteSource }
+    | { readonly type: 'directory'; children(): AsyncIterable<SourceNode> }
+    | { readonly type: 'symlink'; readonly target: Uint8Array }
+    | { readonly type: 'character-device' | 'block-device'; readonly device: DeviceNumber }
+    | { readonly type: 'fifo' | 'socket' }
+}
+
+/**
+ * Makes a guest file hold what a source gives, in place, writing only what differs: a second run writes nothing. Memory
+ * stays at one chunk. `'same'` when the file was so already.
+ */
+export async function writeFromSource(
+  guest: GuestFs,
+  path: GuestPath,
+  source: ByteSource,
+  options: NewFileOptions = {},
+): Promise<'created' | 'changed' | 'same'> {
+  const existing = await statOrUndefined(guest, path)
+  if (!existing) await guest.writeFile(path, new Uint8Array(0), options)
+  const oldSize = existing?.size ?? 0
+  let offset = 0
+  let changed = false
+  for await (const chunk of source.chunks()) {
+    if (chunk.length === 0) continue
+    if (offset >= oldSize || !(await holds(guest, path, offset, chunk))) {
+      await guest.writeAt(path, offset, chunk)
+      changed = true
+    }
+    offset += chunk.length
+  }
+  if (offset < oldSize) {
+    await guest.truncate(path, offset)
+    changed = true
+  }
+  return existing ? (changed ? 'changed' : 'same') : 'created'
+}
+
+async function holds(guest: GuestFs, path: GuestPath, offset: number, chunk: Uint8Array): Promise<boolean> {
+  const old = new Uint8Array(chunk.length)
+  let filled = 0
+  while (filled < old.length) {
+    const count = await guest.readAt(path, offset + filled, old.subarray(filled))
+    if (count === 0) return false
+    filled += count
+  }
+  return sameBytes(old, chunk)
+}
+
+/** Four bytes at a time where both are aligned; chunks are large. */
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  let i = 0
+  if (a.byteOffset % 4 === 0 && b.byteOffset % 4 === 0) {
+    const words = Math.floor(a.length / 4)
+    const left = new Uint32Array(a.buffer, a.byteOffset, words)
+    const right = new Uint32Array(b.buffer, b.byteOffset, words)
+    for (let word = 0; word < words; word++) if (left[word] !== right[word]) return false
+    i = words * 4
+  }
+  for (; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
+}
+
+export function bytesSource(name: string, bytes: Uint8Array): ByteSource {
+  return {
+    name,
+    async *chunks() {
+      yield bytes
+    },
+  }
+}
