@@ -1,0 +1,201 @@
+import { addAccountLine, findAccount, setAccountField } from '../config/accounts.ts'
+import { type CryptMethod, hashPassword, randomPassword, verifyPassword } from '../config/crypt.ts'
+import { DrydiskError } from '../errors.ts'
+import type { GuestFs } from '../guest/guest-fs.ts'
+import { requireUser } from './accounts-of-guest.ts'
+import { readConfig, writeConfig } from './guest-files.ts'
+import type { Operation } from './operation.ts'
+import { HIDDEN, ReportBuilder } from './report.ts'
+
+/**
+ * What becomes of an account's password. `locked` prefixes the hash with `!` so that `unlocked` (or `passwd -u`) can give it
+ * back; `disabled` puts `*`, which no password matches; `deleted` empties the field: no password is asked for.
+ */
+export type PasswordSelector =
+  | { readonly kind: 'password'; readonly password: string; readonly locked?: boolean }
+  | { readonly kind: 'hash'; readonly hash: string; readonly locked?: boolean }
+  | { readonly kind: 'random'; readonly locked?: boolean }
+  | { readonly kind: 'disabled'; readonly locked?: boolean }
+  | { readonly kind: 'locked' }
+  | { readonly kind: 'unlocked' }
+  | { readonly kind: 'deleted' }
+
+export interface PasswordArguments {
+  readonly user: string
+  readonly selector: PasswordSelector
+  /** sha512 when left out; md5 on a guest (CirrOS) that has nothing newer. */
+  readonly method?: CryptMethod
+}
+
+const DAY_MS = 86_400_000
+
+/**
+ * Reads a selector as virt-customize writes it, except `file:`, which the caller resolves into `password:` by reading
+ * the file's first line. `ERR_INVALID_ARGUMENT` names the forms.
+ */
+export function parsePasswordSelector(text: string): PasswordSelector {
+  const [kind, ...rest] = text.split(':')
+  const value = rest.join(':')
+  if (kind === 'password' && rest.length > 0) return { kind, password: value }
+  if (kind === 'hash' && rest.length > 0) return { kind, hash: value }
+  if (rest.length === 0)
+    switch (kind) {
+      case 'random':
+      case 'disabled':
+      case 'locked':
+      case 'unlocked':
+      case 'deleted':
+        return { kind }
+    }
+  if (kind === 'locked' || (kind === 'disabled' && value !== '')) {
+    const inner = parsePasswordSelector(value)
+    if (
+      inner.kind === 'password' ||
+      inner.kind === 'hash' ||
+      inner.kind === 'random' ||
+      inner.kind === 'disabled'
+    )
+      return { ...inner, locked: true }
+  }
+  throw new DrydiskError(
+    'ERR_INVALID_ARGUMENT',
+    'not a password selector; expected password:TEXT, file:NAME, random, disabled, locked, locked:password:TEXT, locked:file:NAME, locked:random, unlocked, deleted or hash:CRYPT',
+  )
+}
+
+export const password: Operation<PasswordArguments> = {
+  name: 'password',
+  summary: "Set, lock, unlock, disable or delete a user's password",
+  run: (guest, args) => setPassword(guest, 'password', args),
+}
+
+export const rootPassword: Operation<Omit<PasswordArguments, 'user'>> = {
+  name: 'root-password',
+  summary: "Set, lock, unlock, disable or delete root's password",
+  run: (guest, args) => setPassword(guest, 'root-password', { ...args, user: 'root' }),
+}
+
+async function setPassword(guest: GuestFs, operation: string, args: PasswordArguments) {
+  const { user, selector } = args
+  const report = new ReportBuilder(operation)
+  const entry = await requireUser(guest, user)
+  const shadow = await readConfig(guest, '/etc/shadow')
+  const shadowEntry = shadow && findAccount(shadow.text, user)
+  // pwconv's convention: `x` in passwd says that shadow decides. Without shadow, passwd holds the hash itself.
+  const inShadow = shadow !== undefined && (shadowEntry !== undefined || entry.password === 'x')
+  const old = inShadow ? (shadowEntry?.fields[1] ?? '') : entry.password
+  const decided = decide(selector, old, args.method ?? (await methodOf(guest)))
+
+  if (entry.shell.endsWith('/nologin') || entry.shell.endsWith('/false'))
+    report.warn(`the login shell of ${user} is ${entry.shell}: no password lets it log in`)
+  if (expired(shadowEntry?.fields[7]))
+    report.warn(
+      `the account ${user} has expired (eighth field of its line in /etc/shadow): no password lets it log in`,
+    )
+  if (decided.field === old && (!inShadow || shadowEntry)) return report.build()
+
+  const file = inShadow ? '/etc/shadow' : '/etc/passwd'
+  let line: number
+  if (inShadow) {
+    // Field 3 is the day of the last change, in days since 1970; 0 would demand a new password at the first login.
+    const today = String(Math.floor(Date.now() / DAY_MS))
+    let text = shadow.text
+    if (shadowEntry) {
+      text = setAccountField(text, 'shadow', user, 'password', decided.field)
+      if (decided.renewed && shadowEntry.fields.length > 2)
+        text = setAccountField(text, 'shadow', user, 'lastchg', today)
+    } else text = addAccountLine(text, [user, decided.field, today, '0', '99999', '7', '', '', ''])
+    await writeConfig(guest, '/etc/shadow', shadow, text)
+    line = findAccount(text, user)?.line ?? 0
+    const passwd = await readConfig(guest, '/etc/passwd')
+    if (passwd && entry.password !== 'x')
+      await writeConfig(
+        guest,
+        '/etc/passwd',
+        passwd,
+        setAccountField(passwd.text, 'passwd', user, 'password', 'x'),
+      )
+  } else {
+    const passwd = await readConfig(guest, '/etc/passwd')
+    if (!passwd) throw new DrydiskError('ENOENT', '/etc/passwd vanished while it was edited')
+    await writeConfig(
+      guest,
+      '/etc/passwd',
+      passwd,
+      setAccountField(passwd.text, 'passwd', user, 'password', decided.field),
+    )
+    line = entry.line
+  }
+  report.always(`password of ${user}`, describe(old), describe(decided.field, decided.shown), file, {
+    line,
+    note: decided.shown === undefined ? undefined : 'this random password is shown here and nowhere else',
+  })
+  return report.build()
+}
+
+interface Decision {
+  readonly field: string
+  /** There is a new password, so its age starts anew. */
+  readonly renewed: boolean
+  readonly shown?: string
+}
+
+function decide(selector: PasswordSelector, old: string, method: CryptMethod): Decision {
+  const bare = old.replace(/^!+/, '')
+  switch (selector.kind) {
+    case 'locked':
+      return { field: old.startsWith('!') ? old : `!${old}`, renewed: false }
+    case 'unlocked':
+      if (bare === '' && old !== '')
+        throw new DrydiskError(
+          'ERR_INVALID_ARGUMENT',
+          'the account has no password: unlocking would let anyone in without one; set a password, or ask for "deleted"',
+        )
+      return { field: bare, renewed: false }
+    case 'deleted':
+      return { field: '', renewed: false }
+    case 'disabled': {
+      const field = selector.locked ? '!*' : '*'
+      return { field, renewed: false }
+    }
+    case 'hash': {
+      if (!/^[!-9;-~]*$/.test(selector.hash))
+        throw new DrydiskError('ERR_INVALID_ARGUMENT', 'a hash holds printable characters only, and no colon')
+      return { field: `${selector.locked ? '!' : ''}${selector.hash}`, renewed: true }
+    }
+    case 'password': {
+      const lock = selector.locked ? '!' : ''
+      if (old.startsWith('!') === (lock !== '') && verifyPassword(selector.password, bare))
+        return { field: old, renewed: false }
+      return { field: `${lock}${hashPassword(selector.password, { method })}`, renewed: true }
+    }
+    case 'random': {
+      const shown = randomPassword()
+      return {
+        field: `${selector.locked ? '!' : ''}${hashPassword(shown, { method })}`,
+        renewed: true,
+        shown,
+      }
+    }
+  }
+}
+
+/** What a shadow field means, without its hash. */
+function describe(field: string, shown?: string): string {
+  if (shown !== undefined) return field.startsWith('!') ? `${shown} (locked)` : shown
+  const bare = field.replace(/^!+/, '')
+  const locked = field.startsWith('!')
+  if (bare === '') return locked ? 'locked, no password' : 'empty: no password is asked for'
+  if (bare === '*') return locked ? 'locked, disabled' : 'disabled'
+  const method = /^\$(\w+)\$/.exec(bare)?.[1]
+  return `${locked ? 'locked, ' : ''}${method ? `$${method}$ ` : ''}${HIDDEN}`
+}
+
+function expired(day: string | undefined): boolean {
+  return day !== undefined && /^\d+$/.test(day) && Number(day) * DAY_MS < Date.now()
+}
+
+/** CirrOS's C library (uClibc) may know nothing newer than `$1$`. */
+async function methodOf(guest: GuestFs): Promise<CryptMethod> {
+  return (await guest.exists('/etc/cirros')) ? 'md5' : 'sha512'
+}
