@@ -20,6 +20,17 @@ export function requireReadable(inode: Inode): void {
     })
 }
 
+/** `EISDIR` and `EINVAL` for inodes that have no bytes to read or write. */
+export function requireContent(inode: Inode): void {
+  const { type } = inode
+  if (type === 'file' || type === 'symlink') return
+  if (type === 'directory')
+    throw new DrydiskError('EISDIR', `inode ${inode.ino} is a directory`, { inode: inode.ino })
+  throw new DrydiskError('EINVAL', `inode ${inode.ino} has no content: it is a ${type ?? 'freed inode'}`, {
+    inode: inode.ino,
+  })
+}
+
 /** As the kernel, which lets not even root write these. */
 export function requireWritable(ctx: Ext4Context, inode: Inode, appendsOnly: boolean): void {
   if (!ctx.writable)
@@ -60,4 +71,18 @@ export function requireSize(ctx: Ext4Context, inode: Inode, size: number): void 
         limit,
       },
     )
+}
+
+/** Bytes of i_block. A target that leaves room for the kernel's NUL lies there. */
+export const FAST_SYMLINK_LIMIT = 60
+
+/** Whether i_block holds a symlink's target itself (ext4_inode_is_fast_symlink). */
+export function isFastSymlink(ctx: Ext4Context, inode: Inode): boolean {
+  if (inode.type !== 'symlink') return false
+  if (inode.hasFlag(INODE_FLAG.INLINE_DATA) || inode.hasFlag(INODE_FLAG.EXTENTS)) return false
+  if (inode.size >= FAST_SYMLINK_LIMIT) return false
+  // With ea_inode, i_blocks also counts the blocks of values that lie elsewhere; the size alone decides.
+  if (ctx.superblock.has('ea_inode')) return true
+  const xattrSectors = inode.fileAcl === 0 ? 0 : ctx.blockSize / 512
+  return inode.sectors <= xattrSectors
 }

@@ -1,7 +1,10 @@
 import type { FileExtent } from '../filesystem.ts'
+
+export { freeData, punchData, truncateData, writeData } from './file-write.ts'
+
 import { mapBlocks } from './block-mapping.ts'
 import type { Ext4Context } from './context.ts'
-import { maxFileBlocks, requireReadable } from './data-access.ts'
+import { maxFileBlocks, requireContent, requireReadable } from './data-access.ts'
 import { readInline } from './inline-data.ts'
 import { INODE_FLAG, type Inode } from './inode.ts'
 
@@ -16,6 +19,7 @@ export async function readData(
   into: Uint8Array,
 ): Promise<number> {
   requireReadable(inode)
+  requireContent(inode)
   const total = Math.min(into.length, Math.max(0, inode.size - offset))
   if (total === 0) return 0
   if (inode.hasFlag(INODE_FLAG.INLINE_DATA)) {
@@ -44,6 +48,7 @@ export async function readData(
 /** The file's content as gapless merged runs from 0 to its size. */
 export async function* dataExtents(ctx: Ext4Context, inode: Inode): AsyncGenerator<FileExtent> {
   requireReadable(inode)
+  requireContent(inode)
   const size = inode.size
   if (size === 0) return
   if (inode.hasFlag(INODE_FLAG.INLINE_DATA)) {

@@ -1,28 +1,67 @@
-import { littleEndian } from '../../bytes/byte-view.ts'
-import type { Inode } from './inode.ts'
+import { isDrydiskError } from '../../errors.ts'
+import type { Ext4Context } from './context.ts'
+import { getInlineValue, setInlineValue } from './inline-value.ts'
+import { INODE_FLAG, type Inode } from './inode.ts'
 
 /** Bytes of inline data that lie in i_block (EXT4_MIN_INLINE_DATA_SIZE); the rest is the value of system.data. */
 export const INLINE_BASE = 60
+
+const NOTHING = new Uint8Array(0)
 
 /** Fills `into` from byte `offset` of inline content. What is past the stored bytes reads as zeros, as in the kernel. */
 export function readInline(inode: Inode, offset: number, into: Uint8Array): void {
   into.fill(0)
   if (offset < INLINE_BASE) into.set(inode.iBlock.subarray(offset, offset + into.length))
-  const value = getInlineValue(inode)
+  const value = getInlineValue(inode) ?? NOTHING
   const skip = Math.max(0, offset - INLINE_BASE)
   const at = Math.max(0, INLINE_BASE - offset)
   if (at < into.length) into.set(value.subarray(skip, skip + into.length - at), at)
 }
 
-function getInlineValue(inode: Inode): Uint8Array {
-  const view = littleEndian(inode.extraSpace, `xattrs of inode ${inode.ino}`)
-  if (view.length < 4 || view.u32(0) !== 0xea02_0000) return new Uint8Array(0)
-  let at = 4
-  while (at + 16 <= view.length && view.u32(at) !== 0) {
-    const length = view.u8(at)
-    if (view.u8(at + 1) === 7 && length === 4 && view.u32(at + 16) === 0x6174_6164)
-      return view.slice(4 + view.u16(at + 2), view.u32(at + 8))
-    at += (16 + length + 3) & ~3
+/** The stored content, no longer than the inode can hold whatever i_size says. */
+export function inlineContent(inode: Inode): Uint8Array {
+  const stored = INLINE_BASE + (getInlineValue(inode)?.length ?? 0)
+  const content = new Uint8Array(Math.min(inode.size, stored))
+  readInline(inode, 0, content)
+  return content
+}
+
+/** Writes within inline content or grows it. @returns false, with nothing changed, when it does not fit. */
+export function storeInline(ctx: Ext4Context, inode: Inode, offset: number, from: Uint8Array): boolean {
+  const size = Math.max(inode.size, offset + from.length)
+  if (size > inode.bytes.length) return false
+  const content = new Uint8Array(size)
+  readInline(inode, 0, content.subarray(0, inode.size))
+  content.set(from, offset)
+  return replaceInline(ctx, inode, content)
+}
+
+/** Cuts inline content, or grows it by zeros. @returns false, with nothing changed, when it does not fit. */
+export function extendInline(ctx: Ext4Context, inode: Inode, size: number): boolean {
+  if (size > inode.bytes.length) return false
+  const content = new Uint8Array(size)
+  readInline(inode, 0, content.subarray(0, inode.size))
+  return replaceInline(ctx, inode, content)
+}
+
+/** Gives inline content up: flag and system.data go, i_block is zeros. */
+export function leaveInline(inode: Inode): void {
+  setInlineValue(inode, undefined)
+  inode.setFlag(INODE_FLAG.INLINE_DATA, false)
+  inode.iBlock.fill(0)
+}
+
+function replaceInline(ctx: Ext4Context, inode: Inode, content: Uint8Array): boolean {
+  try {
+    setInlineValue(inode, content.subarray(INLINE_BASE))
+  } catch (error) {
+    if (isDrydiskError(error, 'ENOSPC')) return false
+    throw error
   }
-  return new Uint8Array(0)
+  const base = new Uint8Array(INLINE_BASE)
+  base.set(content.subarray(0, INLINE_BASE))
+  inode.iBlock.set(base)
+  inode.size = content.length
+  ctx.inodes.markDirty(inode)
+  return true
 }
