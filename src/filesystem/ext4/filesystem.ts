@@ -92,14 +92,15 @@ export class Ext4FileSystem {
 
   async statfs(): Promise<FileSystemUsage> {
     const { superblock, geometry } = this.#volume
-    const freeBlocks = superblock.s_free_blocks_count * geometry.clusterRatio
+    const free = await this.#volume.countFree()
+    const freeBlocks = free.blocks * geometry.clusterRatio
     return {
       blockSize: geometry.blockSize,
       blocks: geometry.blocksCount,
       freeBlocks,
       availableBlocks: Math.max(0, freeBlocks - superblock.s_r_blocks_count),
       inodes: geometry.inodesCount,
-      freeInodes: superblock.s_free_inodes_count,
+      freeInodes: free.inodes,
       maxNameLength: MAX_NAME,
     }
   }

@@ -43,10 +43,8 @@ export class InodeStore {
 
   /** As `InodeTable.read`. */
   async read(ino: InodeNumber): Promise<Inode> {
-    const held = this.#held(ino)
-    if (held !== undefined) return held
     const inode = await this.readAny(ino)
-    if (inode.linksCount === 0)
+    if (inode.linksCount === 0 && (inode.dtime !== 0 || inode.mode === 0 || !this.#changed.has(ino)))
       throw new DrydiskError(
         'ERR_CORRUPT',
         `ext4 inode ${ino} is referred to but has no links (mode ${inode.mode}, deleted at ${inode.dtime}); run e2fsck`,
@@ -74,6 +72,11 @@ export class InodeStore {
     return this.#inode(ino, new Uint8Array(this.#geometry.inodeSize))
   }
 
+  /** i_generation in the bytes of an inode that need not be valid. */
+  generationOf(bytes: Uint8Array): number {
+    return this.#inode(0, bytes).generation
+  }
+
   keep(inode: Inode): void {
     if (this.#live.size >= this.#sweepAt) this.#sweep()
     this.#live.set(inode.ino, new WeakRef(inode))
@@ -90,6 +93,8 @@ export class InodeStore {
     for (const ino of [...this.#changed.keys()].sort((a, b) => a - b)) {
       const inode = this.#changed.get(ino)
       if (inode === undefined) continue
+      // As ext4_do_update_inode: a file of 2 GiB or more is what the feature bit says exists.
+      if (inode.size > 0x7fff_ffff && !inode.isDirectory) this.#superblock.setFeature('large_file', true)
       if (this.#superblock.has('metadata_csum')) updateInodeChecksum(this.#superblock.checksumSeed, inode)
       const [block, offset] = await this.place(ino)
       const bytes = await this.#blocks.edit(block)

@@ -35,6 +35,11 @@ export class CachedMetadataBlocks implements MetadataBlocks {
     return this.#changed.has(block) || this.#clean.has(block)
   }
 
+  /** Whether the block waits to be written. */
+  changed(block: BlockNumber): boolean {
+    return this.#changed.has(block)
+  }
+
   async read(block: BlockNumber): Promise<Uint8Array> {
     const held = this.#held(block)
     if (held !== undefined) return held

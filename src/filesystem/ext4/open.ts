@@ -35,6 +35,7 @@ export async function openExt4(device: BlockDevice, options: OpenExt4Options = {
   const superblock = await readSuperblock(device)
   checkSuperblock(superblock, writable)
   const volume = new Ext4Volume(device, superblock, writable, options.now ?? systemTime)
+  if (writable) await volume.prepareWriting()
   return new Ext4FileSystem(volume, warningsOf(superblock))
 }
 
