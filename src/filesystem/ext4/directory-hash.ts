@@ -34,13 +34,18 @@ export function directoryHash(superblock: Superblock, version: number): Director
     )
   const algorithm = (['legacy', 'half_md4', 'tea'] as const)[version % 3]
   if (algorithm === undefined || version > HASH_VERSION.TEA_UNSIGNED)
-    throw new DrydiskError('ERR_CORRUPT', `directory hash version ${version} does not exist: expected 0 to 5`, {
-      structure: 'dx_root',
-    })
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      `directory hash version ${version} does not exist: expected 0 to 5`,
+      {
+        structure: 'dx_root',
+      },
+    )
   const seed = littleEndian(superblock.s_hash_seed, 'superblock')
   return {
     algorithm,
-    signed: version < HASH_VERSION.LEGACY_UNSIGNED && (superblock.s_flags & SUPERBLOCK_FLAG.UNSIGNED_HASH) === 0,
+    signed:
+      version < HASH_VERSION.LEGACY_UNSIGNED && (superblock.s_flags & SUPERBLOCK_FLAG.UNSIGNED_HASH) === 0,
     seed: [seed.u32(0), seed.u32(4), seed.u32(8), seed.u32(12)],
   }
 }
