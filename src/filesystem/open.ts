@@ -1,0 +1,33 @@
+import type { BlockDevice } from '../device/block-device.ts'
+import { DrydiskError } from '../errors.ts'
+import type { FileSystem } from './filesystem.ts'
+import { type Probe, probe } from './probe.ts'
+
+/** Whether drydisk reads and writes a filesystem of that type. */
+export function isSupported(type: string): boolean {
+  return type === 'ext2' || type === 'ext3' || type === 'ext4'
+}
+
+/** Why a volume cannot be opened as a filesystem, in words that follow its name. */
+export function whyUnsupported(found: Probe | undefined): string {
+  if (!found) return 'holds no filesystem that drydisk knows'
+  if (found.usage === 'encrypted') return `is encrypted (${found.type}), which drydisk does not open`
+  if (found.usage === 'container') return `is part of a ${found.type}, which drydisk does not open`
+  if (found.usage === 'swap') return 'is swap space'
+  return `holds ${found.type}, which drydisk does not read or write: only ext2, ext3 and ext4`
+}
+
+/**
+ * Opens the filesystem on a volume by its signature. `ERR_UNSUPPORTED` names what is there instead.
+ * The device's `writable` has to be true for `writable`.
+ */
+export async function openFileSystem(
+  device: BlockDevice,
+  options: { writable: boolean; found?: Probe | undefined },
+): Promise<FileSystem> {
+  const found = options.found ?? (await probe(device))
+  if (!found || !isSupported(found.type))
+    throw new DrydiskError('ERR_UNSUPPORTED', `the volume ${whyUnsupported(found)}`, { type: found?.type })
+  const { openExt4 } = await import('./ext4/open.ts')
+  return openExt4(device, { writable: options.writable })
+}

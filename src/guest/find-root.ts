@@ -1,0 +1,138 @@
+import { DrydiskError, isDrydiskError } from '../errors.ts'
+import type { FileSystem } from '../filesystem/filesystem.ts'
+import { isSupported, openFileSystem, whyUnsupported } from '../filesystem/open.ts'
+import { parseFstab } from './fstab.ts'
+import { readIdentity } from './identity.ts'
+import { MountTable } from './mount-table.ts'
+import { MountedGuest } from './mounted-guest.ts'
+import { findVolume, type GuestVolume } from './volume-spec.ts'
+
+export interface RootChoice {
+  readonly volume: GuestVolume
+  /** Open already, when finding out needed it and it may be used as it is. */
+  readonly fs: FileSystem
+}
+
+export interface FindRootOptions {
+  readonly writable: boolean
+  /** The name of the volume to take: `/dev/sda2`. */
+  readonly root?: string
+}
+
+interface Candidate {
+  readonly volume: GuestVolume
+  readonly isSystem: boolean
+  /** Its own fstab says that it is mounted on `/`. */
+  readonly namesItself: boolean
+  readonly prettyName: string
+}
+
+/**
+ * The volume with the installed system. A volume counts when it has /etc with an os-release, fstab or passwd, and a
+ * place for programs; of several, the one whose fstab names itself as `/`. Where no volume looks like a system, the only
+ * readable one is taken. Anything else is an error that lists what there is.
+ */
+export async function findRoot(
+  volumes: readonly GuestVolume[],
+  options: FindRootOptions,
+): Promise<RootChoice> {
+  if (options.root !== undefined) return chosen(volumes, options.root, options.writable)
+  const readable = volumes.filter(volume => volume.found && isSupported(volume.found.type))
+  const [only] = readable
+  if (only && readable.length === 1) return openRoot(only, options.writable)
+  const problems: string[] = []
+  const candidates: Candidate[] = []
+  for (const volume of readable) {
+    try {
+      candidates.push(await inspect(volume, volumes))
+    } catch (error) {
+      if (!isDrydiskError(error)) throw error
+      problems.push(`${volume.name}: ${error.message}`)
+    }
+  }
+  const systems = candidates.filter(candidate => candidate.isSystem)
+  const named = systems.filter(candidate => candidate.namesItself)
+  const left = named.length > 0 ? named : systems
+  const [first] = left
+  if (first && left.length === 1) return openRoot(first.volume, options.writable)
+  if (left.length > 1)
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `several installed systems: ${left.map(one => `${one.volume.name} (${one.prettyName})`).join(', ')}; choose one as root`,
+      { candidates: left.map(one => one.volume.name).join(',') },
+    )
+  const [survivor] = candidates
+  if (survivor && candidates.length === 1) return openRoot(survivor.volume, options.writable)
+  throw noRoot(volumes, problems)
+}
+
+function noRoot(volumes: readonly GuestVolume[], problems: readonly string[]): DrydiskError {
+  if (volumes.length === 0)
+    return new DrydiskError('ENOENT', 'there is no partition and no filesystem on this disk', {})
+  const reasons = volumes.map(volume => {
+    const problem = problems.find(one => one.startsWith(`${volume.name}: `))
+    if (problem) return problem
+    if (volume.found && isSupported(volume.found.type)) return `${volume.name} holds no installed system`
+    return `${volume.name} ${whyUnsupported(volume.found)}`
+  })
+  return new DrydiskError(
+    volumes.some(volume => volume.found && !isSupported(volume.found.type)) ? 'ERR_UNSUPPORTED' : 'ENOENT',
+    `no root filesystem found: ${reasons.join('; ')}. Choose one as root if you know better`,
+    { volumes: volumes.map(volume => volume.name).join(',') },
+  )
+}
+
+async function chosen(volumes: readonly GuestVolume[], root: string, writable: boolean): Promise<RootChoice> {
+  const volume = findVolume(volumes, root)
+  if (!volume)
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `there is no volume ${root}: this disk has ${volumes.map(one => one.name).join(', ') || 'none'}`,
+      { root },
+    )
+  return openRoot(volume, writable)
+}
+
+async function openRoot(volume: GuestVolume, writable: boolean): Promise<RootChoice> {
+  if (!volume.found || !isSupported(volume.found.type))
+    throw new DrydiskError('ERR_UNSUPPORTED', `${volume.name} ${whyUnsupported(volume.found)}`, {
+      volume: volume.name,
+      type: volume.found?.type,
+    })
+  return { volume, fs: await openFileSystem(volume.device, { writable, found: volume.found }) }
+}
+
+async function inspect(volume: GuestVolume, volumes: readonly GuestVolume[]): Promise<Candidate> {
+  const { fs } = await openRoot(volume, false)
+  try {
+    const guest = new MountedGuest(new MountTable({ fs, source: volume.name }))
+    const has = async (path: string) => {
+      try {
+        await guest.lstat(path)
+        return true
+      } catch (error) {
+        if (isDrydiskError(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return false
+        throw error
+      }
+    }
+    const any = async (...paths: string[]) => {
+      for (const path of paths) if (await has(path)) return true
+      return false
+    }
+    const isSystem =
+      (await any('/etc/os-release', '/usr/lib/os-release', '/etc/fstab', '/etc/passwd')) &&
+      (await has('/etc')) &&
+      (await any('/usr', '/bin', '/sbin'))
+    if (!isSystem) return { volume, isSystem, namesItself: false, prettyName: '' }
+    const fstab = (await guest.exists('/etc/fstab')) ? parseFstab(await guest.readText('/etc/fstab')) : []
+    const rootEntry = fstab.find(entry => entry.file === '/')
+    return {
+      volume,
+      isSystem,
+      namesItself: rootEntry !== undefined && findVolume(volumes, rootEntry.spec) === volume,
+      prettyName: (await readIdentity(guest)).prettyName,
+    }
+  } finally {
+    await fs.close()
+  }
+}

@@ -1,0 +1,151 @@
+import { printable } from '../bytes/names.ts'
+import { isDrydiskError } from '../errors.ts'
+import type { FileSystem } from '../filesystem/filesystem.ts'
+import { isSupported, openFileSystem, whyUnsupported } from '../filesystem/open.ts'
+import { findRoot } from './find-root.ts'
+import { type FstabEntry, isMountedAtBoot, parseFstab } from './fstab.ts'
+import type { GuestFs } from './guest-fs.ts'
+import { type GuestIdentity, readIdentity } from './identity.ts'
+import { type Mount, MountTable } from './mount-table.ts'
+import { MountedGuest } from './mounted-guest.ts'
+import { findVolume, type GuestVolume } from './volume-spec.ts'
+import { walk } from './walk.ts'
+
+export interface OpenGuestOptions {
+  /** Default false. The volumes' devices have to be writable then. */
+  readonly writable?: boolean
+  /** Name of the volume with the root filesystem, `/dev/sda2`, where it is not to be found by itself. */
+  readonly root?: string
+}
+
+/** The installed system on a disk, with what its fstab mounts. */
+export interface Guest {
+  readonly fs: GuestFs
+  /** Name of the volume of the root filesystem. */
+  readonly rootVolume: string
+  readonly mounts: readonly Mount[]
+  /** What could not be mounted, and why; what is odd about a filesystem. */
+  readonly warnings: readonly string[]
+  identity(): Promise<GuestIdentity>
+  /** Writes what the filesystems hold in memory to their volumes. */
+  sync(): Promise<void>
+  /** Lets go of the filesystems; their volumes stay open. */
+  close(): Promise<void>
+}
+
+/**
+ * Finds the root filesystem among the volumes and mounts what its fstab names. What fstab names and drydisk cannot read
+ * is mounted too: every access below it is `ERR_UNSUPPORTED` with its name, never the directory that it would cover.
+ */
+export async function openGuest(
+  volumes: readonly GuestVolume[],
+  options: OpenGuestOptions = {},
+): Promise<Guest> {
+  const writable = options.writable ?? false
+  const { volume, fs } = await findRoot(volumes, { ...options, writable })
+  const table = new MountTable({ fs, source: volume.name })
+  const guest = new MountedGuest(table)
+  const warnings = [...warningsOf(fs, volume.name)]
+  const opened = new Map<GuestVolume, FileSystem>([[volume, fs]])
+  try {
+    for (const entry of await fstabOf(guest, warnings)) {
+      const found = findVolume(volumes, entry.spec)
+      const place = await mountPoint(table, entry, warnings)
+      if (!place || (found === undefined && entry.options.includes('nofail'))) continue
+      const mount = await openMount(entry, found, opened, writable)
+      if (mount.fs) warnings.push(...warningsOf(mount.fs, mount.source))
+      table.add({ path: entry.file, ...mount, covers: place })
+    }
+  } catch (error) {
+    for (const one of opened.values()) await one.close().catch(() => undefined)
+    throw error
+  }
+  let identity: Promise<GuestIdentity> | undefined
+  return {
+    fs: guest,
+    rootVolume: volume.name,
+    mounts: table.mounts,
+    warnings,
+    identity: () => {
+      identity ??= readIdentity(guest)
+      return identity
+    },
+    sync: async () => {
+      for (const one of opened.values()) if (one.writable) await one.sync()
+    },
+    close: async () => {
+      for (const one of opened.values()) await one.close()
+    },
+  }
+}
+
+function warningsOf(fs: FileSystem, name: string): string[] {
+  const { warnings } = fs as { warnings?: readonly string[] }
+  return (warnings ?? []).map(warning => `${name}: ${warning}`)
+}
+
+/** What is to be mounted, outer mount points first whatever their order in the file, as systemd does. */
+async function fstabOf(guest: GuestFs, warnings: string[]): Promise<FstabEntry[]> {
+  let text: string
+  try {
+    text = await guest.readText('/etc/fstab')
+  } catch (error) {
+    if (!isDrydiskError(error)) throw error
+    if (error.code !== 'ENOENT') warnings.push(`/etc/fstab is not read: ${error.message}`)
+    return []
+  }
+  const depth = (entry: FstabEntry) => entry.file.split('/').filter(name => name !== '').length
+  return parseFstab(text)
+    .filter(entry => isMountedAtBoot(entry) && depth(entry) > 0)
+    .sort((a, b) => depth(a) - depth(b))
+}
+
+async function mountPoint(table: MountTable, entry: FstabEntry, warnings: string[]) {
+  try {
+    const { place, type } = await walk(table, entry.file, true)
+    if (place && type === 'directory') return place
+    warnings.push(
+      `/etc/fstab:${entry.line}: ${printable(entry.file)} is no directory, so nothing is mounted there`,
+    )
+  } catch (error) {
+    if (!isDrydiskError(error)) throw error
+    warnings.push(
+      `/etc/fstab:${entry.line}: ${printable(entry.file)}: ${error.message}; nothing is mounted there`,
+    )
+  }
+  return undefined
+}
+
+async function openMount(
+  entry: FstabEntry,
+  volume: GuestVolume | undefined,
+  opened: Map<GuestVolume, FileSystem>,
+  writable: boolean,
+): Promise<Pick<Mount, 'source' | 'type' | 'fs' | 'reason'>> {
+  const source = volume?.name ?? entry.spec
+  const type = volume?.found?.type ?? entry.type
+  const unread = (reason: string) => ({ source, type, fs: undefined, reason })
+  if (!volume) {
+    if (entry.options.some(option => option === 'bind' || option === 'rbind'))
+      return unread('a bind mount, which drydisk does not follow; use the path that it shows')
+    if (
+      /^(nfs|cifs|smb|ceph|9p|virtiofs|glusterfs|fuse)/.test(entry.type) ||
+      /^[^/]+:|^\/\//.test(entry.spec)
+    )
+      return unread('it is not on this disk')
+    if (/^\/dev\/(mapper|md|dm-)|^\/dev\/[^/]+\/[^/]+$/.test(entry.spec))
+      return unread('a mapped device (LVM, RAID or encryption), which drydisk does not open')
+    return unread('no volume of this disk is named so')
+  }
+  const present = opened.get(volume)
+  if (present) return { source, type: present.type, fs: present, reason: undefined }
+  if (!volume.found || !isSupported(volume.found.type)) return unread(`it ${whyUnsupported(volume.found)}`)
+  try {
+    const fs = await openFileSystem(volume.device, { writable, found: volume.found })
+    opened.set(volume, fs)
+    return { source, type: fs.type, fs, reason: undefined }
+  } catch (error) {
+    if (!isDrydiskError(error)) throw error
+    return unread(error.message)
+  }
+}
