@@ -74,13 +74,16 @@ export async function truncateData(ctx: Ext4Context, inode: Inode, size: number)
   requireSize(ctx, inode, size)
   const oldSize = inode.size
   if (size > oldSize) await zeroTail(ctx, inode, oldSize, size)
-  else {
-    // Also blocks that were allocated behind the end go, as ftruncate(2) to the same size lets them go.
-    await unmapFrom(ctx, inode, Math.ceil(size / ctx.blockSize))
-    await zeroTail(ctx, inode, size, Number.MAX_SAFE_INTEGER)
-  }
+  // Also blocks that were allocated behind the end go, as ftruncate(2) to the same size lets them go.
+  else await dropBehind(ctx, inode, size)
   setSize(ctx, inode, size)
   touch(ctx, inode)
+}
+
+/** Frees the blocks behind byte `size` and zeros the rest of its block. Not for inline content. */
+export async function dropBehind(ctx: Ext4Context, inode: Inode, size: number): Promise<void> {
+  await unmapFrom(ctx, inode, Math.ceil(size / ctx.blockSize))
+  await zeroTail(ctx, inode, size, Number.MAX_SAFE_INTEGER)
 }
 
 /** Makes a range read as zeros and gives its whole blocks back; the size stays. */

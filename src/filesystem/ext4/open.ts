@@ -3,6 +3,9 @@ import { DrydiskError } from '../../errors.ts'
 import type { Timestamp } from '../filesystem.ts'
 import { unreadableFeatures, unwritableFeatures } from './features.ts'
 import { Ext4FileSystem } from './filesystem.ts'
+import { recoverJournal } from './journal-recovery.ts'
+import { refuseWhenInUse } from './mmp.ts'
+import { cleanOrphans } from './orphans.ts'
 import { EXT_MAGIC, STATE, SUPERBLOCK_OFFSET, type Superblock } from './superblock.ts'
 import { Ext4Volume, readSuperblock } from './volume.ts'
 
@@ -32,11 +35,33 @@ export async function openExt4(device: BlockDevice, options: OpenExt4Options = {
   const writable = options.writable ?? false
   if (writable && !device.writable)
     throw new DrydiskError('EROFS', 'ext4: the volume is open for reading only, so its filesystem is too')
+  const now = options.now ?? systemTime
+  let volume = await openVolume(device, writable, now)
+  if (writable) await refuseWhenInUse(volume)
+  const warnings: string[] = []
+  const recovery = await recoverJournal(volume)
+  if (recovery !== undefined) {
+    if (recovery.fastCommits.length > 0)
+      throw new DrydiskError(
+        'ERR_UNSUPPORTED',
+        'ext4: the journal holds fast commits (fast_commit), which drydisk does not replay; mount the filesystem once or run e2fsck',
+        { feature: 'fast_commit' },
+      )
+    warnings.push(...recovery.warnings)
+    volume = await openVolume(recovery.device, writable, now)
+  }
+  warnings.push(...warningsOf(volume.superblock))
+  if (writable) {
+    await volume.prepareWriting()
+    await cleanOrphans(volume)
+  }
+  return new Ext4FileSystem(volume, warnings)
+}
+
+async function openVolume(device: BlockDevice, writable: boolean, now: () => Timestamp): Promise<Ext4Volume> {
   const superblock = await readSuperblock(device)
   checkSuperblock(superblock, writable)
-  const volume = new Ext4Volume(device, superblock, writable, options.now ?? systemTime)
-  if (writable) await volume.prepareWriting()
-  return new Ext4FileSystem(volume, warningsOf(superblock))
+  return new Ext4Volume(device, superblock, writable, now)
 }
 
 function systemTime(): Timestamp {
