@@ -1,0 +1,83 @@
+import { closeSync, ftruncateSync, mkdtempSync, openSync, rmdirSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { FileStorage } from '../../src/device/file-storage.ts'
+import { StorageDevice } from '../../src/device/storage-device.ts'
+import type { Ext4FileSystem } from '../../src/filesystem/ext4/filesystem.ts'
+import { openExt4 } from '../../src/filesystem/ext4/open.ts'
+import { runOk, temporaryFolder } from './native.ts'
+
+/** One shape of filesystem that mke2fs makes, and why it is worth having. */
+export interface Ext4Variant {
+  readonly name: string
+  readonly arguments: readonly string[]
+  readonly megabytes: number
+}
+
+/** The shapes that matter to how file content is mapped. */
+export const DATA_VARIANTS: readonly Ext4Variant[] = [
+  { name: 'ext4, 4 KiB blocks', arguments: ['-t', 'ext4', '-b', '4096'], megabytes: 64 },
+  { name: 'ext4, 1 KiB blocks', arguments: ['-t', 'ext4', '-b', '1024'], megabytes: 64 },
+  {
+    name: 'ext4, 2 KiB blocks, no checksums',
+    arguments: ['-t', 'ext4', '-b', '2048', '-O', '^metadata_csum'],
+    megabytes: 64,
+  },
+  { name: 'ext4, inline data', arguments: ['-t', 'ext4', '-b', '4096', '-O', 'inline_data'], megabytes: 64 },
+  { name: 'ext3', arguments: ['-t', 'ext3', '-b', '4096'], megabytes: 64 },
+  { name: 'ext2, 1 KiB blocks', arguments: ['-t', 'ext2', '-b', '1024'], megabytes: 64 },
+]
+
+/** A new image of a filesystem in a folder that goes away with the test. */
+export async function makeExt4Image(variant: Ext4Variant): Promise<string> {
+  const path = join(temporaryFolder(), 'image')
+  const file = openSync(path, 'w')
+  ftruncateSync(file, variant.megabytes << 20)
+  closeSync(file)
+  await runOk('mke2fs', ['-q', '-F', ...variant.arguments, path])
+  return path
+}
+
+/** The kernel's own driver on the image, while `use` runs. Needs `haveLoopMounts()`. */
+export async function withKernelMount<Result>(
+  image: string,
+  use: (folder: string) => Promise<Result> | Result,
+  options = 'loop',
+): Promise<Result> {
+  const folder = mkdtempSync(join(process.env['DRYDISK_TMP'] ?? tmpdir(), 'drydisk-mount-'))
+  try {
+    await runOk('mount', ['-o', options, image, folder])
+    try {
+      return await use(folder)
+    } finally {
+      await runOk('umount', [folder])
+    }
+  } finally {
+    rmdirSync(folder)
+  }
+}
+
+/** Our own driver on the image, while `use` runs. */
+export async function withExt4<Result>(
+  image: string,
+  writable: boolean,
+  use: (filesystem: Ext4FileSystem) => Promise<Result>,
+): Promise<Result> {
+  const storage = await FileStorage.open(image, writable ? 'write' : 'read')
+  const device = new StorageDevice(storage)
+  try {
+    const filesystem = await openExt4(device, { writable })
+    return await use(filesystem)
+  } finally {
+    await device.close()
+  }
+}
+
+/** Writes `bytes` at each of the offsets. */
+export function writeAt(path: string, offsets: readonly number[], bytes: Uint8Array): void {
+  const file = openSync(path, 'a+')
+  closeSync(file)
+  const writer = openSync(path, 'r+')
+  for (const offset of offsets) writeSync(writer, bytes, 0, bytes.length, offset)
+  closeSync(writer)
+}
