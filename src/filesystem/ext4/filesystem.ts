@@ -1,8 +1,16 @@
 import { DrydiskError } from '../../errors.ts'
-import type { FileExtent, FileSystemUsage, InodeNumber, InodeStat } from '../filesystem.ts'
+import type {
+  AttributeChange,
+  DirectoryEntry,
+  FileExtent,
+  FileSystemUsage,
+  InodeNumber,
+  InodeStat,
+} from '../filesystem.ts'
 import { readDeviceNumber } from './device-number.ts'
-import { dataExtents, readData } from './file-data.ts'
-import type { Inode } from './inode.ts'
+import { listNames, lookupName } from './directory.ts'
+import { dataExtents, readData, truncateData, writeData } from './file-data.ts'
+import { INODE_FLAG, type Inode } from './inode.ts'
 import { readTarget } from './symlink-target.ts'
 import type { Ext4Volume } from './volume.ts'
 
@@ -74,6 +82,14 @@ export class Ext4FileSystem {
     return superblock.has('has_journal') ? 'ext3' : 'ext2'
   }
 
+  async lookup(directory: InodeNumber, name: Uint8Array): Promise<InodeNumber> {
+    return lookupName(this.#volume, await this.#volume.inodes.read(directory), name)
+  }
+
+  async *readdir(directory: InodeNumber): AsyncIterable<DirectoryEntry> {
+    yield* listNames(this.#volume, await this.#volume.inodes.read(directory))
+  }
+
   async stat(ino: InodeNumber): Promise<InodeStat> {
     return attributesOf(await this.#volume.inodes.read(ino))
   }
@@ -103,5 +119,52 @@ export class Ext4FileSystem {
       freeInodes: free.inodes,
       maxNameLength: MAX_NAME,
     }
+  }
+
+  async write(ino: InodeNumber, offset: number, from: Uint8Array): Promise<void> {
+    await this.#change(async volume => writeData(volume, await volume.inodes.read(ino), offset, from))
+  }
+
+  async truncate(ino: InodeNumber, size: number): Promise<void> {
+    await this.#change(async volume => truncateData(volume, await volume.inodes.read(ino), size))
+  }
+
+  async setAttributes(ino: InodeNumber, change: AttributeChange): Promise<void> {
+    await this.#change(async volume => {
+      const inode = await volume.inodes.read(ino)
+      const flag = inode.hasFlag(INODE_FLAG.IMMUTABLE)
+        ? 'immutable (chattr +i)'
+        : inode.hasFlag(INODE_FLAG.APPEND)
+          ? 'append-only (chattr +a)'
+          : undefined
+      if (flag !== undefined)
+        throw new DrydiskError('EPERM', `ext4 inode ${ino} is ${flag}: its attributes cannot be changed`, {
+          inode: ino,
+        })
+      if (change.mode !== undefined) inode.mode = (inode.mode & 0xf000) | (change.mode & 0o7777)
+      if (change.uid !== undefined) inode.uid = change.uid
+      if (change.gid !== undefined) inode.gid = change.gid
+      if (change.atime !== undefined) inode.atime = change.atime
+      if (change.mtime !== undefined) inode.mtime = change.mtime
+      inode.ctime = change.ctime ?? volume.now()
+      volume.inodes.markDirty(inode)
+    })
+  }
+
+  /** `EROFS` unless open for writing; then the change, and memory is kept bounded. */
+  async #change<T>(how: (volume: Ext4Volume) => Promise<T>): Promise<T> {
+    if (!this.writable)
+      throw new DrydiskError('EROFS', `the ${this.type} filesystem is open for reading only`)
+    const result = await how(this.#volume)
+    await this.#volume.relieve()
+    return result
+  }
+
+  async sync(): Promise<void> {
+    await this.#volume.sync()
+  }
+
+  async close(): Promise<void> {
+    await this.#volume.sync()
   }
 }
