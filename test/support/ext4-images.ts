@@ -81,3 +81,13 @@ export function writeAt(path: string, offsets: readonly number[], bytes: Uint8Ar
   for (const offset of offsets) writeSync(writer, bytes, 0, bytes.length, offset)
   closeSync(writer)
 }
+
+/** Names and inode numbers in the root directory, by debugfs's word. */
+export async function inodesOfRoot(image: string): Promise<Map<string, number>> {
+  const inodes = new Map<string, number>()
+  for (const line of (await runOk('debugfs', ['-R', 'ls -p /', image])).split('\n')) {
+    const [, ino, , , , name] = line.split('/')
+    if (ino !== undefined && name !== undefined) inodes.set(name, Number(ino))
+  }
+  return inodes
+}
