@@ -2,13 +2,14 @@ import { printable } from '../bytes/names.ts'
 import { isDrydiskError } from '../errors.ts'
 import type { FileSystem } from '../filesystem/filesystem.ts'
 import { isSupported, openFileSystem, whyUnsupported } from '../filesystem/open.ts'
+import type { Volume } from '../volume/volume.ts'
 import { findRoot } from './find-root.ts'
 import { type FstabEntry, isMountedAtBoot, parseFstab } from './fstab.ts'
 import type { GuestFs } from './guest-fs.ts'
 import { type GuestIdentity, readIdentity } from './identity.ts'
 import { type Mount, MountTable } from './mount-table.ts'
 import { MountedGuest } from './mounted-guest.ts'
-import { findVolume, type GuestVolume } from './volume-spec.ts'
+import { findVolume, type GuestVolume, probeVolumes } from './volume-spec.ts'
 import { walk } from './walk.ts'
 
 export interface OpenGuestOptions {
@@ -34,13 +35,11 @@ export interface Guest {
 }
 
 /**
- * Finds the root filesystem among the volumes and mounts what its fstab names. What fstab names and drydisk cannot read
+ * Finds the root filesystem among the volumes of a disk and mounts what its fstab names. What fstab names and drydisk cannot read
  * is mounted too: every access below it is `ERR_UNSUPPORTED` with its name, never the directory that it would cover.
  */
-export async function openGuest(
-  volumes: readonly GuestVolume[],
-  options: OpenGuestOptions = {},
-): Promise<Guest> {
+export async function openGuest(disk: readonly Volume[], options: OpenGuestOptions = {}): Promise<Guest> {
+  const volumes = await probeVolumes(disk)
   const writable = options.writable ?? false
   const { volume, fs } = await findRoot(volumes, { ...options, writable })
   const table = new MountTable({ fs, source: volume.name })

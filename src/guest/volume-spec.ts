@@ -1,16 +1,21 @@
-import type { BlockDevice } from '../device/block-device.ts'
-import type { Probe } from '../filesystem/probe.ts'
+import { isDrydiskError } from '../errors.ts'
+import { type Probe, probe } from '../filesystem/probe.ts'
+import type { Volume } from '../volume/volume.ts'
 
-/** A volume as guest/ needs it: what volume/ found, and what its signatures say. */
-export interface GuestVolume {
-  /** `/dev/sda1`; `/dev/sda` for a filesystem on the bare disk. */
-  readonly name: string
-  readonly device: BlockDevice
-  /** Number of the partition; 0 on the bare disk. */
-  readonly number: number
-  readonly partitionUuid: string
-  readonly partitionLabel: string
-  readonly found: Probe | undefined
+/** A volume with what its signatures say. */
+export type GuestVolume = Volume & { readonly found: Probe | undefined }
+
+/** Looks at the signatures of each volume; one that cannot be read shows as one without any. */
+export async function probeVolumes(volumes: readonly Volume[]): Promise<GuestVolume[]> {
+  const out: GuestVolume[] = []
+  for (const volume of volumes) {
+    const found = await probe(volume.device).catch((error: unknown) => {
+      if (isDrydiskError(error)) return undefined
+      throw error
+    })
+    out.push({ ...volume, found })
+  }
+  return out
 }
 
 /** udev writes what is not safe in a file name as `\xNN`. */
@@ -59,9 +64,9 @@ export function findVolume(volumes: readonly GuestVolume[], spec: string): Guest
       case 'LABEL':
         return volumes.find(volume => tag.value !== '' && volume.found?.label === tag.value)
       case 'PARTUUID':
-        return volumes.find(volume => same(volume.partitionUuid))
+        return volumes.find(volume => same(volume.uuid))
       default:
-        return volumes.find(volume => tag.value !== '' && volume.partitionLabel === tag.value)
+        return volumes.find(volume => tag.value !== '' && volume.label === tag.value)
     }
   }
   const number = numberOf(spec) ?? numberOfDiskLink(spec)
