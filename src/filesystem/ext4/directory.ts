@@ -180,6 +180,17 @@ export async function requireNewName(ctx: Ext4Context, directory: Inode, name: U
     throw new DrydiskError('EEXIST', `'${printable(name)}' exists in inode ${directory.ino}`, {
       inode: directory.ino,
     })
+  requireAddable(directory)
+}
+
+/** `ERR_UNSUPPORTED` for a directory that takes names but none from here. */
+export function requireAddable(directory: Inode): void {
+  if (directory.hasFlag(INODE_FLAG.CASEFOLD))
+    throw new DrydiskError(
+      'ERR_UNSUPPORTED',
+      `directory ${directory.ino} is casefolded: drydisk adds no names to it, as it does not fold names`,
+      { inode: directory.ino },
+    )
 }
 
 /** Adds a name that is known not to be there. */
@@ -190,12 +201,6 @@ export async function insertName(
   ino: InodeNumber,
   type: FileType,
 ): Promise<void> {
-  if (directory.hasFlag(INODE_FLAG.CASEFOLD))
-    throw new DrydiskError(
-      'ERR_UNSUPPORTED',
-      `directory ${directory.ino} is casefolded: drydisk adds no names to it, as it does not fold names`,
-      { inode: directory.ino },
-    )
   if (directory.hasFlag(INODE_FLAG.INLINE_DATA)) {
     if (addInline(ctx, directory, name, ino, type)) return
     await convertInlineDirectory(ctx, directory)

@@ -55,7 +55,11 @@ function isAcl({ index }: Pick<XattrEntry, 'index'>): boolean {
   return index === XATTR_INDEX.POSIX_ACL_ACCESS || index === XATTR_INDEX.POSIX_ACL_DEFAULT
 }
 
-function requireChangeable(inode: Inode): void {
+function requireChangeable(ctx: Ext4Context, inode: Inode): void {
+  if (!ctx.writable)
+    throw new DrydiskError('EROFS', `inode ${inode.ino}: the filesystem is open for reading only`, {
+      inode: inode.ino,
+    })
   for (const [flag, word] of [
     [INODE_FLAG.IMMUTABLE, 'immutable (chattr -i)'],
     [INODE_FLAG.APPEND, 'append-only (chattr -a)'],
@@ -89,7 +93,7 @@ export async function setXattr(
       `an attribute with a name of ${key.name.length} and a value of ${value.length} bytes: at most ${MAX_NAME} and ${MAX_VALUE}`,
       { inode: inode.ino },
     )
-  requireChangeable(inode)
+  requireChangeable(ctx, inode)
   if (key.index === XATTR_INDEX.USER && inode.type !== 'file' && !inode.isDirectory)
     throw new DrydiskError(
       'EPERM',
@@ -106,7 +110,7 @@ export async function setXattr(
 
 /** `ENODATA` when there is none. */
 export async function removeXattr(ctx: Ext4Context, inode: Inode, name: string): Promise<void> {
-  requireChangeable(inode)
+  requireChangeable(ctx, inode)
   const entry = (await readEntries(ctx, inode)).find(other => fullName(other) === name)
   if (entry === undefined)
     throw new DrydiskError('ENODATA', `inode ${inode.ino} has no attribute '${printable(name)}'`, {
