@@ -293,6 +293,9 @@ export class Superblock {
   get s_error_count(): number {
     return this.#view.u32(0x194)
   }
+  get s_overhead_clusters(): number {
+    return this.#view.u32(0x248)
+  }
   set s_overhead_clusters(value: number) {
     this.#view.setU32(0x248, value)
   }
@@ -308,6 +311,9 @@ export class Superblock {
   }
   get s_checksum_seed(): number {
     return this.#view.u32(0x270)
+  }
+  set s_checksum_seed(value: number) {
+    this.#view.setU32(0x270, value)
   }
   get s_orphan_file_inum(): number {
     return this.#view.u32(0x280)
