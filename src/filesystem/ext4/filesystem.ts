@@ -1,18 +1,24 @@
 import { DrydiskError } from '../../errors.ts'
 import type {
   AttributeChange,
+  DeviceNumber,
   DirectoryEntry,
   FileExtent,
+  FileSystem,
   FileSystemUsage,
   InodeNumber,
   InodeStat,
+  NewInode,
 } from '../filesystem.ts'
 import { readDeviceNumber } from './device-number.ts'
 import { listNames, lookupName } from './directory.ts'
 import { dataExtents, readData, truncateData, writeData } from './file-data.ts'
 import { INODE_FLAG, type Inode } from './inode.ts'
+import { create, link, mkdir, mknod, rmdir, symlink, unlink } from './namespace.ts'
+import { rename } from './rename.ts'
 import { readTarget } from './symlink-target.ts'
 import type { Ext4Volume } from './volume.ts'
+import { chmodInode, getXattr, listXattrs, removeXattr, setXattr } from './xattr.ts'
 
 const ROOT_INODE = 2
 const MAX_NAME = 255
@@ -50,7 +56,7 @@ function attributesOf(inode: Inode): InodeStat {
 }
 
 /** ext2, ext3 and ext4 behind the interface of all filesystems. Opened by `openExt4`. */
-export class Ext4FileSystem {
+export class Ext4FileSystem implements FileSystem {
   readonly root: InodeNumber = ROOT_INODE
   /** What is odd about the filesystem but does not keep it from being used: one sentence each. */
   readonly warnings: readonly string[]
@@ -129,6 +135,79 @@ export class Ext4FileSystem {
     await this.#change(async volume => truncateData(volume, await volume.inodes.read(ino), size))
   }
 
+  async create(directory: InodeNumber, name: Uint8Array, attributes: NewInode): Promise<InodeNumber> {
+    return this.#change(async volume => create(volume, await volume.inodes.read(directory), name, attributes))
+  }
+
+  async mkdir(directory: InodeNumber, name: Uint8Array, attributes: NewInode): Promise<InodeNumber> {
+    return this.#change(async volume => mkdir(volume, await volume.inodes.read(directory), name, attributes))
+  }
+
+  async symlink(
+    directory: InodeNumber,
+    name: Uint8Array,
+    target: Uint8Array,
+    attributes: NewInode,
+  ): Promise<InodeNumber> {
+    return this.#change(async volume =>
+      symlink(volume, await volume.inodes.read(directory), name, target, attributes),
+    )
+  }
+
+  async mknod(
+    directory: InodeNumber,
+    name: Uint8Array,
+    type: 'character-device' | 'block-device' | 'fifo' | 'socket',
+    device: DeviceNumber,
+    attributes: NewInode,
+  ): Promise<InodeNumber> {
+    return this.#change(async volume =>
+      mknod(volume, await volume.inodes.read(directory), name, type, device, attributes),
+    )
+  }
+
+  async link(ino: InodeNumber, directory: InodeNumber, name: Uint8Array): Promise<void> {
+    await this.#change(async volume =>
+      link(volume, await volume.inodes.read(ino), await volume.inodes.read(directory), name),
+    )
+  }
+
+  async unlink(directory: InodeNumber, name: Uint8Array): Promise<void> {
+    await this.#change(async volume => unlink(volume, await volume.inodes.read(directory), name))
+  }
+
+  async rmdir(directory: InodeNumber, name: Uint8Array): Promise<void> {
+    await this.#change(async volume => rmdir(volume, await volume.inodes.read(directory), name))
+  }
+
+  async rename(
+    fromDirectory: InodeNumber,
+    fromName: Uint8Array,
+    toDirectory: InodeNumber,
+    toName: Uint8Array,
+  ): Promise<void> {
+    await this.#change(async volume => {
+      const from = await volume.inodes.read(fromDirectory)
+      await rename(volume, from, fromName, await volume.inodes.read(toDirectory), toName)
+    })
+  }
+
+  async listxattr(ino: InodeNumber): Promise<string[]> {
+    return listXattrs(this.#volume, await this.#volume.inodes.read(ino))
+  }
+
+  async getxattr(ino: InodeNumber, name: string): Promise<Uint8Array | undefined> {
+    return getXattr(this.#volume, await this.#volume.inodes.read(ino), name)
+  }
+
+  async setxattr(ino: InodeNumber, name: string, value: Uint8Array): Promise<void> {
+    await this.#change(async volume => setXattr(volume, await volume.inodes.read(ino), name, value))
+  }
+
+  async removexattr(ino: InodeNumber, name: string): Promise<void> {
+    await this.#change(async volume => removeXattr(volume, await volume.inodes.read(ino), name))
+  }
+
   async setAttributes(ino: InodeNumber, change: AttributeChange): Promise<void> {
     await this.#change(async volume => {
       const inode = await volume.inodes.read(ino)
@@ -141,7 +220,7 @@ export class Ext4FileSystem {
         throw new DrydiskError('EPERM', `ext4 inode ${ino} is ${flag}: its attributes cannot be changed`, {
           inode: ino,
         })
-      if (change.mode !== undefined) inode.mode = (inode.mode & 0xf000) | (change.mode & 0o7777)
+      if (change.mode !== undefined) await chmodInode(volume, inode, change.mode)
       if (change.uid !== undefined) inode.uid = change.uid
       if (change.gid !== undefined) inode.gid = change.gid
       if (change.atime !== undefined) inode.atime = change.atime
