@@ -148,7 +148,7 @@ export type QuoteStyle = 'bare' | 'single' | 'double'
 /** How a word is quoted in the source, so that an edit can keep to it. */
 export function quoteStyle(source: string): QuoteStyle {
   if (/^'[^']*'$/.test(source)) return 'single'
-  return source !== '' && !/["'\\$`]/.test(source) ? 'bare' : 'double'
+  return /["'\\$`]/.test(source) ? 'double' : 'bare'
 }
 
 /** Source text for pieces, in the given style where that can say it, else in double quotes. */
@@ -157,12 +157,18 @@ export function renderWord(pieces: readonly WordPiece[], style: QuoteStyle): str
   const whole = pieces.map(piece => (piece.kind === 'text' ? piece.text : piece.source)).join('')
   if (literal && style === 'bare' && /^[\w@%+=:,./-]+$/.test(whole)) return whole
   if (literal && style === 'single' && !whole.includes("'")) return `'${whole}'`
-  let source = '"'
-  for (const piece of pieces) {
-    if (piece.kind === 'text') source += piece.text.replace(/[$`"\\]/g, '\\$&')
-    // Within double quotes a backslash or quote in a substitution can mean something else: keep it outside.
-    else if (piece.quoted) source += piece.source
-    else source += `"${piece.source}"`
+  if (whole === '') return style === 'bare' ? '' : style === 'single' ? "''" : '""'
+  let source = ''
+  let open = false
+  const quote = (wanted: boolean) => {
+    if (open !== wanted) source += '"'
+    open = wanted
   }
-  return `${source}"`
+  for (const piece of pieces) {
+    // Within double quotes a backslash or quote in a substitution can mean something else: keep it as it stood.
+    quote(piece.kind === 'text' || piece.quoted)
+    source += piece.kind === 'text' ? piece.text.replace(/[$`"\\]/g, '\\$&') : piece.source
+  }
+  quote(false)
+  return source
 }
