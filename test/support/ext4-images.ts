@@ -1,4 +1,13 @@
-import { closeSync, ftruncateSync, mkdtempSync, openSync, rmdirSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmdirSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FileStorage } from '../../src/device/file-storage.ts'
@@ -90,4 +99,12 @@ export async function inodesOfRoot(image: string): Promise<Map<string, number>> 
     if (ino !== undefined && name !== undefined) inodes.set(name, Number(ino))
   }
   return inodes
+}
+
+/** A folder of empty files, for mke2fs -d. */
+export function emptyFiles(names: readonly string[]): string {
+  const tree = join(temporaryFolder(), 'tree')
+  mkdirSync(tree)
+  for (const name of names) writeFileSync(join(tree, name), '')
+  return tree
 }
