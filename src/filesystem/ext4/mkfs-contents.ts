@@ -54,7 +54,8 @@ function setTimes(volume: Ext4Volume, inode: Inode): void {
 }
 
 async function makeLostAndFound(volume: Ext4Volume, root: Inode): Promise<void> {
-  const directory = await volume.inodes.allocate(ROOT_INODE, FILE_TYPE_BITS.directory | 0o700)
+  // Not the root as its parent: that would have it put in the emptiest group, and it is to be inode 11.
+  const directory = await volume.inodes.allocate(RESIZE_INODE, FILE_TYPE_BITS.directory | 0o700)
   setTimes(volume, directory)
   directory.linksCount = 2
   initMapping(volume, directory)
@@ -63,7 +64,7 @@ async function makeLostAndFound(volume: Ext4Volume, root: Inode): Promise<void> 
   const blocks = Math.min(DIRECT_POINTERS, Math.max(2, Math.ceil(LOST_AND_FOUND_BYTES / volume.blockSize)))
   for (let index = 1; index < blocks; index++) {
     const { logical, bytes } = await appendBlock(volume, directory)
-    newLeafArea(volume, directory, logical, bytes)
+    newLeafArea(volume, directory, logical, bytes).clear()
     sealLeaf(volume, directory, bytes)
   }
   await addName(volume, root, new TextEncoder().encode('lost+found'), directory.ino, 'directory')
@@ -121,9 +122,10 @@ async function makeJournal(volume: Ext4Volume, wanted: number | undefined): Prom
   }
   const inode = newInode(volume, JOURNAL_INODE, FILE_TYPE_BITS.file | 0o600)
   initMapping(volume, inode)
-  // In the middle of the volume, where it is near to everything.
-  const middle = Math.floor(geometry.groups / 2)
-  const goal = geometry.groupFirstBlock(middle - (middle % geometry.groupsPerFlex))
+  // In the middle of the volume, where it is near to everything (get_midpoint_journal_block).
+  const middle = geometry.groupOfBlock(geometry.firstDataBlock + Math.floor(geometry.blocksCount / 2))
+  const group = middle > geometry.groupsPerFlex ? middle - (middle % geometry.groupsPerFlex) : middle
+  const goal = geometry.groupFirstBlock(group)
   await allocateFile(volume, inode, blocks, goal)
   inode.size = blocks * blockSize
   const first = await mapOne(volume, inode, 0)

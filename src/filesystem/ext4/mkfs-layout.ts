@@ -62,7 +62,7 @@ export function mkfsLayout(deviceSize: number, settings: MkfsSettings): MkfsLayo
     }
     const places = placeGroups(geometry, system, deviceSize)
     superblock.s_free_blocks_count = blocks - firstDataBlock - system.total
-    superblock.s_overhead_clusters = system.total
+    superblock.s_overhead_clusters = firstDataBlock + system.total
     return { superblock, geometry, groups: places, system }
   }
 }

@@ -4,9 +4,10 @@ import { DrydiskError } from '../../errors.ts'
 import type { InodeNumber } from '../filesystem.ts'
 import { mapOne } from './block-mapping.ts'
 import type { BlockNumber } from './context.ts'
-import { dropBehind, freeData } from './file-write.ts'
+import { dropBehind } from './file-write.ts'
 import { INODE_FLAG, type Inode } from './inode.ts'
 import { inodeSeed } from './inode-seed.ts'
+import { destroyInode } from './new-inode.ts'
 import type { Ext4Volume } from './volume.ts'
 
 /** struct ext4_orphan_block_tail. */
@@ -123,9 +124,7 @@ async function finish(volume: Ext4Volume, inode: Inode): Promise<void> {
     volume.inodes.markDirty(inode)
     return
   }
-  await freeData(volume, inode)
-  inode.size = 0
-  await volume.inodes.free(inode)
+  await destroyInode(volume, inode)
 }
 
 function corrupt(what: string, ino: InodeNumber): DrydiskError {
