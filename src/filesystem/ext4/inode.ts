@@ -12,6 +12,10 @@ export const FILE_TYPE_BITS: Readonly<Record<FileType, number>> = {
   socket: 0xc000,
 }
 
+const TYPE_OF_BITS: ReadonlyMap<number, FileType> = new Map(
+  (Object.keys(FILE_TYPE_BITS) as FileType[]).map(type => [FILE_TYPE_BITS[type], type]),
+)
+
 /** i_flags that the code acts on (fs/ext4/ext4.h, EXT4_*_FL). */
 export const INODE_FLAG = {
   IMMUTABLE: 0x10,
@@ -66,9 +70,7 @@ export class Inode {
   }
   /** `undefined` for type bits that mean nothing (0 in a freed inode). */
   get type(): FileType | undefined {
-    const bits = this.mode & 0xf000
-    for (const [type, value] of Object.entries(FILE_TYPE_BITS)) if (value === bits) return type as FileType
-    return undefined
+    return TYPE_OF_BITS.get(this.mode & 0xf000)
   }
   get isDirectory(): boolean {
     return (this.mode & 0xf000) === FILE_TYPE_BITS.directory
