@@ -31,6 +31,13 @@ export function requireContent(inode: Inode): void {
   })
 }
 
+/** As `requireContent`, for callers that have a path's inode in hand: a symlink's target is no content of a file. */
+export function requireFile(inode: Inode): void {
+  requireContent(inode)
+  if (inode.type === 'symlink')
+    throw new DrydiskError('EINVAL', `inode ${inode.ino} is a symlink, not a file`, { inode: inode.ino })
+}
+
 /** As the kernel, which lets not even root write these. */
 export function requireWritable(ctx: Ext4Context, inode: Inode, appendsOnly: boolean): void {
   if (!ctx.writable)

@@ -1,7 +1,7 @@
 import { DrydiskError } from '../../errors.ts'
 import { ensureBlocks, initMapping, mapBlocks, unmapFrom, unmapRange } from './block-mapping.ts'
 import type { Ext4Context } from './context.ts'
-import { isFastSymlink, maxFileBlocks, requireContent, requireSize, requireWritable } from './data-access.ts'
+import { isFastSymlink, maxFileBlocks, requireFile, requireSize, requireWritable } from './data-access.ts'
 import { extendInline, inlineContent, leaveInline, storeInline } from './inline-data.ts'
 import { INODE_FLAG, type Inode } from './inode.ts'
 
@@ -21,7 +21,7 @@ export async function writeData(
   from: Uint8Array,
 ): Promise<void> {
   requireWritable(ctx, inode, offset === inode.size)
-  requireContent(inode)
+  requireFile(inode)
   if (from.length === 0) return
   await writeContent(ctx, inode, offset, from)
   touch(ctx, inode)
@@ -64,7 +64,7 @@ export async function writeContent(
 /** Cuts the file, or grows it by a hole. What lay behind never comes back. mtime and ctime become now. */
 export async function truncateData(ctx: Ext4Context, inode: Inode, size: number): Promise<void> {
   requireWritable(ctx, inode, false)
-  requireContent(inode)
+  requireFile(inode)
   if (!(Number.isSafeInteger(size) && size >= 0))
     throw new DrydiskError('EINVAL', `a file cannot have ${size} bytes`, { inode: inode.ino, size })
   if (inode.hasFlag(INODE_FLAG.INLINE_DATA)) {
@@ -94,7 +94,7 @@ export async function punchData(
   length: number,
 ): Promise<void> {
   requireWritable(ctx, inode, false)
-  requireContent(inode)
+  requireFile(inode)
   const end = Math.min(offset + length, inode.size)
   if (end <= offset) return
   if (inode.hasFlag(INODE_FLAG.INLINE_DATA)) {
