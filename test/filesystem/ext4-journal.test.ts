@@ -70,7 +70,7 @@ async function checkOverlay(dirty: string, replayed: string): Promise<void> {
   const volume = await openVolume(dirty, false)
   try {
     const { blockSize } = volume
-    const recovery = await recoverJournal(volume)
+    const recovery = await recoverJournal(volume, async device => device)
     if (recovery === undefined) throw new Error('nothing to recover')
     expect(recovery.device.writable).toBe(false)
     const check = async (offset: number, length: number): Promise<void> => {

@@ -18,7 +18,7 @@ export async function openVolume(path: string, writable: boolean): Promise<Ext4V
 export async function recoverFile(path: string): Promise<JournalRecovery | undefined> {
   const volume = await openVolume(path, true)
   try {
-    return await recoverJournal(volume)
+    return await recoverJournal(volume, async device => device)
   } finally {
     await volume.device.close()
   }

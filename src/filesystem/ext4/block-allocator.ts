@@ -109,6 +109,35 @@ export class GroupBlockAllocator implements BlockAllocator {
     this.#blocks.forget(run)
   }
 
+  /**
+   * Marks those blocks of a run used that are free, and returns them: what the journal says belongs to a file.
+   * `ERR_CORRUPT` outside the volume or on the filesystem's own metadata.
+   */
+  async claim(run: BlockRun): Promise<BlockRun[]> {
+    const { firstDataBlock, blocksCount, blocksPerGroup } = this.#geometry
+    const end = run.block + run.count
+    if (run.count < 1 || run.block < firstDataBlock || end > blocksCount)
+      throw corruptRun(run, `outside blocks ${firstDataBlock} to ${blocksCount - 1}`, 'claimed')
+    const taken: BlockRun[] = []
+    for (let block = run.block; block < end; ) {
+      const group = this.#geometry.groupOfBlock(block)
+      const first = this.#geometry.groupFirstBlock(group)
+      const stop = Math.min(end, first + blocksPerGroup)
+      const { bytes, fault } = await this.#bitmaps.load(group)
+      if (fault !== undefined)
+        throw new DrydiskError('ERR_CORRUPT', `${fault}; run e2fsck`, { structure: 'block bitmap', group })
+      while (block < stop) {
+        const start = first + nextBit(bytes, block - first, stop - first, false)
+        if (start >= stop) break
+        const until = first + nextBit(bytes, start - first, stop - first, true)
+        taken.push(await this.#take({ block: start, count: until - start }))
+        block = until
+      }
+      block = stop
+    }
+    return taken
+  }
+
   /** The run to take in one group: at the goal if that is good, then after it, then before it. */
   #search(
     bitmap: Uint8Array,
@@ -150,10 +179,10 @@ export class GroupBlockAllocator implements BlockAllocator {
   }
 }
 
-function corruptRun(run: BlockRun, what: string): DrydiskError {
+function corruptRun(run: BlockRun, what: string, fate = 'freed'): DrydiskError {
   return new DrydiskError(
     'ERR_CORRUPT',
-    `ext4: blocks ${run.block} to ${run.block + run.count - 1} are to be freed, ${what}; run e2fsck`,
+    `ext4: blocks ${run.block} to ${run.block + run.count - 1} are to be ${fate}, ${what}; run e2fsck`,
     { block: run.block, count: run.count },
   )
 }

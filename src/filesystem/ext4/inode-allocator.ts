@@ -70,6 +70,26 @@ export class InodeAllocator {
     )
   }
 
+  /**
+   * A zeroed inode of a certain number, as the journal says it; `undefined` when it is in use already. `ERR_CORRUPT` for a
+   * reserved one.
+   */
+  async claim(ino: InodeNumber, mode: number): Promise<Inode | undefined> {
+    const { geometry, inodeBitmaps } = this.#parts
+    if (!(ino >= geometry.firstInode && ino <= geometry.inodesCount))
+      throw new DrydiskError(
+        'ERR_CORRUPT',
+        `ext4: inode ${ino} is to be made, but files have inodes ${geometry.firstInode} to ${geometry.inodesCount}; run e2fsck`,
+        { inode: ino },
+      )
+    const group = geometry.groupOfInode(ino)
+    const bit = (ino - 1) % geometry.inodesPerGroup
+    const { bytes, fault } = await inodeBitmaps.load(group)
+    if (fault !== undefined)
+      throw new DrydiskError('ERR_CORRUPT', `${fault}; run e2fsck`, { structure: 'inode bitmap', group })
+    return testBit(bytes, bit) ? undefined : this.#take(group, bit, bytes, mode)
+  }
+
   /** As `InodeTable.free`. */
   async free(inode: Inode): Promise<void> {
     const { geometry, descriptors, inodeBitmaps, store } = this.#parts

@@ -17,7 +17,7 @@ export interface JournalRecovery {
    * journal empty. Read-only: an overlay over it, nothing written. The context is out of date in both cases: open a new one.
    */
   readonly device: BlockDevice
-  /** Changes that are to be applied to the filesystem on `device`, after it is opened anew. */
+  /** Changes since the last transaction: applied on a read-only `device`, still to be applied on a writable one. */
   readonly fastCommits: readonly FastCommitRecord[]
   /** Blocks that the journal had newer content for. */
   readonly blocks: number
@@ -31,8 +31,13 @@ export interface JournalRecovery {
  *
  * Everything is checked before the first write: a journal that is damaged where it matters gives `ERR_CORRUPT` and a volume
  * as it was. A journal on another device that needs recovery gives `ERR_UNSUPPORTED`.
+ * @param rehearse is called before anything is written when there are fast commits: applies them over the recovered
+ * volume, without writing to it, and returns a device that shows the result.
  */
-export async function recoverJournal(ctx: Ext4Context): Promise<JournalRecovery | undefined> {
+export async function recoverJournal(
+  ctx: Ext4Context,
+  rehearse: (recovered: BlockDevice, commits: readonly FastCommitRecord[]) => Promise<BlockDevice>,
+): Promise<JournalRecovery | undefined> {
   const { superblock } = ctx
   const needsRecovery = superblock.has('needs_recovery')
   if (!superblock.has('has_journal')) {
@@ -61,7 +66,8 @@ export async function recoverJournal(ctx: Ext4Context): Promise<JournalRecovery 
   const warnings = journalWarnings(journal)
   const counts = { blocks: plan.blocks.size, transactions: plan.transactions, fastCommits, warnings }
   const overlay = new JournalOverlayDevice(journal, plan.blocks)
-  if (!ctx.writable) return { device: overlay, ...counts }
+  const recovered = fastCommits.length > 0 ? await rehearse(overlay, fastCommits) : overlay
+  if (!ctx.writable) return { device: recovered, ...counts }
   await writeHome(ctx.device, overlay, plan.blocks, ctx.blockSize)
   await emptyJournal(journal, plan.endSequence)
   await clearNeedsRecovery(ctx.device, warnings.length > 0)

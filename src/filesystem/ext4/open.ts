@@ -1,6 +1,9 @@
 import type { BlockDevice } from '../../device/block-device.ts'
+import { OverlayDevice } from '../../device/overlay-device.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { Timestamp } from '../filesystem.ts'
+import type { FastCommitRecord } from './fast-commit-records.ts'
+import { replayFastCommits } from './fast-commit-replay.ts'
 import { unreadableFeatures, unwritableFeatures } from './features.ts'
 import { Ext4FileSystem } from './filesystem.ts'
 import { recoverJournal } from './journal-recovery.ts'
@@ -39,23 +42,32 @@ export async function openExt4(device: BlockDevice, options: OpenExt4Options = {
   let volume = await openVolume(device, writable, now)
   if (writable) await refuseWhenInUse(volume)
   const warnings: string[] = []
-  const recovery = await recoverJournal(volume)
+  const recovery = await recoverJournal(volume, (recovered, commits) => rehearse(recovered, commits, now))
   if (recovery !== undefined) {
-    if (recovery.fastCommits.length > 0)
-      throw new DrydiskError(
-        'ERR_UNSUPPORTED',
-        'ext4: the journal holds fast commits (fast_commit), which drydisk does not replay; mount the filesystem once or run e2fsck',
-        { feature: 'fast_commit' },
-      )
     warnings.push(...recovery.warnings)
     volume = await openVolume(recovery.device, writable, now)
   }
   warnings.push(...warningsOf(volume.superblock))
   if (writable) {
     await volume.prepareWriting()
+    if (recovery !== undefined) await replayFastCommits(volume, recovery.fastCommits)
     await cleanOrphans(volume)
   }
   return new Ext4FileSystem(volume, warnings)
+}
+
+/** Fast commits applied in memory: what a read-only open reads, and what tells whether they can be applied at all. */
+async function rehearse(
+  recovered: BlockDevice,
+  commits: readonly FastCommitRecord[],
+  now: () => Timestamp,
+): Promise<BlockDevice> {
+  const scratch = new OverlayDevice(recovered)
+  const volume = await openVolume(scratch, true, now)
+  await volume.prepareWriting()
+  await replayFastCommits(volume, commits)
+  await volume.sync()
+  return scratch
 }
 
 async function openVolume(device: BlockDevice, writable: boolean, now: () => Timestamp): Promise<Ext4Volume> {

@@ -2,7 +2,7 @@ import type { BlockDevice } from '../../device/block-device.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { InodeNumber, Timestamp } from '../filesystem.ts'
 import { GroupBlockAllocator } from './block-allocator.ts'
-import type { BlockAllocator, Ext4Context, InodeTable } from './context.ts'
+import type { BlockAllocator, BlockRun, Ext4Context, InodeTable } from './context.ts'
 import { Geometry } from './geometry.ts'
 import { blockBitmapKind, GroupBitmaps, inodeBitmapKind } from './group-bitmaps.ts'
 import { GroupDescriptors } from './group-descriptors.ts'
@@ -122,6 +122,16 @@ export class Ext4Volume implements Ext4Context {
     },
     allocate: async (parent: InodeNumber, mode: number) => this.#writing().inodes.allocate(parent, mode),
     free: async (inode: Inode) => this.#writing().inodes.free(inode),
+  }
+
+  /** As `GroupBlockAllocator.claim`. */
+  async claimBlocks(run: BlockRun): Promise<BlockRun[]> {
+    return this.#writing().allocator.claim(run)
+  }
+
+  /** As `InodeAllocator.claim`. */
+  async claimInode(ino: InodeNumber, mode: number): Promise<Inode | undefined> {
+    return this.#writing().inodes.claim(ino, mode)
   }
 
   async countFree(): Promise<FreeCounts> {
