@@ -185,6 +185,8 @@ export function fileSystemContract(
       await fs.truncate(ino, 1 << 30)
       expect((await fs.stat(ino)).size).toBe(1 << 30)
       await rejects(fs.truncate(ino, -1), 'EINVAL')
+      // The closing comparison reads every byte.
+      await fs.truncate(ino, 1 << 22)
     })
 
     test('appending by small steps gives one file', async () => {
