@@ -94,7 +94,7 @@ async function open(
 
   let files: StagedFiles | undefined
   if (options.writable && dataFile !== undefined && options.redo !== undefined) {
-    files = StagedFiles.stage(options.redo, header.dataFile ?? dataFile.name, storage, dataFile)
+    files = await StagedFiles.stage(options.redo, header.dataFile ?? dataFile.name, storage, dataFile)
     storage = files.image
     dataFile = files.data
   }

@@ -11,8 +11,11 @@ class StagedFile implements Storage {
   readonly writable: boolean
   readonly base: Storage
   overlay: PageOverlay
+  /** Closed with the file. */
+  readonly #log: Storage | undefined
 
-  constructor(base: Storage, overlay: PageOverlay) {
+  constructor(base: Storage, overlay: PageOverlay, log?: Storage) {
+    this.#log = log
     this.name = base.name
     this.writable = base.writable
     this.base = base
@@ -38,6 +41,7 @@ class StagedFile implements Storage {
   /** Nothing is stable before the commit. */
   async flush(): Promise<void> {}
   async close(): Promise<void> {
+    await this.#log?.close()
     await this.base.close()
   }
 }
@@ -71,7 +75,15 @@ export class StagedFiles {
     this.data = this.#data
   }
 
-  static stage(place: RedoPlace, dataName: string, image: Storage, data: Storage): StagedFiles {
+  /** There must be no redo log that counts: `findInterrupted` comes first. */
+  static async stage(
+    place: RedoPlace,
+    dataName: string,
+    image: Storage,
+    data: Storage,
+  ): Promise<StagedFiles> {
+    // A log that was never completed stands for nothing.
+    await place.folder.remove(redoLogName(place.imageName))
     return new StagedFiles(place, dataName, image, data)
   }
 
@@ -135,7 +147,7 @@ export async function findInterrupted(place: RedoPlace): Promise<Interrupted | u
     finish: (imageFile, dataFile) => replay(log, [imageFile, dataFile], place.folder),
     present: async (imageFile, dataFile) => ({
       image: new StagedFile(imageFile, await presentPending(log, 0, imageFile, DEFAULT_BUDGET)),
-      data: new StagedFile(dataFile, await presentPending(log, 1, dataFile, DEFAULT_BUDGET)),
+      data: new StagedFile(dataFile, await presentPending(log, 1, dataFile, DEFAULT_BUDGET), log.storage),
     }),
   }
 }
