@@ -79,6 +79,9 @@ export class Ext4Volume implements Ext4Context {
   async prepareWriting(): Promise<void> {
     const { superblock, geometry, descriptors, blocks } = this
     const free = await this.countFree()
+    // Stale after a crash: the kernel writes the superblock's counts when it unmounts.
+    if (free.blocks !== superblock.s_free_blocks_count || free.inodes !== superblock.s_free_inodes_count)
+      this.#superblockChanged = true
     const system = await systemBlocks(superblock, geometry, descriptors)
     const parts = {
       geometry,
