@@ -74,6 +74,18 @@ export function printable(name: string | Uint8Array): string {
   return out
 }
 
+/**
+ * Text from an image as it may be printed: as `printable`, but tabs and backslashes stay, because what it is shown for is
+ * to be read and not to be told apart.
+ */
+export function printableText(text: string): string {
+  if (!UNSAFE.test(text)) return text
+  return text
+    .split(/(\t|\\)/)
+    .map(part => (part === '\t' || part === '\\' ? part : printable(part)))
+    .join('')
+}
+
 /** Bytes of the UTF-8 sequence that starts at `at` by its first byte; 0 when no sequence starts so. */
 function sequenceLength(bytes: Uint8Array, at: number): number {
   const first = bytes[at] ?? 0

@@ -1,4 +1,4 @@
-import { decodeUtf8, printable } from '../bytes/names.ts'
+import { decodeUtf8, printable, printableText } from '../bytes/names.ts'
 import type { Captured, ChangedAspect, GuestChange } from './guest-changes.ts'
 import { decodeText } from './guest-text.ts'
 
@@ -27,15 +27,7 @@ export async function unifiedDiff(change: GuestChange): Promise<string | undefin
     timeout: 2000,
   })
   if (patch === undefined) return undefined
-  return patch.replace(/^=+\n/, '').split('\n').map(printableLine).join('\n')
-}
-
-/** Tabs stay; everything else that could drive a terminal is escaped. A backslash stays single: this is content. */
-function printableLine(line: string): string {
-  return line
-    .split(/(\t|\\)/)
-    .map(part => (part === '\t' || part === '\\' ? part : printable(part)))
-    .join('')
+  return patch.replace(/^=+\n/, '').split('\n').map(printableText).join('\n')
 }
 
 function textOf(captured: Captured | undefined): string | undefined {

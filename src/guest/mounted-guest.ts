@@ -1,6 +1,6 @@
 import { toBytes } from '../bytes/names.ts'
 import { DrydiskError, isDrydiskError } from '../errors.ts'
-import type { DeviceNumber, FileSystem, NewInode } from '../filesystem/filesystem.ts'
+import type { DeviceNumber, FileExtent, FileSystem, NewInode } from '../filesystem/filesystem.ts'
 import type { GuestDirent, GuestFs, GuestPath, GuestStats, NewFileOptions } from './guest-fs.ts'
 import { atPath, joinNames, pathText, splitPath } from './guest-path.ts'
 import { Stats } from './guest-stats.ts'
@@ -160,6 +160,12 @@ export class MountedGuest implements GuestFs {
       const { fs, ino } = await this.#file(path)
       await fs.write(ino, offset, from)
     })
+  }
+
+  /** The content of a file as gapless runs, so that a copy need not read its holes. */
+  async *extents(path: GuestPath): AsyncIterable<FileExtent> {
+    const { fs, ino } = await atPath(path, () => this.#file(path))
+    yield* fs.fileExtents(ino)
   }
 
   truncate(path: GuestPath, size: number): Promise<void> {

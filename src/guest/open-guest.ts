@@ -5,7 +5,6 @@ import { isSupported, openFileSystem, whyUnsupported } from '../filesystem/open.
 import type { Volume } from '../volume/volume.ts'
 import { findRoot } from './find-root.ts'
 import { type FstabEntry, isMountedAtBoot, parseFstab } from './fstab.ts'
-import type { GuestFs } from './guest-fs.ts'
 import { type GuestIdentity, readIdentity } from './identity.ts'
 import { type Mount, MountTable } from './mount-table.ts'
 import { MountedGuest } from './mounted-guest.ts'
@@ -21,7 +20,7 @@ export interface OpenGuestOptions {
 
 /** The installed system on a disk, with what its fstab mounts. */
 export interface Guest {
-  readonly fs: GuestFs
+  readonly fs: MountedGuest
   /** Name of the volume of the root filesystem. */
   readonly rootVolume: string
   readonly mounts: readonly Mount[]
@@ -84,7 +83,7 @@ function warningsOf(fs: FileSystem, name: string): string[] {
 }
 
 /** What is to be mounted, outer mount points first whatever their order in the file, as systemd does. */
-async function fstabOf(guest: GuestFs, warnings: string[]): Promise<FstabEntry[]> {
+async function fstabOf(guest: MountedGuest, warnings: string[]): Promise<FstabEntry[]> {
   let text: string
   try {
     text = await guest.readText('/etc/fstab')

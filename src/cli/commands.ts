@@ -1,0 +1,33 @@
+import type { Command } from 'commander'
+
+/** A module that describes one command to commander, and runs it. */
+export interface CommandModule {
+  configure(command: Command): void
+}
+
+export interface CommandEntry {
+  readonly name: string
+  readonly summary: string
+  readonly load: () => Promise<CommandModule>
+}
+
+/** Every command. The module of one is loaded when it runs, so that starting stays fast. */
+export const commands: readonly CommandEntry[] = [
+  { name: 'info', summary: 'what an image is and what is on it', load: () => import('./commands/info.ts') },
+  { name: 'ls', summary: 'list files in an image', load: () => import('./commands/ls.ts') },
+  { name: 'cat', summary: 'print files of an image', load: () => import('./commands/cat.ts') },
+  { name: 'edit', summary: 'edit text files in an image', load: () => import('./commands/edit.ts') },
+  { name: 'cp', summary: 'copy files into or out of an image', load: () => import('./commands/cp.ts') },
+  { name: 'rm', summary: 'remove files from an image', load: () => import('./commands/rm.ts') },
+  { name: 'mkdir', summary: 'make directories in an image', load: () => import('./commands/mkdir.ts') },
+  {
+    name: 'customize',
+    summary: 'change passwords, keys, boot arguments and files of a guest, in one commit',
+    load: () => import('./commands/customize.ts'),
+  },
+  {
+    name: 'make-fs',
+    summary: 'make a disk image from a folder',
+    load: () => import('./commands/make-fs.ts'),
+  },
+]

@@ -1,0 +1,79 @@
+import { readFileSync } from 'node:fs'
+import { type Command, Option } from 'commander'
+import type { OperationReport } from '../../operations/operation.ts'
+import { type CustomizeOption, customizeOptions, type Planned } from '../customize-options.ts'
+import { reportEdit } from '../edit-report.ts'
+import { UsageError } from '../errors.ts'
+import { type WriteOptions, writeOptions } from '../options.ts'
+import { editGuest } from '../session.ts'
+import { imageAndPaths } from '../target.ts'
+
+export function configure(command: Command): void {
+  /** What was asked for, in the order of the command line. */
+  const wanted: [CustomizeOption, string][] = []
+  writeOptions(command).argument('[image]', 'the image')
+  for (const option of customizeOptions) {
+    const value =
+      option.value === undefined ? '' : option.optional ? ` [${option.value}]` : ` <${option.value}>`
+    command.addOption(
+      new Option(`--${option.name}${value}`, option.help).preset('').argParser(() => undefined),
+    )
+    command.on(`option:${option.name}`, (given: string | null | undefined) =>
+      wanted.push([option, given ?? '']),
+    )
+  }
+  command.addOption(
+    new Option('--commands-from-file <file>', 'options from a file, one per line without dashes: NAME VALUE'),
+  )
+  command.on('option:commands-from-file', (file: string) => wanted.push(...commandsOf(file)))
+  command
+    .addHelpText(
+      'after',
+      `
+Edits are made in the order given, and all in one commit: an error leaves the image as it was. Each says what it changed,
+and the file and line that decide. --dry-run shows a unified diff and writes nothing.
+With --json: {"image", "dryRun", "operations": [{"operation", "changes": [{"setting", "before", "after", "file", "line"?,
+"note"?}], "warnings"}], "files": [{"path", "kind", "type", "aspects", "summary", "diff"?}] (of a dry run)}.
+
+Examples:
+  drydisk customize disk.qcow2 --serial-console --sshd PermitRootLogin=yes --root-password file:secret
+  drydisk customize -a disk.qcow2 --ssh-inject root:file:id_ed25519.pub --hostname web1 --dry-run
+  pass show vm | drydisk customize disk.qcow2 --password admin:stdin`,
+    )
+    .action(async (_image: string, options: WriteOptions) => {
+      const { image, paths } = imageAndPaths(command.args, options.add)
+      if (paths.length > 0) throw new UsageError(`one image at a time: what is "${paths[0]}"?`)
+      if (wanted.length === 0)
+        throw new UsageError('nothing to do: name at least one edit (drydisk customize --help)')
+      const library = await import('../../operations/index.ts')
+      // Everything that can be wrong with the arguments is found before the image is opened.
+      const planned: Planned[] = []
+      for (const [option, value] of wanted) planned.push(await option.plan(value, library))
+      await editGuest(
+        image,
+        options,
+        async fs => {
+          const reports: OperationReport[] = []
+          for (const step of planned) reports.push(await step(fs))
+          return reports
+        },
+        (reports, recorder) => reportEdit(image, options, reports, recorder),
+      )
+    })
+}
+
+/** The lines of a file of commands; empty lines and those that begin with # are passed over, as by virt-customize. */
+function commandsOf(file: string): [CustomizeOption, string][] {
+  const out: [CustomizeOption, string][] = []
+  for (const [index, raw] of readFileSync(file, 'utf8').split('\n').entries()) {
+    const line = raw.trimStart()
+    if (line === '' || line.startsWith('#')) continue
+    const [, name, value] = /^(?:--)?([\w-]+)(?:[ \t=]+(.*))?$/s.exec(line) ?? []
+    const option = customizeOptions.find(one => one.name === name)
+    if (!option) throw new UsageError(`${file}:${index + 1}: "${name ?? line}" is no command of customize`)
+    if (option.value !== undefined && !option.optional && value === undefined)
+      throw new UsageError(`${file}:${index + 1}: ${option.name} needs ${option.value}`)
+    out.push([option, value ?? ''])
+  }
+  return out
+}

@@ -1,0 +1,39 @@
+import { isDrydiskError } from '../errors.ts'
+import { printJson, warn } from './output.ts'
+
+/** Exit statuses; docs/cli.md tells users of them. A signal gives 128 and its number. */
+export const STATUS = { ok: 0, error: 1, usage: 2 } as const
+
+/** The command line itself is wrong: exit status 2. */
+export class UsageError extends Error {
+  readonly code = 'ERR_INVALID_ARGUMENT'
+}
+
+/** Some of several things could not be done, and it was said already: exit status 1 and no further message. */
+export class AlreadyReported extends Error {}
+
+/** Says what went wrong in one line, or as JSON on standard output, and gives the exit status. */
+export async function reportError(error: unknown, json: boolean): Promise<number> {
+  const status = error instanceof UsageError ? STATUS.usage : STATUS.error
+  if (error instanceof AlreadyReported) return status
+  const { code, message, context } = describe(error)
+  if (json) await printJson({ error: { code, message, context } })
+  else warn(message)
+  if (process.env.DRYDISK_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+  return status
+}
+
+export function describe(error: unknown): {
+  code: string
+  message: string
+  context: Record<string, unknown>
+} {
+  if (isDrydiskError(error))
+    return { code: error.code, message: error.message, context: { ...error.context } }
+  const message = error instanceof Error ? error.message : String(error)
+  const code = (error as { code?: unknown } | undefined)?.code
+  if (error instanceof UsageError || typeof code === 'string')
+    return { code: String(code), message: message.replace(/^E[A-Z]+: /, ''), context: {} }
+  // Neither bad input nor a refusal of the system: a bug, worth its stack.
+  return { code: 'ERR_INTERNAL', message: `internal error: ${message}`, context: {} }
+}

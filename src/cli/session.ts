@@ -1,0 +1,100 @@
+import type { BlockDevice, DiskImage } from '../device/block-device.ts'
+import { isDrydiskError } from '../errors.ts'
+import { ChangeRecorder } from '../guest/change-recorder.ts'
+import type { GuestFs } from '../guest/guest-fs.ts'
+import { type Guest, openGuest } from '../guest/open-guest.ts'
+import { readVolumes } from '../volume/read-volumes.ts'
+import { UsageError } from './errors.ts'
+import { openImages, uninterrupted } from './interruption.ts'
+import type { ImageOptions, WriteOptions } from './options.ts'
+import { warn } from './output.ts'
+
+export async function openDisk(path: string, options: ImageOptions, writable: boolean): Promise<DiskImage> {
+  const { openImage } = await import('../image/open.ts')
+  const { format, backing, force } = options
+  if (backing !== undefined && backing !== 'beside' && backing !== 'any' && backing !== 'none')
+    throw new UsageError(`--backing is ${backing}; expected beside, any or none`)
+  if (format !== undefined && format !== 'raw' && format !== 'qcow2')
+    throw new UsageError(`--format is ${format}; expected raw or qcow2`)
+  const image = await openImage(path, {
+    writable,
+    force: force ?? false,
+    ...(format === undefined ? {} : { format }),
+    allowBacking: backing ?? 'beside',
+  })
+  openImages.add(image)
+  return image
+}
+
+export async function closeDisk(image: DiskImage): Promise<void> {
+  openImages.delete(image)
+  await image.close()
+}
+
+async function guestOn(disk: BlockDevice, options: ImageOptions, writable: boolean): Promise<Guest> {
+  const { volumes, warnings } = await readVolumes(disk)
+  for (const warning of warnings) warn(`warning: ${warning}`)
+  const guest = await openGuest(volumes, {
+    writable,
+    ...(options.root === undefined ? {} : { root: options.root }),
+  })
+  return guest
+}
+
+/** Opens an image's guest for reading, for as long as `step` runs. */
+export async function readGuest<T>(
+  path: string,
+  options: ImageOptions,
+  step: (guest: Guest) => Promise<T>,
+): Promise<T> {
+  const image = await openDisk(path, options, false)
+  try {
+    const guest = await guestOn(image, options, false)
+    try {
+      return await step(guest)
+    } finally {
+      await guest.close()
+    }
+  } finally {
+    await closeDisk(image)
+  }
+}
+
+/**
+ * Opens an image's guest for writing, lets `step` edit it, and commits once. An error of `step` leaves the image as it
+ * was. A dry run edits an overlay of the image, which is open for reading only; `after` sees the edited guest before it goes.
+ */
+export async function editGuest<T>(
+  path: string,
+  options: WriteOptions,
+  step: (fs: GuestFs, guest: Guest) => Promise<T>,
+  after?: (result: T, recorder: ChangeRecorder | undefined) => Promise<void>,
+): Promise<T> {
+  const dryRun = options.dryRun ?? false
+  const image = await openDisk(path, options, !dryRun)
+  try {
+    const disk = dryRun ? await overlay(image) : image
+    const guest = await guestOn(disk, options, true)
+    for (const warning of guest.warnings) warn(`warning: ${warning}`)
+    const recorder = dryRun ? new ChangeRecorder(guest.fs) : undefined
+    const result = await step(recorder ?? guest.fs, guest)
+    if (!recorder) {
+      await guest.sync()
+      await guest.close()
+      await uninterrupted(() => image.commit())
+    }
+    await after?.(result, recorder)
+    return result
+  } finally {
+    await closeDisk(image).catch((error: unknown) => {
+      if (!isDrydiskError(error)) throw error
+      warn(`warning: ${error.message}`)
+    })
+  }
+}
+
+async function overlay(image: DiskImage): Promise<BlockDevice> {
+  const { OverlayDevice } = await import('../device/overlay-device.ts')
+  const { temporaryStorage } = await import('../device/file-temporary.ts')
+  return new OverlayDevice(image, { spill: temporaryStorage })
+}
