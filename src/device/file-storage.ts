@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, readFile } from 'node:fs/promises'
 import { DrydiskError } from '../errors.ts'
 import { fileError } from './file-error.ts'
 import { pastTheEnd } from './memory-storage.ts'
@@ -33,8 +33,8 @@ export class FileStorage implements Storage {
   }
 
   /**
-   * Opens a regular file. Errors: POSIX codes; `ERR_INVALID_ARGUMENT` for anything but a regular file; `EEXIST` for
-   * `create` when there is something of that name already.
+   * Opens a regular file, or a block device for reading (Linux). Errors: POSIX codes; `ERR_INVALID_ARGUMENT` for anything
+   * else; `EEXIST` for `create` when there is something of that name already.
    * @param mode `create`: a new empty file for reading and writing.
    * @param followLinks false: a symbolic link in the last part of the path is refused (`ELOOP`).
    */
@@ -55,6 +55,18 @@ export class FileStorage implements Storage {
     }
     try {
       const stat = await handle.stat({ bigint: true })
+      if (stat.isBlockDevice() && mode === 'read')
+        return new FileStorage(path, false, handle, {
+          size: await blockDeviceSize(path, stat.rdev),
+          device: stat.dev,
+          inode: stat.ino,
+        })
+      if (stat.isBlockDevice())
+        throw new DrydiskError(
+          'ERR_UNSUPPORTED',
+          `${path} is a block device; drydisk reads one, but writes to image files only. Copy it to a file first`,
+          { path },
+        )
       if (!stat.isFile())
         throw new DrydiskError(
           'ERR_INVALID_ARGUMENT',
@@ -123,5 +135,29 @@ export class FileStorage implements Storage {
   #checkWritable(): void {
     if (!this.writable)
       throw new DrydiskError('EROFS', `${this.name} is open for reading only`, { path: this.name })
+  }
+}
+
+/** stat(2) says 0 for a block device, and node:fs has neither ioctl nor lseek; sysfs says it in 512-byte units. */
+async function blockDeviceSize(path: string, rdev: bigint): Promise<number> {
+  const { major, minor } = deviceNumbers(rdev)
+  try {
+    const size = Number(await readFile(`/sys/dev/block/${major}:${minor}/size`, 'utf8')) * 512
+    if (Number.isSafeInteger(size)) return size
+  } catch {
+    // Said below.
+  }
+  throw new DrydiskError(
+    'ERR_UNSUPPORTED',
+    `${path} is a block device, and its size is not to be found in /sys. Copy it to a file first`,
+    { path },
+  )
+}
+
+/** Splits a Linux dev_t, as glibc's gnu_dev_major and gnu_dev_minor do. */
+export function deviceNumbers(device: bigint): { readonly major: number; readonly minor: number } {
+  return {
+    major: Number(((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xffff_f000n)),
+    minor: Number((device & 0xffn) | ((device >> 12n) & 0xffff_ff00n)),
   }
 }
