@@ -1,9 +1,19 @@
+import { cloudInit } from './cloud-init.ts'
 import { chmod, chown, touch } from './file-attributes.ts'
 import { appendLine, edit, truncate, truncateRecursive, upload, write } from './file-content.ts'
+import { hostname } from './hostname.ts'
+import { kernelArg } from './kernel-arg.ts'
+import { noZeroconf } from './no-zeroconf.ts'
 import { password, rootPassword } from './password.ts'
+import { qemuGa } from './qemu-ga.ts'
+import { serialConsole } from './serial-console.ts'
 import { sshInject } from './ssh-inject.ts'
+import { sshd } from './sshd.ts'
+import { timezone } from './timezone.ts'
 import { copy, copyIn, link, mkdir, move, remove } from './tree.ts'
 
+export { type KernelArgumentChange, parseKernelArgumentChange } from '../config/kernel-arguments.ts'
+export type { CloudInitArguments } from './cloud-init.ts'
 export type { ChmodArguments, ChownArguments, TouchArguments } from './file-attributes.ts'
 export type {
   AppendLineArguments,
@@ -12,10 +22,16 @@ export type {
   UploadArguments,
   WriteArguments,
 } from './file-content.ts'
+export type { HostnameArguments } from './hostname.ts'
+export type { KernelArgArguments } from './kernel-arg.ts'
 export type { Change, Operation, OperationReport } from './operation.ts'
 export { type PasswordArguments, type PasswordSelector, parsePasswordSelector } from './password.ts'
+export type { QemuGaArguments } from './qemu-ga.ts'
+export type { SerialConsoleArguments } from './serial-console.ts'
 export { type ByteSource, bytesSource, type SourceNode } from './source-tree.ts'
 export type { SshInjectArguments } from './ssh-inject.ts'
+export type { SshdArguments } from './sshd.ts'
+export type { TimezoneArguments } from './timezone.ts'
 export type {
   CopyInArguments,
   DeleteArguments,
@@ -29,16 +45,24 @@ export const operations = {
   'append-line': appendLine,
   chmod,
   chown,
+  'cloud-init': cloudInit,
   copy,
   'copy-in': copyIn,
   delete: remove,
   edit,
+  hostname,
+  'kernel-arg': kernelArg,
   link,
   mkdir,
   move,
+  'no-zeroconf': noZeroconf,
   password,
+  'qemu-ga': qemuGa,
   'root-password': rootPassword,
+  'serial-console': serialConsole,
   'ssh-inject': sshInject,
+  sshd,
+  timezone,
   touch,
   truncate,
   'truncate-recursive': truncateRecursive,

@@ -1,0 +1,126 @@
+import { DrydiskError } from '../errors.ts'
+
+/** Keywords of sshd_config(5) in OpenSSH 9, and those that older releases know; sshd does not start on any other. */
+const KEYWORDS =
+  `AcceptEnv AddressFamily AllowAgentForwarding AllowGroups AllowStreamLocalForwarding AllowTcpForwarding AllowUsers
+AuthenticationMethods AuthorizedKeysCommand AuthorizedKeysCommandUser AuthorizedKeysFile AuthorizedPrincipalsCommand
+AuthorizedPrincipalsCommandUser AuthorizedPrincipalsFile Banner CASignatureAlgorithms ChallengeResponseAuthentication ChannelTimeout
+ChrootDirectory Ciphers ClientAliveCountMax ClientAliveInterval Compression DebianBanner DenyGroups DenyUsers DisableForwarding
+ExposeAuthInfo FingerprintHash ForceCommand GatewayPorts GSSAPIAuthentication GSSAPICleanupCredentials GSSAPIEnablek5users
+GSSAPIKexAlgorithms GSSAPIKeyExchange GSSAPIStoreCredentialsOnRekey GSSAPIStrictAcceptorCheck HostbasedAcceptedAlgorithms
+HostbasedAcceptedKeyTypes HostbasedAuthentication HostbasedUsesNameFromPacketOnly HostCertificate HostKey HostKeyAgent
+HostKeyAlgorithms IgnoreRhosts IgnoreUserKnownHosts IPQoS KbdInteractiveAuthentication KerberosAuthentication KerberosGetAFSToken
+KerberosOrLocalPasswd KerberosTicketCleanup KerberosUniqueCCache KerberosUseKuserok KexAlgorithms KeyRegenerationInterval
+ListenAddress LoginGraceTime LogLevel LogVerbose MACs MaxAuthTries MaxSessions MaxStartups ModuliFile PAMServiceName
+PasswordAuthentication PermitEmptyPasswords PermitListen PermitOpen PermitRootLogin PermitTTY PermitTunnel PermitUserEnvironment
+PermitUserRC PerSourceMaxStartups PerSourceNetBlockSize PerSourcePenalties PerSourcePenaltyExemptList PidFile Port PrintLastLog
+PrintMotd Protocol PubkeyAcceptedAlgorithms PubkeyAcceptedKeyTypes PubkeyAuthOptions PubkeyAuthentication RDomain RefuseConnection
+RekeyLimit RequiredRSASize RevokedKeys RhostsRSAAuthentication RSAAuthentication RSAMinSize SecurityKeyProvider ServerKeyBits SetEnv
+ShowPatchLevel SshdSessionPath StreamLocalBindMask StreamLocalBindUnlink StrictModes Subsystem SyslogFacility TCPKeepAlive
+TrustedUserCAKeys UnusedConnectionTimeout UseDNS UseLogin UsePAM UsePrivilegeSeparation VersionAddendum X11DisplayOffset
+X11Forwarding X11UseLocalhost XAuthLocation`.split(/\s+/)
+
+const CANONICAL = new Map(KEYWORDS.map(keyword => [keyword.toLowerCase(), keyword]))
+
+/** Two names of one option (OpenSSH's servconf.c has them as such). */
+const ALIASES = new Map([
+  ['challengeresponseauthentication', 'kbdinteractiveauthentication'],
+  ['skeyauthentication', 'kbdinteractiveauthentication'],
+  ['dsaauthentication', 'pubkeyauthentication'],
+  ['hostbasedacceptedkeytypes', 'hostbasedacceptedalgorithms'],
+  ['pubkeyacceptedkeytypes', 'pubkeyacceptedalgorithms'],
+])
+
+/** Options of which every line adds to the value. */
+const ACCUMULATING = new Set([
+  'acceptenv',
+  'allowgroups',
+  'allowusers',
+  'denygroups',
+  'denyusers',
+  'hostcertificate',
+  'hostkey',
+  'listenaddress',
+  'logverbose',
+  'port',
+  'subsystem',
+])
+
+const YES_NO = new Set([
+  'allowagentforwarding',
+  'exposeauthinfo',
+  'gssapiauthentication',
+  'hostbasedauthentication',
+  'kbdinteractiveauthentication',
+  'kerberosauthentication',
+  'passwordauthentication',
+  'permitemptypasswords',
+  'permittty',
+  'permituserrc',
+  'printlastlog',
+  'printmotd',
+  'pubkeyauthentication',
+  'strictmodes',
+  'tcpkeepalive',
+  'usedns',
+  'usepam',
+  'x11forwarding',
+])
+
+const VALUES = new Map([
+  ['permitrootlogin', ['yes', 'no', 'prohibit-password', 'without-password', 'forced-commands-only']],
+])
+
+/** The one lower-case name of a keyword: keywords are compared without case, and some have two names. */
+export function sshdKeyword(keyword: string): string {
+  const lower = keyword.toLowerCase()
+  return ALIASES.get(lower) ?? lower
+}
+
+export function accumulates(keyword: string): boolean {
+  return ACCUMULATING.has(sshdKeyword(keyword))
+}
+
+/**
+ * The keyword as sshd_config(5) spells it. `ERR_INVALID_ARGUMENT` for a keyword or value with which sshd would not start,
+ * which would lock everyone out.
+ */
+export function checkSshdSetting(keyword: string, value: string): string {
+  const lower = keyword.toLowerCase()
+  if (lower === 'match' || lower === 'include')
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `${keyword} is no setting but structure of sshd_config; edit the file instead`,
+    )
+  const known = CANONICAL.get(lower)
+  if (known === undefined)
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `sshd has no keyword ${JSON.stringify(keyword)}, and would not start with it`,
+    )
+  if (value.trim() === '' || /[\n\r\0]/.test(value))
+    throw new DrydiskError('ERR_INVALID_ARGUMENT', `${known} needs a value on one line`)
+  const allowed =
+    VALUES.get(sshdKeyword(keyword)) ?? (YES_NO.has(sshdKeyword(keyword)) ? ['yes', 'no'] : undefined)
+  if (allowed && !allowed.includes(value.trim().toLowerCase()))
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `${known} takes ${allowed.join(', ')}, not ${JSON.stringify(value)}; sshd would not start`,
+    )
+  return known
+}
+
+/** Whether two values mean the same to sshd. Words are compared without case where they are no paths or patterns. */
+export function sameSshdValue(a: readonly string[], b: readonly string[]): boolean {
+  const normal = (words: readonly string[]) =>
+    words
+      .map(word => (/^[a-z-]+$/i.test(word) ? word.toLowerCase() : word))
+      .map(word => (word === 'without-password' ? 'prohibit-password' : word))
+      .join('\0')
+  return normal(a) === normal(b)
+}
+
+/** The words of a value as a user gives it. */
+export function parseSshdValue(value: string): string[] {
+  return (value.match(/"[^"]*"|\S+/g) ?? []).map(word => word.replace(/^"(.*)"$/, '$1'))
+}

@@ -1,0 +1,276 @@
+import type { Document, Node, Pair, YAMLMap, YAMLSeq } from 'yaml'
+import { DrydiskError } from '../errors.ts'
+import { appendLine, lineEnding, lineNumberAt, replaceRange, splitLines } from './text.ts'
+
+/**
+ * Edits of YAML text that touch only the bytes of the value in question; comments, order and style of the rest stay. The
+ * reading is YAML 1.1, as PyYAML (and so cloud-init) has it: `yes` is true.
+ */
+export interface YamlEditor {
+  /** The document's value. `ERR_CORRUPT` names the line of a syntax error. */
+  parse(text: string, name: string): unknown
+  /** Sets the value at a path of keys; maps that are missing on the way are made. */
+  set(text: string, path: readonly string[], value: unknown, name: string): string
+  /** Adds an item at the end of the list at a path. */
+  addItem(text: string, path: readonly string[], item: unknown, name: string): string
+  /** Takes the items at these indices out of the list at a path. */
+  removeItems(text: string, path: readonly string[], indices: readonly number[], name: string): string
+  /** The 1-based line on which the key at a path stands, or `undefined`. */
+  lineOf(text: string, path: readonly string[], name: string): number | undefined
+}
+
+type Yaml = typeof import('yaml')
+
+/** YAML anchors can multiply: more aliases than this in one file is an attack or an accident. */
+const MAX_ALIASES = 100
+
+/** Nesting that no configuration has; the parser recurses. */
+const MAX_YAML_BYTES = 1 << 20
+
+/** The `yaml` package is loaded only when YAML is met: it costs a tenth of a small command's time. */
+export async function yamlEditor(): Promise<YamlEditor> {
+  return new Editor(await import('yaml'))
+}
+
+interface Found {
+  /** The deepest map that exists on the path. */
+  readonly map: YAMLMap | undefined
+  /** How many keys of the path were found. */
+  readonly depth: number
+  /** The pair of the last key found. */
+  readonly pair: Pair<Node, Node | null> | undefined
+}
+
+class Editor implements YamlEditor {
+  readonly #yaml: Yaml
+
+  constructor(yaml: Yaml) {
+    this.#yaml = yaml
+  }
+
+  #document(text: string, name: string): Document.Parsed {
+    if (text.length > MAX_YAML_BYTES)
+      throw new DrydiskError(
+        'EFBIG',
+        `${name}: ${text.length} characters of YAML; at most ${MAX_YAML_BYTES} are read`,
+      )
+    let document: Document.Parsed
+    try {
+      document = this.#yaml.parseDocument(text, {
+        version: '1.1',
+        keepSourceTokens: true,
+        strict: false,
+        uniqueKeys: false,
+      })
+    } catch (error) {
+      throw new DrydiskError('ERR_CORRUPT', `${name}: not readable as YAML`, { path: name }, error)
+    }
+    const [problem] = document.errors
+    if (problem) {
+      const line = lineNumberAt(text, problem.pos[0])
+      throw new DrydiskError(
+        'ERR_CORRUPT',
+        `${name}:${line}: not valid YAML: ${problem.message.split('\n', 1)[0]}`,
+        {
+          path: name,
+          line,
+        },
+      )
+    }
+    return document
+  }
+
+  parse(text: string, name: string): unknown {
+    try {
+      return this.#document(text, name).toJS({ maxAliasCount: MAX_ALIASES })
+    } catch (error) {
+      if (error instanceof DrydiskError) throw error
+      throw new DrydiskError(
+        'ERR_CORRUPT',
+        `${name}: YAML that refers to itself too often`,
+        { path: name },
+        error,
+      )
+    }
+  }
+
+  #find(document: Document.Parsed, path: readonly string[]): Found {
+    let node: unknown = document.contents
+    let map: YAMLMap | undefined
+    let pair: Pair<Node, Node | null> | undefined
+    let depth = 0
+    for (const key of path) {
+      if (!this.#yaml.isMap(node)) break
+      map = node
+      // PyYAML takes the last of equal keys.
+      const next = node.items.findLast(
+        item => this.#yaml.isScalar(item.key) && String(item.key.value) === key,
+      )
+      if (!next) break
+      pair = next as Pair<Node, Node | null>
+      node = next.value
+      depth++
+    }
+    if (depth === path.length) return { map, depth, pair }
+    return { map: this.#yaml.isMap(node) ? node : map, depth, pair }
+  }
+
+  #render(value: unknown): string {
+    const text = this.#yaml.stringify(value, {
+      version: '1.1',
+      collectionStyle: 'flow',
+      lineWidth: 0,
+      ...(typeof value === 'string' && value.includes('\n') ? { defaultStringType: 'QUOTE_DOUBLE' } : {}),
+    })
+    return text.trim()
+  }
+
+  set(text: string, path: readonly string[], value: unknown, name: string): string {
+    const result = this.#set(text, path, value, name)
+    if (!equalValues(lookUp(this.parse(result, name), path), value))
+      throw new DrydiskError(
+        'ERR_UNSUPPORTED',
+        `${name}: cannot set ${path.join('.')} here without disturbing the rest; edit the file by hand`,
+        { path: name },
+      )
+    return result
+  }
+
+  #set(text: string, path: readonly string[], value: unknown, name: string): string {
+    const document = this.#document(text, name)
+    const { map, depth, pair } = this.#find(document, path)
+    const rest = path.slice(depth)
+    if (rest.length === 0 && pair) return this.#replaceValue(text, pair, this.#render(value))
+    const missing = rest.slice(1).reduceRight((inner: unknown, key) => ({ [key]: inner }), value)
+    const [key = ''] = rest
+    const line = `${this.#render(key)}: ${this.#render(missing)}`
+    if (
+      document.contents === null ||
+      (this.#yaml.isScalar(document.contents) && document.contents.value === null)
+    )
+      return appendLine(text, line)
+    if (!map || !this.#yaml.isMap(document.contents)) throw unexpected(name, 'a map at the top')
+    const valueIsMap = pair === undefined || this.#yaml.isMap(pair.value)
+    if (!valueIsMap) return this.#replaceValue(text, pair, this.#render({ [key]: missing }))
+    if (map.flow) {
+      const end = map.range?.[1] ?? text.length
+      const inside = text.slice(map.range?.[0] ?? 0, end - 1).trimEnd()
+      return replaceRange(
+        text,
+        (map.range?.[0] ?? 0) + inside.length,
+        end - 1,
+        `${map.items.length > 0 ? ', ' : ' '}${line} `,
+      )
+    }
+    return this.#addLine(text, map, line)
+  }
+
+  /** A new line after the last one of a block collection, at its items' indentation. */
+  #addLine(text: string, collection: YAMLMap | YAMLSeq, line: string): string {
+    const start = collection.range?.[0] ?? 0
+    const column = start - (text.lastIndexOf('\n', start - 1) + 1)
+    const end = contentEnd(text, start, collection.range?.[1] ?? text.length)
+    const newline = text.indexOf('\n', end)
+    const ending = lineEnding(splitLines(text))
+    const indented = ' '.repeat(column) + line
+    if (newline < 0) return `${text}${ending}${indented}`
+    return replaceRange(text, newline + 1, newline + 1, indented + ending)
+  }
+
+  #replaceValue(text: string, pair: Pair<Node, Node | null>, rendered: string): string {
+    const separator = pair.srcToken?.sep ?? []
+    const colon = separator.find(token => token.type === 'map-value-ind')?.offset
+    if (colon === undefined) throw unexpected('YAML', 'a colon after a key')
+    const range = pair.value?.range
+    const empty = !range || range[0] === range[1]
+    const start = empty ? colon + 1 : range[0]
+    const end = empty ? colon + 1 : contentEnd(text, range[0], range[1])
+    // A comment between the colon and a value on the next line stays on the key's line.
+    const comment = /[ \t]*#[^\n\r]*/.exec(text.slice(colon + 1, start))?.[0] ?? ''
+    return replaceRange(text, colon + 1, end, ` ${rendered}${comment}`)
+  }
+
+  #list(
+    text: string,
+    path: readonly string[],
+    name: string,
+  ): { seq: YAMLSeq; pair: Pair<Node, Node | null> } {
+    const { depth, pair } = this.#find(this.#document(text, name), path)
+    if (depth !== path.length || !pair || !this.#yaml.isSeq(pair.value))
+      throw unexpected(name, `a list ${path.join('.')}`)
+    return { seq: pair.value, pair }
+  }
+
+  addItem(text: string, path: readonly string[], item: unknown, name: string): string {
+    const { seq } = this.#list(text, path, name)
+    const old = lookUp(this.parse(text, name), path)
+    if (seq.flow || seq.items.length === 0)
+      return this.set(text, path, [...(Array.isArray(old) ? old : []), item], name)
+    return this.#addLine(text, seq, `- ${this.#render(item)}`)
+  }
+
+  removeItems(text: string, path: readonly string[], indices: readonly number[], name: string): string {
+    const { seq } = this.#list(text, path, name)
+    const old = lookUp(this.parse(text, name), path)
+    const left = (Array.isArray(old) ? old : []).filter((_, i) => !indices.includes(i))
+    if (seq.flow || left.length === 0) return this.set(text, path, left, name)
+    let result = text
+    for (const i of [...indices].sort((a, b) => b - a)) {
+      const node = seq.items[i]
+      const range = this.#yaml.isNode(node) ? node.range : undefined
+      if (!range) continue
+      const from = result.lastIndexOf('\n', range[0] - 1) + 1
+      const newline = result.indexOf('\n', contentEnd(result, range[0], range[1]))
+      result = replaceRange(result, from, newline < 0 ? result.length : newline + 1, '')
+    }
+    if (!equalValues(lookUp(this.parse(result, name), path), left)) return this.set(text, path, left, name)
+    return result
+  }
+
+  lineOf(text: string, path: readonly string[], name: string): number | undefined {
+    const { depth, pair } = this.#find(this.#document(text, name), path)
+    const at = pair?.key.range?.[0]
+    return depth === path.length && at !== undefined ? lineNumberAt(text, at) : undefined
+  }
+}
+
+/** The end of the last line within a range that is not white space or a comment of its own. */
+function contentEnd(text: string, start: number, end: number): number {
+  let content = text.slice(start, end).trimEnd()
+  for (;;) {
+    const newline = content.lastIndexOf('\n')
+    if (newline < 0 || !/^\s*#/.test(content.slice(newline + 1))) return start + content.length
+    content = content.slice(0, newline).trimEnd()
+  }
+}
+
+function unexpected(name: string, expected: string): DrydiskError {
+  return new DrydiskError('ERR_CORRUPT', `${name}: expected ${expected}`, { path: name })
+}
+
+/** The value at a path of keys, or `undefined`. */
+export function lookUp(value: unknown, path: readonly string[]): unknown {
+  let found = value
+  for (const key of path) {
+    if (!isRecord(found) || !Object.hasOwn(found, key)) return undefined
+    found = found[key]
+  }
+  return found
+}
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+export function equalValues(a: unknown, b: unknown): boolean {
+  if (Array.isArray(a) && Array.isArray(b))
+    return a.length === b.length && a.every((item, i) => equalValues(item, b[i]))
+  if (isRecord(a) && isRecord(b)) {
+    const keys = Object.keys(a)
+    return (
+      keys.length === Object.keys(b).length &&
+      keys.every(key => Object.hasOwn(b, key) && equalValues(a[key], b[key]))
+    )
+  }
+  return a === b
+}

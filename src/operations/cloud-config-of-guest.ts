@@ -1,0 +1,175 @@
+import { dsIdentifyList, isSameItem, mergeCloudConfig } from '../config/cloud-config.ts'
+import type { DecodedText } from '../config/text.ts'
+import { equalValues, isRecord, lookUp, type YamlEditor, yamlEditor } from '../config/yaml-edit.ts'
+import { DrydiskError } from '../errors.ts'
+import type { GuestFs } from '../guest/guest-fs.ts'
+import { compareBytes, listFolder, readConfig, writeConfig } from './guest-files.ts'
+import type { ReportBuilder } from './report.ts'
+
+const MAIN = '/etc/cloud/cloud.cfg'
+const FOLDER = '/etc/cloud/cloud.cfg.d'
+/** Of these files the one that sorts last wins; installers name theirs 99-installer.cfg and the like. */
+const DROP_IN = `${FOLDER}/99-zz-drydisk.cfg`
+const DROP_IN_HEADER = '# Settings made by drydisk. Of the files here the last name wins.\n'
+
+interface CloudFile {
+  readonly path: string
+  readonly before: DecodedText | undefined
+  text: string
+}
+
+export async function hasCloudInit(guest: GuestFs): Promise<boolean> {
+  return (await guest.exists(MAIN)) || (await guest.exists(FOLDER))
+}
+
+/** cloud-init's system configuration: cloud.cfg, and cloud.cfg.d by name over it. */
+export class CloudConfig {
+  readonly #guest: GuestFs
+  readonly #editor: YamlEditor
+  /** The strongest first. */
+  readonly #files: CloudFile[]
+
+  private constructor(guest: GuestFs, editor: YamlEditor, files: CloudFile[]) {
+    this.#guest = guest
+    this.#editor = editor
+    this.#files = files
+  }
+
+  /** `undefined` where the guest has no cloud-init. */
+  static async load(guest: GuestFs): Promise<CloudConfig | undefined> {
+    if (!(await hasCloudInit(guest))) return undefined
+    const files: CloudFile[] = []
+    for (const path of [MAIN, ...(await listFolder(guest, FOLDER, /\.cfg$/))]) {
+      const before = await readConfig(guest, path)
+      if (before) files.unshift({ path, before, text: before.text })
+    }
+    return new CloudConfig(guest, await yamlEditor(), files)
+  }
+
+  get editor(): YamlEditor {
+    return this.#editor
+  }
+
+  effective(path: readonly string[]): unknown {
+    return lookUp(mergeCloudConfig(this.#files.map(file => this.#editor.parse(file.text, file.path))), path)
+  }
+
+  /** The strongest file that has the key, and the line. */
+  place(path: readonly string[]): { file: string; line: number | undefined } | undefined {
+    const file = this.#deciding(path)
+    return file && { file: file.path, line: this.#editor.lineOf(file.text, path, file.path) }
+  }
+
+  #deciding(path: readonly string[]): CloudFile | undefined {
+    return this.#files.find(file => lookUp(this.#editor.parse(file.text, file.path), path) !== undefined)
+  }
+
+  set(path: readonly string[], value: unknown): void {
+    if (this.#has(path, value)) return
+    const dropIn = this.#dropIn()
+    dropIn.text = this.#editor.set(dropIn.text, path, value, dropIn.path)
+    // A file that sorts later, or lists elsewhere, still wins: change the value where it stands.
+    for (let tries = 0; tries < this.#files.length && !this.#has(path, value); tries++) {
+      const rival = path[0] === 'datasource_list' ? this.#lastForDsIdentify() : this.#deciding(path)
+      if (!rival) break
+      rival.text = this.#editor.set(rival.text, path, value, rival.path)
+    }
+    if (this.#has(path, value)) return
+    const place = this.place(path)
+    throw new DrydiskError(
+      'ERR_NOT_EFFECTIVE',
+      `${path.join('.')} still is ${JSON.stringify(this.effective(path))} by ${place?.file}:${place?.line}; edit that file by hand`,
+      { path: place?.file, line: place?.line },
+    )
+  }
+
+  /** Whether the value is in force; of a map, whether all that was asked for is. */
+  #has(path: readonly string[], value: unknown): boolean {
+    if (!holds(this.effective(path), value)) return false
+    if (path.join('.') !== 'datasource_list') return true
+    // ds-identify decides before cloud-init starts, and reads less YAML.
+    const seen = this.#lastForDsIdentify()
+    return seen !== undefined && equalValues(dsIdentifyList(seen.text), value)
+  }
+
+  #lastForDsIdentify(): CloudFile | undefined {
+    return this.#files.find(file => dsIdentifyList(file.text) !== undefined)
+  }
+
+  /** Edits the list in the file that decides it, with its comments kept. */
+  changeList(path: readonly string[], action: 'add' | 'remove', item: unknown): void {
+    const list = this.effective(path)
+    const file = this.#deciding(path)
+    if (!file || !Array.isArray(list)) {
+      if (action === 'remove') return
+      throw new DrydiskError(
+        'ERR_INVALID_ARGUMENT',
+        `${path.join('.')} is not a list in this guest's cloud-init configuration; set it whole`,
+      )
+    }
+    const matching = list.flatMap((present, i) => (isSameItem(present, item) ? [i] : []))
+    if (action === 'add' && matching.length === 0)
+      file.text = this.#editor.addItem(file.text, path, item, file.path)
+    if (action === 'remove' && matching.length > 0)
+      file.text = this.#editor.removeItems(file.text, path, matching, file.path)
+  }
+
+  #dropIn(): CloudFile {
+    let dropIn = this.#files.find(file => file.path === DROP_IN)
+    if (!dropIn) {
+      dropIn = { path: DROP_IN, before: undefined, text: DROP_IN_HEADER }
+      this.#files.push(dropIn)
+      const main = this.#files.filter(file => file.path === MAIN)
+      const others = this.#files.filter(file => file.path !== MAIN)
+      others.sort((a, b) => compareBytes(b.path, a.path))
+      this.#files.splice(0, this.#files.length, ...others, ...main)
+    }
+    return dropIn
+  }
+
+  async save(): Promise<void> {
+    for (const file of this.#files) {
+      if (!file.before && file.text === DROP_IN_HEADER) continue
+      if (!file.before) await this.#guest.mkdir(FOLDER, { recursive: true })
+      await writeConfig(this.#guest, file.path, file.before, file.text)
+    }
+  }
+}
+
+function holds(present: unknown, wanted: unknown): boolean {
+  if (isRecord(present) && isRecord(wanted))
+    return Object.entries(wanted).every(
+      ([key, value]) => Object.hasOwn(present, key) && holds(present[key], value),
+    )
+  return equalValues(present, wanted)
+}
+
+export function showValue(value: unknown): string | null {
+  if (value === undefined) return null
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
+
+/** Sets one top-level value, for operations that keep cloud-init from undoing them. Nothing without cloud-init. */
+export async function setCloudConfig(
+  guest: GuestFs,
+  key: string,
+  value: unknown,
+  report: ReportBuilder,
+): Promise<void> {
+  const config = await CloudConfig.load(guest)
+  if (!config) return
+  const before = config.effective([key])
+  config.set([key], value)
+  await config.save()
+  const place = config.place([key])
+  report.change(
+    `cloud-init ${key}`,
+    showValue(before),
+    showValue(config.effective([key])),
+    place?.file ?? DROP_IN,
+    {
+      line: place?.line,
+      note: 'so that cloud-init does not undo it at first boot',
+    },
+  )
+}
