@@ -77,13 +77,17 @@ export class GroupBlockAllocator implements BlockAllocator {
     throw new DrydiskError('ENOSPC', 'ext4: no free block is left on the filesystem')
   }
 
+  requireFileBlocks(run: BlockRun): void {
+    if (this.#system.intersects(run.block, run.block + run.count))
+      throw corruptRun(run, 'which overlap metadata of the filesystem', 'changed or freed as part of a file')
+  }
+
   async free(run: BlockRun): Promise<void> {
     const { firstDataBlock, blocksCount, blocksPerGroup } = this.#geometry
     const end = run.block + run.count
     if (run.count < 1 || run.block < firstDataBlock || end > blocksCount)
       throw corruptRun(run, `outside blocks ${firstDataBlock} to ${blocksCount - 1}`)
-    if (this.#system.intersects(run.block, end))
-      throw corruptRun(run, 'which overlap metadata of the filesystem')
+    this.requireFileBlocks(run)
     // All of it is checked before any of it is changed.
     const pieces: { group: number; bitmap: Uint8Array; bit: number; count: number }[] = []
     for (let block = run.block; block < end; ) {

@@ -60,6 +60,7 @@ export async function ensureBlocks(
     throw new DrydiskError('EFBIG', `inode ${inode.ino} cannot have a block ${logical}`, { inode: inode.ino })
   const mapped = await mapBlocks(ctx, inode, logical)
   const most = Math.min(count, mapped.count)
+  if (mapped.kind !== 'hole') ctx.allocator.requireFileBlocks({ block: mapped.block, count: most })
   if (mapped.kind === 'data') return { run: { block: mapped.block, count: most }, fresh: false }
   if (mapped.kind === 'unwritten') {
     await markWritten(ctx, inode, logical, most)

@@ -43,6 +43,8 @@ export interface BlockAllocator {
   allocate(goal: BlockNumber, wanted: number): Promise<BlockRun>
   /** `ERR_CORRUPT` when a block is free already or is metadata of the filesystem itself. Also forgets cached metadata. */
   free(run: BlockRun): Promise<void>
+  /** `ERR_CORRUPT` when a run that a file claims is metadata of the filesystem itself: it is not to be written through. */
+  requireFileBlocks(run: BlockRun): void
   /** Where to look first for blocks of this inode: the inode's group. */
   goalFor(inode: Inode): BlockNumber
   readonly freeBlocks: number

@@ -296,7 +296,9 @@ function stepAt(path: readonly PathStep[], level: number): PathStep {
 }
 
 async function editable(ctx: Ext4Context, inode: Inode, step: PathStep): Promise<ExtentNode> {
-  return step.block === undefined ? step.node : new ExtentNode(await ctx.blocks.edit(step.block), inode.ino)
+  if (step.block === undefined) return step.node
+  ctx.allocator.requireFileBlocks({ block: step.block, count: 1 })
+  return new ExtentNode(await ctx.blocks.edit(step.block), inode.ino)
 }
 
 /** After every change of a node, before anything else is awaited. */

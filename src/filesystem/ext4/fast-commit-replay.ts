@@ -62,6 +62,7 @@ class FastCommitReplay {
         await allocator.free(run)
         await this.#hold(run)
       },
+      requireFileBlocks: run => allocator.requireFileBlocks(run),
       goalFor: inode => allocator.goalFor(inode),
       get freeBlocks() {
         return allocator.freeBlocks

@@ -167,8 +167,9 @@ async function zeroWithin(ctx: Ext4Context, inode: Inode, from: number, to: numb
   const logical = (from - within) / ctx.blockSize
   if (to <= from || logical >= maxFileBlocks(ctx, inode)) return
   const run = await mapBlocks(ctx, inode, logical)
-  if (run.kind === 'data')
-    await ctx.device.write(run.block * ctx.blockSize + within, new Uint8Array(to - from))
+  if (run.kind !== 'data') return
+  ctx.allocator.requireFileBlocks({ block: run.block, count: 1 })
+  await ctx.device.write(run.block * ctx.blockSize + within, new Uint8Array(to - from))
 }
 
 function setSize(ctx: Ext4Context, inode: Inode, size: number): void {

@@ -27,6 +27,7 @@ export async function insertIndirect(
     holder = child
     pointers = pointersOf(inode, await ctx.blocks.read(child))
   }
+  if (holder !== undefined) ctx.allocator.requireFileBlocks({ block: holder, count: 1 })
   const slot = path.slots[level] ?? 0
   let wanted = Math.min(count, path.left)
   if (level === depth) {
@@ -129,6 +130,7 @@ async function clear(
     const start = base + (slot - from) * span
     const whole = first <= start && start + span <= end
     // A pointer block that goes as a whole is cleared in memory only: freeing it drops what was changed.
+    ctx.allocator.requireFileBlocks({ block, count: 1 })
     const child = pointersOf(inode, await ctx.blocks.edit(block))
     await clear(ctx, inode, child, 0, perBlock, level - 1, start, first, end, freer)
     if (whole || child.bytes.every(byte => byte === 0)) {
