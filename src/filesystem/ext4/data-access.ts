@@ -60,9 +60,20 @@ export function requireWritable(ctx: Ext4Context, inode: Inode, appendsOnly: boo
  * (fs/ext4/super.c, ext4_max_size and ext4_max_bitmap_size).
  */
 export function maxFileBlocks(ctx: Ext4Context, inode: Inode): number {
-  return inode.hasFlag(INODE_FLAG.EXTENTS)
-    ? LOGICAL_END - 1
-    : Math.min(indirectLimit(ctx.blockSize), LOGICAL_END - 1)
+  // Inline content that outgrows the inode moves to an extent tree where the filesystem has extents.
+  const extents =
+    inode.hasFlag(INODE_FLAG.EXTENTS) ||
+    (inode.hasFlag(INODE_FLAG.INLINE_DATA) && ctx.superblock.has('extent'))
+  return extents ? LOGICAL_END - 1 : Math.min(indirectLimit(ctx.blockSize), LOGICAL_END - 1)
+}
+
+/** `EINVAL` for what is no byte offset. */
+export function requireOffset(inode: Inode, offset: number): void {
+  if (!(Number.isSafeInteger(offset) && offset >= 0))
+    throw new DrydiskError('EINVAL', `inode ${inode.ino}: ${offset} is no byte offset`, {
+      inode: inode.ino,
+      offset,
+    })
 }
 
 /** `EFBIG` when a file cannot have `size` bytes. */

@@ -4,7 +4,7 @@ export { freeData, punchData, truncateData, writeData } from './file-write.ts'
 
 import { mapBlocks } from './block-mapping.ts'
 import type { Ext4Context } from './context.ts'
-import { maxFileBlocks, requireContent, requireReadable } from './data-access.ts'
+import { maxFileBlocks, requireContent, requireOffset, requireReadable } from './data-access.ts'
 import { readInline } from './inline-data.ts'
 import { INODE_FLAG, type Inode } from './inode.ts'
 
@@ -20,6 +20,7 @@ export async function readData(
 ): Promise<number> {
   requireReadable(inode)
   requireContent(inode)
+  requireOffset(inode, offset)
   const total = Math.min(into.length, Math.max(0, inode.size - offset))
   if (total === 0) return 0
   if (inode.hasFlag(INODE_FLAG.INLINE_DATA)) {

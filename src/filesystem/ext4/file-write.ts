@@ -1,7 +1,13 @@
-import { DrydiskError } from '../../errors.ts'
 import { ensureBlocks, initMapping, mapBlocks, unmapFrom, unmapRange } from './block-mapping.ts'
 import type { Ext4Context } from './context.ts'
-import { isFastSymlink, maxFileBlocks, requireFile, requireSize, requireWritable } from './data-access.ts'
+import {
+  isFastSymlink,
+  maxFileBlocks,
+  requireFile,
+  requireOffset,
+  requireSize,
+  requireWritable,
+} from './data-access.ts'
 import { extendInline, inlineContent, leaveInline, storeInline } from './inline-data.ts'
 import { INODE_FLAG, type Inode } from './inode.ts'
 
@@ -22,9 +28,14 @@ export async function writeData(
 ): Promise<void> {
   requireWritable(ctx, inode, offset === inode.size)
   requireFile(inode)
+  requireOffset(inode, offset)
   if (from.length === 0) return
-  await writeContent(ctx, inode, offset, from)
-  touch(ctx, inode)
+  requireSize(ctx, inode, offset + from.length)
+  try {
+    await writeContent(ctx, inode, offset, from)
+  } finally {
+    touch(ctx, inode)
+  }
 }
 
 /** `writeData` without the question whether it may be, and without new times: for what the filesystem stores itself. */
@@ -38,7 +49,6 @@ export async function writeContent(
     if (storeInline(ctx, inode, offset, from)) return
     await convertInline(ctx, inode)
   }
-  requireSize(ctx, inode, offset + from.length)
   const oldSize = inode.size
   if (offset > oldSize) await zeroTail(ctx, inode, oldSize, offset)
   let done = 0
@@ -65,13 +75,12 @@ export async function writeContent(
 export async function truncateData(ctx: Ext4Context, inode: Inode, size: number): Promise<void> {
   requireWritable(ctx, inode, false)
   requireFile(inode)
-  if (!(Number.isSafeInteger(size) && size >= 0))
-    throw new DrydiskError('EINVAL', `a file cannot have ${size} bytes`, { inode: inode.ino, size })
+  requireOffset(inode, size)
+  requireSize(ctx, inode, size)
   if (inode.hasFlag(INODE_FLAG.INLINE_DATA)) {
     if (extendInline(ctx, inode, size)) return touch(ctx, inode)
     await convertInline(ctx, inode)
   }
-  requireSize(ctx, inode, size)
   const oldSize = inode.size
   if (size > oldSize) await zeroTail(ctx, inode, oldSize, size)
   // Also blocks that were allocated behind the end go, as ftruncate(2) to the same size lets them go.
