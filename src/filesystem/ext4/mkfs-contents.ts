@@ -122,10 +122,7 @@ async function makeJournal(volume: Ext4Volume, wanted: number | undefined): Prom
   }
   const inode = newInode(volume, JOURNAL_INODE, FILE_TYPE_BITS.file | 0o600)
   initMapping(volume, inode)
-  // In the middle of the volume, where it is near to everything (get_midpoint_journal_block).
-  const middle = geometry.groupOfBlock(geometry.firstDataBlock + Math.floor(geometry.blocksCount / 2))
-  const group = middle > geometry.groupsPerFlex ? middle - (middle % geometry.groupsPerFlex) : middle
-  const goal = geometry.groupFirstBlock(group)
+  const goal = geometry.groupFirstBlock(await middleGroup(volume))
   await allocateFile(volume, inode, blocks, goal)
   inode.size = blocks * blockSize
   const first = await mapOne(volume, inode, 0)
@@ -138,6 +135,27 @@ async function makeJournal(volume: Ext4Volume, wanted: number | undefined): Prom
   size.setU32(60, Math.floor(inode.size / 2 ** 32))
   size.setU32(64, inode.size >>> 0)
   superblock.s_overhead_clusters += blocks
+}
+
+/** Where the journal is near to everything: the emptiest group about the middle (get_midpoint_journal_block). */
+async function middleGroup({ geometry, descriptors }: Ext4Volume): Promise<number> {
+  const { groups, groupsPerFlex, blocksCount, firstDataBlock } = geometry
+  let middle = geometry.groupOfBlock(Math.floor((blocksCount - firstDataBlock) / 2))
+  let best = Math.max(0, middle - 1)
+  if (groupsPerFlex > 1 && middle > groupsPerFlex) {
+    middle -= middle % groupsPerFlex
+    best = middle
+  }
+  const free = async (group: number): Promise<number> => (await descriptors.read(group)).bg_free_blocks_count
+  let most = await free(best)
+  for (let group = best + 1; group <= Math.min(middle + 1, groups - 1); group++) {
+    const here = await free(group)
+    if (here > most) {
+      best = group
+      most = here
+    }
+  }
+  return best
 }
 
 /** Allocates blocks for a file of the filesystem's own; they read as zeros, as the whole volume was erased. */

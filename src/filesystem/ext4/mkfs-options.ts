@@ -2,6 +2,7 @@ import { parseUuid, randomUuid } from '../../bytes/guid.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { Timestamp } from '../filesystem.ts'
 import { FEATURES, type FeatureName } from './features.ts'
+import { JBD2_MIN_JOURNAL_BLOCKS } from './jbd2-superblock.ts'
 
 /** What a new filesystem can have besides the defaults, and what of them can be left out. */
 export interface MakeExt4Options {
@@ -65,6 +66,9 @@ const OPTIONAL_FEATURES: readonly FeatureName[] = [
   'orphan_file',
 ]
 
+/** As mke2fs: more is never of use. */
+const MOST_JOURNAL_BLOCKS = 10_240_000
+
 const MIB = 2 ** 20
 const TIB = 2 ** 40
 
@@ -83,6 +87,14 @@ export function mkfsSettings(deviceSize: number, options: MakeExt4Options): Mkfs
   const reservedPercent = options.reservedPercent ?? 5
   if (!(reservedPercent >= 0 && reservedPercent <= 50))
     throw invalid(`${reservedPercent} % reserved blocks is not within 0 to 50`)
+  const { journalBlocks } = options
+  if (
+    journalBlocks !== undefined &&
+    !(journalBlocks >= JBD2_MIN_JOURNAL_BLOCKS && journalBlocks <= MOST_JOURNAL_BLOCKS)
+  )
+    throw invalid(
+      `a journal of ${journalBlocks} blocks is not within ${JBD2_MIN_JOURNAL_BLOCKS} to ${MOST_JOURNAL_BLOCKS}`,
+    )
   const label = new TextEncoder().encode(options.label ?? '')
   if (label.length > 16)
     throw invalid(`the label ${JSON.stringify(options.label)} has ${label.length} bytes, more than 16`)
@@ -95,7 +107,7 @@ export function mkfsSettings(deviceSize: number, options: MakeExt4Options): Mkfs
     inodeSize,
     inodeRatio,
     features: resolveFeatures(options.features ?? [], inodeSize),
-    journalBlocks: options.journalBlocks,
+    journalBlocks,
     reservedPercent,
     seconds: Number(nanoseconds / 1_000_000_000n),
   }

@@ -3,9 +3,10 @@ import type { BlockDevice } from '../../device/block-device.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { Timestamp } from '../filesystem.ts'
 import { countFree, fillBits } from './bitmap.ts'
+import type { BlockNumber } from './context.ts'
 import { type DescriptorChecksum, GROUP_FLAG, GroupDescriptor } from './group-descriptor.ts'
 import { makeContents } from './mkfs-contents.ts'
-import { type MkfsLayout, mkfsLayout } from './mkfs-layout.ts'
+import { type GroupPlaces, type MkfsLayout, mkfsLayout } from './mkfs-layout.ts'
 import { type MakeExt4Options, mkfsSettings } from './mkfs-options.ts'
 import { SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock } from './superblock.ts'
 import { Ext4Volume, readSuperblock } from './volume.ts'
@@ -59,10 +60,11 @@ async function writeGroups(device: BlockDevice, layout: MkfsLayout): Promise<voi
       fillBits(blockBitmap, start - first, end - start, true)
     descriptor.bg_free_blocks_count = countFree(blockBitmap, blocks)
     freeBlocks += descriptor.bg_free_blocks_count
-    // A kernel that initialises a bitmap marks a group's superblock and descriptors, and no other group's structures; and the
-    // last group's bitmap has an end that is not the group's.
-    const base = geometry.groupBaseBlocks(group)
-    const ownOnly = descriptor.bg_free_blocks_count === blocks - base
+    // A kernel that initialises a bitmap marks the group's own structures and no other group's; and the last group's bitmap
+    // has an end that is not the group's.
+    const own =
+      geometry.groupBaseBlocks(group) + blocksWithin(places, geometry.inodeTableBlocks, first, blocks)
+    const ownOnly = descriptor.bg_free_blocks_count === blocks - own
     if (lazy && ownOnly && group > 0 && group < geometry.groups - 1)
       descriptor.setFlag(GROUP_FLAG.BLOCK_UNINIT, true)
     else {
@@ -91,6 +93,16 @@ async function writeGroups(device: BlockDevice, layout: MkfsLayout): Promise<voi
   superblock.updateChecksum()
   await device.write(geometry.descriptorBlock(0) * geometry.blockSize, table)
   await device.write(SUPERBLOCK_OFFSET, superblock.bytes)
+}
+
+/** How many blocks of a group's bitmaps and inode table lie within a window of the volume. */
+function blocksWithin(places: GroupPlaces, tableBlocks: number, first: BlockNumber, count: number): number {
+  const end = first + count
+  const inside = (start: BlockNumber, length: number): number =>
+    Math.max(0, Math.min(start + length, end) - Math.max(start, first))
+  return (
+    inside(places.blockBitmap, 1) + inside(places.inodeBitmap, 1) + inside(places.inodeTable, tableBlocks)
+  )
 }
 
 function descriptorChecksum(superblock: Superblock): DescriptorChecksum {
