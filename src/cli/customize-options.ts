@@ -137,8 +137,8 @@ export const customizeOptions: readonly CustomizeOption[] = [
   },
   {
     name: 'link',
-    value: 'TARGET:LINK[:LINK…]',
-    help: 'make symbolic links to TARGET',
+    value: 'TARGET:LINK',
+    help: 'make symbolic links to TARGET; TARGET:LINK:LINK… makes several',
     plan: (value, { operations }) => {
       const [target, ...links] = value.split(':')
       if (!target || links.length === 0)
@@ -214,8 +214,8 @@ export const customizeOptions: readonly CustomizeOption[] = [
   },
   {
     name: 'ssh-inject',
-    value: 'USER[:SELECTOR]',
-    help: 'add an SSH key for a user: the newest ~/.ssh/id*.pub, or SELECTOR string:KEY, file:NAME, env:VARIABLE, stdin',
+    value: 'USER:SELECTOR',
+    help: 'add an SSH key for a user; SELECTOR: string:KEY, file:NAME, env:VARIABLE, stdin; USER alone: the newest ~/.ssh/id*.pub',
     plan: (value, { operations }) => {
       const keys = sshKeys(value)
       return guest => operations['ssh-inject'].run(guest, keys)

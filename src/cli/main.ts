@@ -47,4 +47,6 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 handleSignals()
-process.exitCode = await main(process.argv.slice(2))
+// Without a value of its own, --serial-console would take the word behind it for one.
+const words = process.argv.slice(2).map(word => (word === '--serial-console' ? '--serial-console=' : word))
+process.exitCode = await main(words)

@@ -15,9 +15,7 @@ export function configure(command: Command): void {
   for (const option of customizeOptions) {
     const value =
       option.value === undefined ? '' : option.optional ? ` [${option.value}]` : ` <${option.value}>`
-    command.addOption(
-      new Option(`--${option.name}${value}`, option.help).preset('').argParser(() => undefined),
-    )
+    command.addOption(new Option(`--${option.name}${value}`, option.help))
     command.on(`option:${option.name}`, (given: string | null | undefined) =>
       wanted.push([option, given ?? '']),
     )

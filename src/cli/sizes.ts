@@ -1,0 +1,43 @@
+import { lstat, readdir } from 'node:fs/promises'
+import { UsageError } from './errors.ts'
+
+const UNITS: Readonly<Record<string, number>> = {
+  '': 1,
+  B: 1,
+  K: 2 ** 10,
+  M: 2 ** 20,
+  G: 2 ** 30,
+  T: 2 ** 40,
+}
+
+/** Bytes of `3G`, `512M`, `1048576`: units are powers of 1024, as in qemu-img and virt-make-fs. */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([KMGTB]?)(?:iB|B)?$/i.exec(text)
+  const size = Math.floor(Number(match?.[1]) * (UNITS[(match?.[2] ?? '').toUpperCase()] ?? Number.NaN))
+  if (!Number.isSafeInteger(size) || size <= 0)
+    throw new UsageError(`"${text}" is not a size such as 512M or 3G`)
+  return size
+}
+
+/** Space that the files of a folder take on a filesystem with 4 KiB blocks, and how many there are. */
+export async function folderSize(folder: string): Promise<{ bytes: number; files: number }> {
+  let bytes = 0
+  let files = 0
+  const visit = async (path: Buffer): Promise<void> => {
+    const stats = await lstat(path)
+    files++
+    bytes += Math.ceil(stats.size / 4096) * 4096
+    if (!stats.isDirectory()) return
+    for (const name of await readdir(path, { encoding: 'buffer' }))
+      await visit(Buffer.concat([path, Buffer.from('/'), name]))
+  }
+  await visit(Buffer.from(folder))
+  return { bytes, files }
+}
+
+/** A disk that holds so much with room for the filesystem's own structures, in whole MiB. */
+export function diskSizeFor({ bytes, files }: { bytes: number; files: number }): number {
+  // Inode tables take 256 bytes for every 4 to 16 KiB, the journal 4 to 64 MiB; 5 % stay reserved for root.
+  const wanted = bytes * 1.2 + files * 1024 + 32 * 2 ** 20
+  return Math.ceil(Math.max(wanted, 64 * 2 ** 20) / 2 ** 20) * 2 ** 20
+}

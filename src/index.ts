@@ -1,0 +1,67 @@
+/**
+ * drydisk edits disk images of virtual machines that are not running.
+ *
+ * ```ts
+ * import { openGuest, openImage, operations, readVolumes } from 'drydisk'
+ *
+ * const image = await openImage('disk.qcow2', { writable: true })
+ * try {
+ *   const { volumes } = await readVolumes(image)
+ *   const guest = await openGuest(volumes, { writable: true })
+ *   await guest.fs.writeFile('/etc/motd', 'hello\n')
+ *   await operations.hostname.run(guest.fs, { hostname: 'web1' })
+ *   await guest.close()
+ *   await image.commit() // until here, nothing has changed
+ * } finally {
+ *   await image.close()
+ * }
+ * ```
+ */
+export type { BlockDevice, DiskImage, Extent } from './device/block-device.ts'
+export { temporaryStorage } from './device/file-temporary.ts'
+export { MemoryDevice } from './device/memory-device.ts'
+export { OverlayDevice } from './device/overlay-device.ts'
+export { SliceDevice } from './device/slice-device.ts'
+export type { Storage, StorageFolder } from './device/storage.ts'
+export {
+  type DrydiskCode,
+  DrydiskError,
+  type ErrorCode,
+  type ErrorContext,
+  isDrydiskError,
+  type PosixCode,
+} from './errors.ts'
+export { type MakeExt4Options, makeExt4 } from './filesystem/ext4/mkfs.ts'
+export type {
+  AttributeChange,
+  DeviceNumber,
+  DirectoryEntry,
+  FileExtent,
+  FileSystem,
+  FileSystemUsage,
+  FileType,
+  InodeNumber,
+  InodeStat,
+  NewInode,
+  Timestamp,
+} from './filesystem/filesystem.ts'
+export { MemoryFileSystem, type MemoryFileSystemOptions } from './filesystem/memory/memory-filesystem.ts'
+export { openFileSystem } from './filesystem/open.ts'
+export { type Probe, probe } from './filesystem/probe.ts'
+export { describeChange, unifiedDiff } from './guest/change-diff.ts'
+export { ChangeRecorder } from './guest/change-recorder.ts'
+export type { Captured, ChangedAspect, GuestChange } from './guest/guest-changes.ts'
+export type { GuestDirent, GuestFs, GuestPath, GuestStats, NewFileOptions } from './guest/guest-fs.ts'
+export { HostFolderGuest } from './guest/host-folder-guest.ts'
+export { type GuestFamily, type GuestIdentity, readIdentity } from './guest/identity.ts'
+export { memoryGuest } from './guest/memory-guest.ts'
+export type { Mount } from './guest/mount-table.ts'
+export { type Guest, type OpenGuestOptions, openGuest } from './guest/open-guest.ts'
+export { openImage } from './image/open.ts'
+export { demoGuest } from './operations/demo-guest.ts'
+export * from './operations/index.ts'
+export { type MakeFsOptions, makeFs } from './operations/make-fs.ts'
+export { GPT_TYPE } from './volume/partition-types.ts'
+export { readVolumes } from './volume/read-volumes.ts'
+export type { Volume, VolumeList } from './volume/volume.ts'
+export { type NewPartition, writeGpt } from './volume/write-gpt.ts'
