@@ -1,0 +1,87 @@
+import { realpath } from 'node:fs/promises'
+import { basename, dirname, isAbsolute, resolve } from 'node:path'
+import { fileError } from '../device/file-error.ts'
+import { DrydiskError } from '../errors.ts'
+
+/** Which files that an image names may be opened: those in a folder that the image lies in, any, or none. */
+export type BackingPolicy = 'beside' | 'any' | 'none'
+
+/** Where an image is. */
+export interface ImagePlace {
+  /** With no symbolic link in it. */
+  readonly path: string
+  /** Folder and plain name of `path`. */
+  readonly folder: string
+  readonly name: string
+  /** The folder of the path as it was given: relative names in the image start there, as with QEMU. */
+  readonly givenFolder: string
+}
+
+export async function placeOf(given: string): Promise<ImagePlace> {
+  let path: string
+  try {
+    path = await realpath(given)
+  } catch (error) {
+    throw fileError(error, given, 'open')
+  }
+  return { path, folder: dirname(path), name: basename(path), givenFolder: dirname(resolve(given)) }
+}
+
+/** Everything that a chain of images may refer to when the policy is `beside`: what lies in these folders. */
+export async function foldersBeside(image: ImagePlace): Promise<ReadonlySet<string>> {
+  return new Set([image.folder, await realpath(image.givenFolder)])
+}
+
+/**
+ * Resolves the name of a backing or data file as QEMU does, and applies the policy to where it really lies: a symbolic link
+ * beside the image that leads elsewhere does not get around it.
+ * @param from the image that has the name.
+ * Errors: `ERR_UNSUPPORTED` for what is not a file, `ERR_NOT_ALLOWED`, `ENOENT`.
+ */
+export async function resolveBeside(
+  name: string,
+  kind: 'backing file' | 'data file',
+  from: ImagePlace,
+  policy: BackingPolicy,
+  folders: ReadonlySet<string>,
+): Promise<ImagePlace> {
+  const shown = JSON.stringify(name)
+  const context = { path: from.path, name }
+  if (policy === 'none')
+    throw new DrydiskError(
+      'ERR_NOT_ALLOWED',
+      `${from.path} has the ${kind} ${shown}, and opening one is not allowed here`,
+      context,
+    )
+  // A protocol is what comes before a colon, if no slash comes before that.
+  const protocol = /^([^/:]*):/.exec(name)?.[1]
+  if (protocol !== undefined && protocol !== 'file')
+    throw new DrydiskError(
+      'ERR_UNSUPPORTED',
+      `${from.path} has the ${kind} ${shown}: drydisk opens files, not ${protocol === 'json' ? 'JSON descriptions' : `${protocol}:`}. ` +
+        'Point the image at a local file with "qemu-img rebase -u", or flatten it with "qemu-img convert"',
+      context,
+    )
+  const plain = protocol === 'file' ? name.slice('file:'.length) : name
+  const path = isAbsolute(plain) ? plain : resolve(from.givenFolder, plain)
+  let place: ImagePlace
+  try {
+    place = await placeOf(path)
+  } catch (error) {
+    const posix = fileError(error, path, `open the ${kind} of ${from.path},`)
+    throw new DrydiskError(
+      posix.code,
+      `${from.path} has the ${kind} ${shown}: ${posix.message}`,
+      context,
+      error,
+    )
+  }
+  if (policy === 'beside' && !folders.has(place.folder))
+    throw new DrydiskError(
+      'ERR_NOT_ALLOWED',
+      `${from.path} has the ${kind} ${shown}, which lies in ${place.folder}, not beside the image. ` +
+        'If you trust the image, allow it with --backing any (option allowBacking)',
+      context,
+    )
+  return place
+}
