@@ -169,12 +169,28 @@ class Editor implements YamlEditor {
   #addLine(text: string, collection: YAMLMap | YAMLSeq, line: string): string {
     const start = collection.range?.[0] ?? 0
     const column = start - (text.lastIndexOf('\n', start - 1) + 1)
-    const end = contentEnd(text, start, collection.range?.[1] ?? text.length)
+    const end = start + text.slice(start, this.#contentEnd(collection)).trimEnd().length
     const newline = text.indexOf('\n', end)
     const ending = lineEnding(splitLines(text))
     const indented = ' '.repeat(column) + line
     if (newline < 0) return `${text}${ending}${indented}`
     return replaceRange(text, newline + 1, newline + 1, indented + ending)
+  }
+
+  /**
+   * The end of a node's own text. A block collection's range takes in the comments after it, so its last item's counts;
+   * that may be a block scalar, in which `#` starts no comment.
+   */
+  #contentEnd(node: unknown): number {
+    const { isMap, isNode, isPair, isSeq } = this.#yaml
+    if ((isMap(node) || isSeq(node)) && !node.flow && node.items.length > 0) {
+      const last: unknown = node.items[node.items.length - 1]
+      if (!isPair(last)) return this.#contentEnd(last)
+      const value =
+        isNode(last.value) && last.value.range?.[0] !== last.value.range?.[1] ? last.value : last.key
+      return this.#contentEnd(value)
+    }
+    return isNode(node) ? (node.range?.[1] ?? 0) : 0
   }
 
   #replaceValue(text: string, pair: Pair<Node, Node | null>, rendered: string): string {
@@ -184,7 +200,7 @@ class Editor implements YamlEditor {
     const range = pair.value?.range
     const empty = !range || range[0] === range[1]
     const start = empty ? colon + 1 : range[0]
-    const end = empty ? colon + 1 : contentEnd(text, range[0], range[1])
+    const end = empty ? colon + 1 : start + text.slice(start, this.#contentEnd(pair.value)).trimEnd().length
     // A comment between the colon and a value on the next line stays on the key's line.
     const comment = /[ \t]*#[^\n\r]*/.exec(text.slice(colon + 1, start))?.[0] ?? ''
     return replaceRange(text, colon + 1, end, ` ${rendered}${comment}`)
@@ -220,7 +236,8 @@ class Editor implements YamlEditor {
       const range = this.#yaml.isNode(node) ? node.range : undefined
       if (!range) continue
       const from = result.lastIndexOf('\n', range[0] - 1) + 1
-      const newline = result.indexOf('\n', contentEnd(result, range[0], range[1]))
+      const end = range[0] + result.slice(range[0], this.#contentEnd(node)).trimEnd().length
+      const newline = result.indexOf('\n', end)
       result = replaceRange(result, from, newline < 0 ? result.length : newline + 1, '')
     }
     if (!equalValues(lookUp(this.parse(result, name), path), left)) return this.set(text, path, left, name)
@@ -231,16 +248,6 @@ class Editor implements YamlEditor {
     const { depth, pair } = this.#find(this.#document(text, name), path)
     const at = pair?.key.range?.[0]
     return depth === path.length && at !== undefined ? lineNumberAt(text, at) : undefined
-  }
-}
-
-/** The end of the last line within a range that is not white space or a comment of its own. */
-function contentEnd(text: string, start: number, end: number): number {
-  let content = text.slice(start, end).trimEnd()
-  for (;;) {
-    const newline = content.lastIndexOf('\n')
-    if (newline < 0 || !/^\s*#/.test(content.slice(newline + 1))) return start + content.length
-    content = content.slice(0, newline).trimEnd()
   }
 }
 

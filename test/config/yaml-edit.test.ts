@@ -1,0 +1,222 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import {
+  dsIdentifyList,
+  isSameItem,
+  mergeCloudConfig,
+  parseCloudConfigChange,
+} from '../../src/config/cloud-config.ts'
+import { lookUp, yamlEditor } from '../../src/config/yaml-edit.ts'
+import { haveTool, propertySettings, run } from '../support/native.ts'
+
+const editor = await yamlEditor()
+
+const CFG = `# top comment
+users:
+   - default   # the usual one
+
+disable_root: true   # why
+
+# modules
+cloud_init_modules:
+ - migrator
+ - seed_random   # early
+ # about growpart
+ - growpart
+ - [resizefs, always]
+
+system_info:
+   # This will affect which distro class gets used
+   distro: debian
+   default_user:
+     name: debian
+     groups: [adm, "audio"]   # groups
+   paths: {cloud_dir: /var/lib/cloud, x: 1}
+empty:
+other: |
+  text
+    # no comment
+`
+
+describe('YAML edits', () => {
+  const sets: [string, unknown, string, string][] = [
+    ['disable_root', false, 'disable_root: true   # why', 'disable_root: false   # why'],
+    ['system_info.default_user.name', 'admin', '     name: debian', '     name: admin'],
+    ['system_info.default_user.groups', ['wheel'], '[adm, "audio"]', '[ wheel ]'],
+    ['system_info.paths.x', 2, 'x: 1}', 'x: 2}'],
+    ['system_info.paths.z', 3, 'x: 1}', 'x: 1, z: 3 }'],
+    ['empty', ['a'], 'empty:\n', 'empty: [ a ]\n'],
+    ['system_info.default_user.shell', '/bin/sh', '# groups\n', '# groups\n     shell: /bin/sh\n'],
+    ['new.deep.key', true, '    # no comment\n', '    # no comment\nnew: { deep: { key: true } }\n'],
+    [
+      'users',
+      ['a b', 'c'],
+      'users:\n   - default   # the usual one\n',
+      'users: [ a b, c ]   # the usual one\n',
+    ],
+    ['disable_root', 'no', 'disable_root: true   # why', 'disable_root: "no"   # why'],
+  ]
+  for (const [key, value, from, to] of sets)
+    it(`sets ${key} to ${JSON.stringify(value)} and leaves the rest`, () => {
+      expect(CFG).toContain(from)
+      const result = editor.set(CFG, key.split('.'), value, 'cloud.cfg')
+      expect(lookUp(editor.parse(result, 'cloud.cfg'), key.split('.'))).toEqual(value)
+      expect(result).toBe(CFG.replace(from, to))
+    })
+
+  it('edits lists item by item', () => {
+    const path = ['cloud_init_modules']
+    const added = editor.addItem(CFG, path, 'growpart2', 'f')
+    expect(added).toBe(CFG.replace(' - [resizefs, always]\n', ' - [resizefs, always]\n - growpart2\n'))
+    expect(editor.removeItems(CFG, path, [1, 3], 'f')).toBe(
+      CFG.replace(' - seed_random   # early\n', '').replace(' - [resizefs, always]\n', ''),
+    )
+    expect(editor.parse(editor.removeItems('a:\n - b\n', ['a'], [0], 'f'), 'f')).toEqual({ a: [] })
+    expect(editor.addItem('a: [b]\n', ['a'], 'c', 'f')).toBe('a: [ b, c ]\n')
+  })
+
+  it('starts from nothing, from comments, and keeps CRLF', () => {
+    expect(editor.set('', ['a'], 1, 'f')).toBe('a: 1\n')
+    expect(editor.set('# c\n', ['a', 'b'], 1, 'f')).toBe('# c\na: { b: 1 }\n')
+    expect(editor.set('a: 1\r\nb: 2\r\n', ['b'], 3, 'f')).toBe('a: 1\r\nb: 3\r\n')
+    expect(editor.set('a: 1', ['b'], 3, 'f')).toBe('a: 1\nb: 3')
+  })
+
+  it('reads YAML 1.1 as PyYAML does, and names what is wrong', () => {
+    expect(editor.parse('a: yes\nb: No\nc: 0o17\nd: 010\ne: on\n', 'f')).toMatchObject({
+      a: true,
+      b: false,
+      d: 8,
+      e: true,
+    })
+    expect(() => editor.parse('a: [1\nb: 2\n', 'cloud.cfg')).toThrow(/cloud\.cfg:\d+: not valid YAML/)
+  })
+
+  it('bounds aliases that multiply', () => {
+    const bomb = [
+      'a: &a [x,x,x,x,x,x,x,x,x]',
+      ...'bcdefghi'
+        .split('')
+        .map((c, i) => `${c}: &${c} [${`*${'abcdefghi'[i]},`.repeat(8)}*${'abcdefghi'[i]}]`),
+    ]
+    expect(() => editor.parse(`${bomb.join('\n')}\n`, 'f')).toThrow(/refers to itself too often/)
+  })
+
+  it('gives back what was set, anywhere (property)', () => {
+    const key = fc.constantFrom('a', 'b', 'c')
+    const leaf = fc.oneof(
+      fc.boolean(),
+      fc.integer({ min: -99, max: 99 }),
+      fc.string({ maxLength: 8 }),
+      fc.constantFrom('yes', 'null', '~', '- x', 'a: b', '# c', '0x10'),
+    )
+    const { tree } = fc.letrec<{ tree: unknown }>(tie => ({
+      tree: fc.oneof(
+        { maxDepth: 3 },
+        leaf,
+        fc.array(leaf, { maxLength: 3 }),
+        fc.dictionary(key, tie('tree'), { maxKeys: 3 }),
+      ),
+    }))
+    fc.assert(
+      fc.property(
+        fc.dictionary(key, tree, { minKeys: 1 }),
+        fc.array(key, { minLength: 1, maxLength: 3 }),
+        fc.oneof(leaf, fc.array(leaf)),
+        fc.boolean(),
+        (before, path, value, flow) => {
+          const source = flow ? `# c\n${stringifyFlow(before)}\n` : blockOf(before, '')
+          expect(editor.parse(source, 'f')).toEqual(before)
+          const result = editor.set(source, path, value, 'f')
+          expect(lookUp(editor.parse(result, 'f'), path)).toEqual(value)
+          expect(editor.set(result, path, value, 'f')).toBe(result)
+        },
+      ),
+      propertySettings(120),
+    )
+  })
+})
+
+function stringifyFlow(value: unknown): string {
+  return JSON.stringify(value)
+}
+
+function blockOf(value: unknown, indent: string): string {
+  if (Array.isArray(value))
+    return value.length === 0
+      ? ' []\n'
+      : `\n${value.map(item => `${indent}- ${JSON.stringify(item)}  # c\n`).join('')}`
+  if (typeof value !== 'object' || value === null) return ` ${JSON.stringify(value)}\n`
+  const entries = Object.entries(value)
+  if (entries.length === 0) return ' {}\n'
+  const lines = entries
+    .map(([key, inner]) => `${indent}# about ${key}\n${indent}${key}:${blockOf(inner, `${indent}  `)}`)
+    .join('')
+  return indent === '' ? lines : `\n${lines}`
+}
+
+describe('cloud-config', () => {
+  it('merges as cloud-init does: the stronger file wins, maps are joined, lists are not', () => {
+    expect(
+      mergeCloudConfig([
+        { a: 1, m: { x: 1 }, l: [1] },
+        null,
+        'text',
+        { a: 2, b: 2, m: { x: 2, y: 2 }, l: [2, 3] },
+      ]),
+    ).toEqual({ a: 1, b: 2, m: { x: 1, y: 2 }, l: [1] })
+    expect(Object.hasOwn(mergeCloudConfig([JSON.parse('{"__proto__":{"polluted":1}}')]), '__proto__')).toBe(
+      true,
+    )
+    expect('polluted' in {}).toBe(false)
+  })
+
+  it('reads settings', () => {
+    expect(parseCloudConfigChange('datasource_list=OpenStack, None', editor)).toEqual({
+      path: ['datasource_list'],
+      action: 'set',
+      value: ['OpenStack', 'None'],
+    })
+    expect(parseCloudConfigChange('system_info.default_user.name=a', editor).path).toEqual([
+      'system_info',
+      'default_user',
+      'name',
+    ])
+    expect(parseCloudConfigChange('cloud_init_modules+=growpart', editor)).toMatchObject({
+      action: 'add',
+      value: 'growpart',
+    })
+    expect(parseCloudConfigChange('cloud_init_modules-=growpart', editor)).toMatchObject({ action: 'remove' })
+    expect(parseCloudConfigChange('ssh_pwauth=yes', editor).value).toBe(true)
+    expect(() => parseCloudConfigChange('x', editor)).toThrow(/KEY=VALUE/)
+  })
+
+  it('knows a module by its names', () => {
+    expect(isSameItem('growpart', 'growpart')).toBe(true)
+    expect(isSameItem('ssh-import-id', 'ssh_import_id')).toBe(true)
+    expect(isSameItem(['scripts-user', 'always'], 'scripts_user')).toBe(true)
+    expect(isSameItem('growpart', 'resizefs')).toBe(false)
+  })
+
+  it('sees what ds-identify sees', () => {
+    expect(dsIdentifyList('datasource_list: [ NoCloud, "None" ] # c\n')).toEqual(['NoCloud', 'None'])
+    expect(dsIdentifyList('datasource_list:\n - NoCloud\n')).toEqual([])
+    expect(dsIdentifyList('#datasource_list: [ A ]\n')).toBeUndefined()
+  })
+
+  it.skipIf(!haveTool('python3'))('is valid for PyYAML', async () => {
+    const result = editor.set(
+      editor.addItem(CFG, ['cloud_init_modules'], 'x', 'f'),
+      ['a'],
+      { b: ['c: d', 'yes', '#'] },
+      'f',
+    )
+    const python = await run(
+      'python3',
+      ['-c', 'import sys,yaml,json; print(json.dumps(yaml.safe_load(sys.stdin)))'],
+      result,
+    )
+    if (python.stderr.includes('ModuleNotFoundError')) return
+    expect(JSON.parse(python.stdout)).toEqual(editor.parse(result, 'f'))
+  })
+})
