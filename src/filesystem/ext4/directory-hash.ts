@@ -151,8 +151,8 @@ const MD4_ROUNDS: readonly {
 function halfMd4(state: State, input: Int32Array): void {
   let [a, b, c, d] = state
   for (const { mix, constant, order, rotations } of MD4_ROUNDS)
-    for (const [step, word] of order.entries()) {
-      const sum = (a + mix(b, c, d) + (input[word] ?? 0) + constant) | 0
+    for (let step = 0; step < 8; step++) {
+      const sum = (a + mix(b, c, d) + (input[order[step] ?? 0] ?? 0) + constant) | 0
       const rotated = rotateLeft(sum, rotations[step & 3] ?? 0)
       // The four registers take turns: what was computed becomes the next step's second one.
       a = d
