@@ -188,7 +188,7 @@ describe('content that is written reads back, here and in the kernel', () => {
       const targets = Array.from({ length: FILES }, (_, index) => inos.get(`file${index}`) ?? 0)
       const fallocated = `${base}.fallocated`
       copyFileSync(base, fallocated)
-      if (variant.arguments.includes('ext4'))
+      if (/ext4/.test(variant.arguments.join()) && !/\^extent/.test(variant.arguments.join()))
         await runOk('debugfs', ['-w', '-R', 'fallocate /file0 3 700', fallocated])
       const image = writes(`${base}.test`, 'ext4')
       await fc.assert(
@@ -212,10 +212,10 @@ describe('content that is written reads back, here and in the kernel', () => {
               })
             await withExt4(image, false, filesystem => checkContent(filesystem, targets, models))
             await runOk('e2fsck', ['-fn', image])
-            if (haveLoopMounts()) await checkByKernel(image, models)
+            if (variant.kernel !== false && haveLoopMounts()) await checkByKernel(image, models)
           },
         ),
-        propertySettings(6),
+        propertySettings(3),
       )
     })
 })

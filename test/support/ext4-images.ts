@@ -21,6 +21,8 @@ export interface Ext4Variant {
   readonly name: string
   readonly arguments: readonly string[]
   readonly megabytes: number
+  /** The kernel's own driver takes no blocks that are larger than a page. */
+  readonly kernel?: false
 }
 
 /** The shapes that matter to how file content is mapped. */
@@ -33,6 +35,26 @@ export const DATA_VARIANTS: readonly Ext4Variant[] = [
     megabytes: 64,
   },
   { name: 'ext4, inline data', arguments: ['-t', 'ext4', '-b', '4096', '-O', 'inline_data'], megabytes: 64 },
+  {
+    name: 'ext4, inline data in inodes of 1 KiB, no journal',
+    arguments: ['-t', 'ext4', '-b', '1024', '-I', '1024', '-O', 'inline_data,^has_journal'],
+    megabytes: 64,
+  },
+  { name: 'ext4, 64 KiB blocks', arguments: ['-t', 'ext4', '-b', '65536'], megabytes: 64, kernel: false },
+  {
+    name: 'ext4, small inodes, block maps, uninit_bg',
+    arguments: [
+      '-t',
+      'ext4',
+      '-b',
+      '4096',
+      '-I',
+      '128',
+      '-O',
+      '^extent,^64bit,^metadata_csum,uninit_bg,^huge_file',
+    ],
+    megabytes: 64,
+  },
   { name: 'ext3', arguments: ['-t', 'ext3', '-b', '4096'], megabytes: 64 },
   { name: 'ext2, 1 KiB blocks', arguments: ['-t', 'ext2', '-b', '1024'], megabytes: 64 },
 ]
