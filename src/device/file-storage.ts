@@ -1,4 +1,4 @@
-import { constants } from 'node:fs'
+import { constants, readSync } from 'node:fs'
 import { type FileHandle, open, readFile } from 'node:fs/promises'
 import { DrydiskError } from '../errors.ts'
 import { fileError } from './file-error.ts'
@@ -99,6 +99,30 @@ export class FileStorage implements Storage {
       // Someone else cut the file: what the format relies on is no longer there.
       if (bytesRead === 0) throw pastTheEnd(this.name, offset, into.length, offset + done)
       done += bytesRead
+    }
+  }
+
+  /** A trip through the thread pool costs ten times what reading half a kilobyte from the page cache does. */
+  async readPieces(offsets: ArrayLike<number>, length: number, into: Uint8Array): Promise<void> {
+    try {
+      for (let index = 0; index < offsets.length; index++) {
+        const offset = offsets[index] ?? 0
+        for (let done = 0; done < length; ) {
+          const bytesRead = readSync(
+            this.#handle.fd,
+            into,
+            index * length + done,
+            length - done,
+            offset + done,
+          )
+          if (bytesRead === 0) throw pastTheEnd(this.name, offset, length, offset + done)
+          done += bytesRead
+        }
+        // Others get their turn now and then.
+        if (index % 2048 === 2047) await new Promise(resolve => setImmediate(resolve))
+      }
+    } catch (error) {
+      throw fileError(error, this.name, 'read')
     }
   }
 

@@ -10,6 +10,11 @@ export interface Storage {
   readonly size: number
   /** Fills all of `into`; bytes past the end are `ERR_CORRUPT` (the format asked for what is not there). */
   read(offset: number, into: Uint8Array): Promise<void>
+  /**
+   * Reads `length` bytes at each of `offsets` into `into`, one piece after another. Only where many small reads in one call
+   * cost much less than as many calls of `read`.
+   */
+  readPieces?(offsets: ArrayLike<number>, length: number, into: Uint8Array): Promise<void>
   /** Writes all of `from`, growing as needed; a gap reads as zeros. `ENOSPC` and `EIO` as the medium says. */
   write(offset: number, from: Uint8Array): Promise<void>
   /** Sets the length. */

@@ -71,14 +71,14 @@ export class ClusterAllocator {
   #take(first: number, count: number): void {
     if ((first + count) * this.#clusterSize > MAX_FILE)
       throw new DrydiskError('EFBIG', 'the image file would grow beyond 2^53 bytes', { cluster: first })
-    for (let cluster = first; cluster < first + count; cluster++) this.counts.set(cluster, 1)
+    this.counts.addRun(first, count, 1)
     this.#staged.add(first, first + count)
     this.#end = Math.max(this.#end, first + count)
   }
 
   /** Gives a staged cluster back at once: nothing on disk ever reached it. */
   freeStaged(first: number, count = 1): void {
-    for (let cluster = first; cluster < first + count; cluster++) this.counts.set(cluster, 0)
+    this.counts.addRun(first, count, -1)
     this.#staged.delete(first, first + count)
     this.#hint = Math.min(this.#hint, first)
   }
@@ -92,8 +92,7 @@ export class ClusterAllocator {
 
   /** Drops what was staged; the committed state's counts are as before. */
   rollback(fileClusters: number): void {
-    for (const { start, end } of this.#staged.ranges())
-      for (let cluster = start; cluster < end; cluster++) this.counts.set(cluster, 0)
+    for (const { start, end } of this.#staged.ranges()) this.counts.addRun(start, end - start, -1)
     this.#staged = new RangeSet()
     this.#released = []
     this.#hint = 1
@@ -105,8 +104,7 @@ export class ClusterAllocator {
     const released = this.#released
     this.#staged = new RangeSet()
     this.#released = []
-    for (const { first, count } of released)
-      for (let cluster = first; cluster < first + count; cluster++) this.counts.add(cluster, -1)
+    for (const { first, count } of released) this.counts.addRun(first, count, -1)
     this.#hint = 1
     return released
   }

@@ -66,6 +66,20 @@ export class ClusterCounts {
     else this.set(cluster, this.get(cluster) + delta)
   }
 
+  addRun(first: number, count: number, delta: number): void {
+    for (let done = 0; done < count; ) {
+      const base = (first + done) & (CHUNK - 1)
+      const end = Math.min(CHUNK, base + count - done)
+      const chunk = this.#chunkForWrite(Math.floor((first + done) / CHUNK))
+      for (let at = base; at < end; at++) {
+        const value = (chunk[at] as number) + delta
+        if (value < SATURATED && chunk[at] !== SATURATED) chunk[at] = value
+        else this.set(first + done + at - base, this.get(first + done + at - base) + delta)
+      }
+      done += end - base
+    }
+  }
+
   /** First cluster from `from`, below `limit`, with a count of 0; `limit` when there is none. */
   nextFree(from: number, limit: number): number {
     for (let at = from; at < limit; ) {
