@@ -33,6 +33,8 @@ export interface BootSources {
   readonly environments: BootEnvironment[]
   /** Unified kernel images: their command line is inside a PE section. */
   readonly unifiedImages: string[]
+  /** Why a place that may hold boot entries could not be looked into: an EFI system partition that cannot be read. */
+  readonly unread: string[]
 }
 
 const SINGLE: readonly (readonly [string, BootSourceKind])[] = [
@@ -56,7 +58,7 @@ const MAX_ENTRIES = 1000
 
 /** Reads every place of a guest that gives kernels their arguments; a file that two names lead to counts once. */
 export async function findBootSources(guest: GuestFs): Promise<BootSources> {
-  const sources: BootSources = { files: [], environments: [], unifiedImages: [] }
+  const sources: BootSources = { files: [], environments: [], unifiedImages: [], unread: [] }
   const seen = new Set<string>()
   const add = async (path: string, kind: BootSourceKind) => {
     const before = await readConfig(guest, path)
@@ -70,18 +72,32 @@ export async function findBootSources(guest: GuestFs): Promise<BootSources> {
   }
   for (const [path, kind] of SINGLE) await add(path, kind)
   for (const folder of BLS_FOLDERS)
-    for (const path of (await listFolder(guest, folder, /\.conf$/)).slice(0, MAX_ENTRIES))
-      await add(path, 'bls')
+    await whereReadable(sources, async () => {
+      for (const path of (await listFolder(guest, folder, /\.conf$/)).slice(0, MAX_ENTRIES))
+        await add(path, 'bls')
+    })
   for (const esp of ESP_VENDOR_FOLDERS)
-    for (const vendor of await folders(guest, esp)) {
-      await add(`${esp}/${vendor}/grub.cfg`, 'grub')
-      await addEnvironment(guest, `${esp}/${vendor}/grubenv`, sources, seen)
-      if (vendor.toLowerCase() === 'linux')
-        sources.unifiedImages.push(...(await listFolder(guest, `${esp}/${vendor}`, /\.efi$/i)))
-    }
+    await whereReadable(sources, async () => {
+      for (const vendor of await folders(guest, esp)) {
+        await add(`${esp}/${vendor}/grub.cfg`, 'grub')
+        await addEnvironment(guest, `${esp}/${vendor}/grubenv`, sources, seen)
+        if (vendor.toLowerCase() === 'linux')
+          sources.unifiedImages.push(...(await listFolder(guest, `${esp}/${vendor}`, /\.efi$/i)))
+      }
+    })
   for (const path of ['/boot/grub2/grubenv', '/boot/grub/grubenv'])
     await addEnvironment(guest, path, sources, seen)
   return sources
+}
+
+/** A guest that boots by BIOS as well need not be refused because its EFI system partition cannot be read. */
+async function whereReadable(sources: BootSources, step: () => Promise<void>): Promise<void> {
+  try {
+    await step()
+  } catch (error) {
+    if (!isDrydiskError(error, 'ERR_UNSUPPORTED')) throw error
+    if (!sources.unread.includes(error.message)) sources.unread.push(error.message)
+  }
 }
 
 async function addEnvironment(

@@ -37,6 +37,8 @@ export async function changeKernelCommandLines(
     )
   for (const path of sources.unifiedImages)
     report.warn(`${path} is a unified kernel image: its built-in command line was not changed`)
+  for (const reason of sources.unread)
+    report.warn(`boot entries on the EFI system partition, if there are any, were not changed: ${reason}`)
 
   const before = defaults?.commandLines()
   const split = defaults?.changeArguments(changes)
