@@ -8,7 +8,7 @@ import { type Entry, EntryArea, entryFormat, entrySize } from './directory-entry
 import { putDots } from './directory-linear.ts'
 import { INLINE_BASE, leaveInline } from './inline-data.ts'
 import { getInlineValue, inlineValueCapacity, setInlineValue } from './inline-value.ts'
-import type { Inode } from './inode.ts'
+import { INODE_FLAG, type Inode } from './inode.ts'
 
 /** i_block starts with the inode number of `..`; `.` is not stored (fs/ext4/ext4.h, EXT4_INLINE_DOTDOT_SIZE). */
 const PARENT_SIZE = 4
@@ -75,6 +75,21 @@ export function inlineParent(directory: Inode): number {
 export function setInlineParent(ctx: Ext4Context, directory: Inode, parent: number): void {
   littleEndian(directory.iBlock, `directory ${directory.ino}`).setU32(0, parent)
   ctx.inodes.markDirty(directory)
+}
+
+/**
+ * Makes a new directory an inline one, as the kernel does wherever it can (ext4_try_create_inline_dir); false, with
+ * nothing changed, where its attributes leave no room.
+ */
+export function initialiseInlineDirectory(ctx: Ext4Context, directory: Inode, parent: number): boolean {
+  if (!ctx.superblock.has('inline_data') || inlineValueCapacity(directory) < 0) return false
+  setInlineValue(directory, new Uint8Array(0))
+  directory.setFlag(INODE_FLAG.EXTENTS, false)
+  directory.setFlag(INODE_FLAG.INLINE_DATA, true)
+  directory.size = INLINE_BASE
+  blockStretch(ctx, directory).clear()
+  setInlineParent(ctx, directory, parent)
+  return true
 }
 
 /** Adds a name; false when neither stretch has room for it, and no attribute gives way to more. */

@@ -14,6 +14,7 @@ import {
   requireNewName,
 } from './directory.ts'
 import { initialiseBlockDirectory } from './directory-linear.ts'
+import { initialiseInlineDirectory } from './inline-directory.ts'
 import type { Inode } from './inode.ts'
 import { addSubdirectory, dropSubdirectory, requireLinkable, requireSubdirectory } from './link-count.ts'
 import { destroyInode, destroyOnError, isProtected, newInode, PROJINHERIT } from './new-inode.ts'
@@ -94,9 +95,10 @@ export async function mkdir(
   name: Uint8Array,
   attributes: NewInode,
 ): Promise<InodeNumber> {
-  return make(ctx, directory, name, 'directory', attributes, inode =>
-    initialiseBlockDirectory(ctx, inode, directory.ino),
-  )
+  return make(ctx, directory, name, 'directory', attributes, async inode => {
+    if (!initialiseInlineDirectory(ctx, inode, directory.ino))
+      await initialiseBlockDirectory(ctx, inode, directory.ino)
+  })
 }
 
 /** The mode of a symlink is 0o777, whatever is asked for: nothing looks at it. */
