@@ -5,6 +5,8 @@ import { zeros } from './zeros.ts'
 
 /** Runs that follow one another are written together, up to this many bytes at a time. */
 const TRANSFER = 2 << 20
+/** Whether there are zeros already is looked at in pieces of this many bytes. */
+const ZERO_UNIT = 64 << 10
 
 /**
  * Brings what an overlay stages into the file that it lies over. Doing it again, or again after a part was done, gives the
@@ -51,11 +53,13 @@ function* erasedRuns(overlay: PageOverlay): IterableIterator<Run> {
 /** Writes only where there are no zeros yet: a hole in a sparse file stays one. */
 async function writeZeros(file: Storage, start: number, end: number): Promise<void> {
   const limit = Math.min(end, file.size)
-  const found = new Uint8Array(Math.max(0, Math.min(zeros(TRANSFER).length, limit - start)))
-  for (let at = start; at < limit; ) {
+  const found = new Uint8Array(Math.max(0, Math.min(TRANSFER, limit - start)))
+  for (let at = start; at < limit; at += found.length) {
     const chunk = found.subarray(0, Math.min(found.length, limit - at))
     await file.read(at, chunk)
-    if (!isZero(chunk)) await file.write(at, zeros(chunk.length))
-    at += chunk.length
+    for (let piece = 0; piece < chunk.length; piece += ZERO_UNIT) {
+      const bytes = chunk.subarray(piece, piece + ZERO_UNIT)
+      if (!isZero(bytes)) await file.write(at + piece, zeros(bytes.length))
+    }
   }
 }

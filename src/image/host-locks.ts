@@ -47,22 +47,27 @@ const WRITE = 1
 const RESIZE = 3
 
 /**
- * Why an image must not be opened while others hold these locks on it; `undefined` when nothing speaks against it. The
- * permissions are those that qemu-img asks for: a reader needs consistent reads and shares neither writing nor resizing, a
- * writer needs all three and shares only reads.
+ * What an image is opened for. A format with tables is not to be read while somebody writes to it: what a table says may be
+ * wrong a moment later. The bytes of a raw image are there in any case.
  */
-export function conflictWith(locks: readonly HostLock[], purpose: 'read' | 'write'): string | undefined {
+export type Purpose = 'read raw' | 'read tables' | 'write'
+
+/**
+ * Why an image must not be opened while others hold these locks on it; `undefined` when nothing speaks against it. For
+ * reading the answer is that of `qemu-img info`. A writer shares nothing but reading, whatever the format.
+ */
+export function conflictWith(locks: readonly HostLock[], purpose: Purpose): string | undefined {
   const held = (byte: number) =>
     locks.some(
       lock => (lock.kind === 'OFDLCK' || lock.kind === 'POSIX') && lock.start <= byte && byte <= lock.end,
     )
-  // A lock over the whole file or its first byte is not QEMU's; libvirt's lock daemon takes such a one for a running machine.
+  // A lock from the first byte on is not QEMU's; libvirt's lock daemon takes such a one for a running machine.
   const whole = locks.some(lock => lock.access === 'WRITE' && lock.start === 0)
   if (whole) return purpose === 'write' ? 'a lock on the whole file' : undefined
-  const needs = purpose === 'write' ? [CONSISTENT_READ, WRITE, RESIZE] : [CONSISTENT_READ]
-  for (const permission of [WRITE, RESIZE])
-    if (held(DOES + permission)) return `QEMU's lock for ${PERMISSIONS[permission]}`
-  for (const permission of needs)
+  if (purpose !== 'read raw')
+    for (const permission of [WRITE, RESIZE])
+      if (held(DOES + permission)) return `QEMU's lock for ${PERMISSIONS[permission]}`
+  for (const permission of purpose === 'write' ? [CONSISTENT_READ, WRITE, RESIZE] : [CONSISTENT_READ])
     if (held(DOES_NOT_SHARE + permission)) return `QEMU's lock against ${PERMISSIONS[permission]} by others`
   return undefined
 }

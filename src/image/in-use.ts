@@ -1,7 +1,7 @@
 import { readdir, readFile, readlink, stat } from 'node:fs/promises'
 import { deviceNumbers } from '../device/file-storage.ts'
 import { DrydiskError } from '../errors.ts'
-import { conflictWith, parseHostLocks } from './host-locks.ts'
+import { conflictWith, type Purpose, parseHostLocks } from './host-locks.ts'
 
 /** How /proc/locks and stat(2) name a file. */
 export interface FileIdentity {
@@ -11,11 +11,11 @@ export interface FileIdentity {
 }
 
 /**
- * Refuses an image that a running machine holds, as `qemu-img info` (for reading) and `qemu-io` (for writing) would.
+ * Refuses an image that a running machine holds, as `qemu-img info` does for reading.
  * On Linux only: elsewhere nothing shows who holds a file.
  * Errors: `ERR_IN_USE`.
  */
-export async function checkNotInUse(file: FileIdentity, purpose: 'read' | 'write'): Promise<void> {
+export async function checkNotInUse(file: FileIdentity, purpose: Purpose): Promise<void> {
   if (process.platform !== 'linux') return
   const conflict =
     (await lockConflict(file, purpose)) ?? (purpose === 'write' ? await loopDevice(file) : undefined)
@@ -30,7 +30,7 @@ export async function checkNotInUse(file: FileIdentity, purpose: 'read' | 'write
   )
 }
 
-async function lockConflict(file: FileIdentity, purpose: 'read' | 'write'): Promise<string | undefined> {
+async function lockConflict(file: FileIdentity, purpose: Purpose): Promise<string | undefined> {
   const text = await readFile('/proc/locks', 'utf8').catch(() => '')
   const inode = String(file.inode)
   if (!text.includes(`:${inode} `)) return undefined

@@ -1,5 +1,6 @@
-import { link, open, readFile, readlink, rename, unlink } from 'node:fs/promises'
+import { link, open, readFile, readlink, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
+import { crc32cOf } from '../bytes/crc32c.ts'
 import { fileError } from '../device/file-error.ts'
 import { DrydiskError } from '../errors.ts'
 
@@ -38,7 +39,8 @@ export class WriterLock {
    */
   static async take(path: string, force: boolean): Promise<WriterLock> {
     const lockPath = lockName(path)
-    const content = `${JSON.stringify(await self())}\n`
+    // The nonce makes each lock one of its kind, also for one process that takes two after another.
+    const content = `${JSON.stringify({ ...(await self()), nonce: globalThis.crypto.randomUUID() })}\n`
     const unique = `${lockPath}.${process.pid}-${globalThis.crypto.randomUUID().slice(0, 8)}`
     // Bounded: each turn either takes the lock, or finds a holder, or a rival took the same dead lock away first.
     for (let attempt = 0; attempt < 10; attempt++) {
@@ -47,7 +49,7 @@ export class WriterLock {
       if (found === undefined) continue
       const holder = parseHolder(found)
       if (!force && (holder === undefined || (await mayRun(holder)))) throw inUse(path, lockPath, holder)
-      await takeAway(lockPath, unique, found, path)
+      await takeAway(lockPath, unique, found, content)
     }
     throw inUse(path, lockPath, undefined)
   }
@@ -99,24 +101,26 @@ async function createPlain(lockPath: string, content: string): Promise<boolean> 
 }
 
 /**
- * Moves a dead lock out of the way. Of two that find the same dead lock the slower one may move the faster one's new lock: it
- * sees that by the content, and puts it back.
+ * Removes a dead lock. Of many that found it dead only one may: by the time that a slower one acts, the name may be that of
+ * somebody's new lock. So removing it takes a claim to just this lock, by its content, and another look at the lock
+ * under that claim.
  */
-async function takeAway(lockPath: string, unique: string, expected: string, path: string): Promise<void> {
+async function takeAway(lockPath: string, unique: string, expected: string, content: string): Promise<void> {
+  const claim = `${lockPath}.${crc32cOf(new TextEncoder().encode(expected)).toString(16).padStart(8, '0')}`
+  if (!(await createWhole(claim, unique, content))) {
+    const claimant = parseHolder(await readFile(claim, 'utf8').catch(() => ''))
+    // Whoever claimed it died before the next instruction; only then does the claim stay.
+    if (claimant !== undefined && !(await mayRun(claimant))) await unlink(claim).catch(() => undefined)
+    await new Promise(resolve => setTimeout(resolve, 20))
+    return
+  }
   try {
-    await rename(lockPath, unique)
+    if ((await readFile(lockPath, 'utf8').catch(() => undefined)) === expected) await unlink(lockPath)
   } catch (error) {
-    const posix = fileError(error, lockPath, 'take over the lock file')
-    if (posix.code === 'ENOENT') return
-    throw posix
+    throw fileError(error, lockPath, 'take over the lock file')
+  } finally {
+    await unlink(claim).catch(() => undefined)
   }
-  const moved = await readFile(unique, 'utf8').catch(() => undefined)
-  if (moved !== expected) {
-    await link(unique, lockPath).catch(() => undefined)
-    await unlink(unique).catch(() => undefined)
-    throw inUse(path, lockPath, moved === undefined ? undefined : parseHolder(moved))
-  }
-  await unlink(unique).catch(() => undefined)
 }
 
 function inUse(path: string, lockPath: string, holder: Holder | undefined): DrydiskError {

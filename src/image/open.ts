@@ -60,12 +60,12 @@ export async function openImage(path: string, options: OpenImageOptions = {}): P
   }
 }
 
-/** Opens a file of the chain, unless something else holds it. */
+/** Opens a file of the chain; for writing only when nothing else holds it. */
 async function openFile(place: ImagePlace, writable: boolean, opening: Opening): Promise<FileStorage> {
   const storage = await FileStorage.open(place.path, writable ? 'write' : 'read')
   try {
-    if (!opening.force) await checkNotInUse(identityOf(storage), writable ? 'write' : 'read')
     if (writable) {
+      if (!opening.force) await checkNotInUse(identityOf(storage), 'write')
       opening.locks.push(await WriterLock.take(place.path, opening.force))
       opening.written.push(storage)
     }
@@ -97,8 +97,10 @@ async function openFormat(
         depth,
       })
     const folder = new FileFolder(place.folder)
-    if ((format ?? (await detectFormat(storage))) === 'raw')
-      return await RawImage.open(storage, folder, place.name)
+    const found = format ?? (await detectFormat(storage))
+    if (!storage.writable && !opening.force)
+      await checkNotInUse(identityOf(storage), found === 'raw' ? 'read raw' : 'read tables')
+    if (found === 'raw') return await RawImage.open(storage, folder, place.name)
     const { openQcow2 } = await import('./qcow2/open.ts')
     const below = new Set([...chain, identity])
     return await openQcow2(storage, {
@@ -160,7 +162,14 @@ async function openDataFile(
       { path: from.path },
     )
   const place = await resolveBeside(name, 'data file', from, opening.policy, opening.folders)
-  return await openFile(place, writable, opening)
+  const storage = await openFile(place, writable, opening)
+  try {
+    if (!writable && !opening.force) await checkNotInUse(identityOf(storage), 'read raw')
+    return storage
+  } catch (error) {
+    await storage.close()
+    throw error
+  }
 }
 
 /**
