@@ -73,7 +73,9 @@ export const move: Operation<FromToArguments> = {
     const stats = await lstatOrUndefined(guest, source)
     const target = await targetOf(guest, source, to)
     if (!stats) {
-      if (await lstatOrUndefined(guest, target)) return report.build()
+      // A folder that was renamed is itself the destination by now.
+      if ((await lstatOrUndefined(guest, target)) || (await lstatOrUndefined(guest, to)))
+        return report.build()
       throw new DrydiskError('ENOENT', `${displayPath(from)} does not exist, so it cannot be moved`, {
         path: displayPath(from),
       })
