@@ -29,7 +29,7 @@ const edits = [
   '--root-password',
   'password:benchmark',
   '--ssh-inject',
-  'root:string:ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBenchmark bench@example',
+  'root:string:ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEPecB1V+gvC6dzhdChYg+uyfbtvSPlcwHRriVGwh4oS bench@example',
   '--hostname',
   'bench.example',
 ]

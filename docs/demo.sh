@@ -9,7 +9,7 @@ step() { printf '\n\033[1m$ drydisk %s\033[0m\n' "$*" | sed "s#$folder/##g"; dry
 
 edits=(--serial-console --sshd PermitRootLogin=prohibit-password --qemu-ga
   --cloud-init 'datasource_list=[ConfigDrive, OpenStack]' --hostname demo.example
-  --ssh-inject 'root:string:ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDemoDemoDemoDemoDemoDemoDemoDemoDemoDemoDemo you@laptop')
+  --ssh-inject 'root:string:ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEPecB1V+gvC6dzhdChYg+uyfbtvSPlcwHRriVGwh4oS you@laptop')
 
 step make-fs --demo "$image"
 step info "$image"

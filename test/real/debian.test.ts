@@ -18,7 +18,7 @@ import {
   type WalkRow,
 } from './real-images.ts'
 
-const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDrydiskRealTestKeyDrydiskRealTestKey real@test'
+const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEPecB1V+gvC6dzhdChYg+uyfbtvSPlcwHRriVGwh4oS real@test'
 
 /** The seven edits that image guides make, in one commit. */
 const guideEdits = [
