@@ -231,3 +231,23 @@ describe.skipIf(!tools)('a map that claims metadata of the filesystem', () => {
       expect(Buffer.compare(device.toBytes().subarray(at, at + 4096), before.subarray(at, at + 4096))).toBe(0)
     })
 })
+
+describe.skipIf(!tools)('inline data that is none', () => {
+  for (const [name, options, message] of [
+    ['on a filesystem without the feature', ['-t', 'ext4'], /does not have that feature/],
+    ['without its attribute', ['-t', 'ext4', '-O', 'inline_data'], /no system.data/],
+  ] as const)
+    it(`${name}: ERR_CORRUPT`, async () => {
+      const { image, ino } = await imageWithFile(...options)
+      await withExt4(image, true, async ({ context }) => {
+        const inode = await context.inodes.read(ino)
+        inode.setFlag(INODE_FLAG.INLINE_DATA, true)
+        inode.extraSpace.fill(0)
+        inode.size = 5
+        const corrupt = { code: 'ERR_CORRUPT', message }
+        await expect(readData(context, inode, 0, new Uint8Array(5))).rejects.toMatchObject(corrupt)
+        await expect(writeData(context, inode, 0, new Uint8Array(5))).rejects.toMatchObject(corrupt)
+        await expect(truncateData(context, inode, 500)).rejects.toMatchObject(corrupt)
+      })
+    })
+})

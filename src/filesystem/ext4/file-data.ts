@@ -5,8 +5,8 @@ export { freeData, punchData, truncateData, writeData } from './file-write.ts'
 import { mapBlocks } from './block-mapping.ts'
 import type { Ext4Context } from './context.ts'
 import { maxFileBlocks, requireContent, requireOffset, requireReadable } from './data-access.ts'
-import { readInline } from './inline-data.ts'
-import { INODE_FLAG, type Inode } from './inode.ts'
+import { isInline, readInline } from './inline-data.ts'
+import type { Inode } from './inode.ts'
 
 /**
  * Fills `into` from byte `offset` of the file, as far as there is content; holes and unwritten blocks read as zeros.
@@ -23,7 +23,7 @@ export async function readData(
   requireOffset(inode, offset)
   const total = Math.min(into.length, Math.max(0, inode.size - offset))
   if (total === 0) return 0
-  if (inode.hasFlag(INODE_FLAG.INLINE_DATA)) {
+  if (isInline(ctx, inode)) {
     readInline(inode, offset, into.subarray(0, total))
     return total
   }
@@ -52,7 +52,7 @@ export async function* dataExtents(ctx: Ext4Context, inode: Inode): AsyncGenerat
   requireContent(inode)
   const size = inode.size
   if (size === 0) return
-  if (inode.hasFlag(INODE_FLAG.INLINE_DATA)) {
+  if (isInline(ctx, inode)) {
     yield { offset: 0, length: size, kind: 'inline' }
     return
   }

@@ -8,7 +8,7 @@ import {
   requireSize,
   requireWritable,
 } from './data-access.ts'
-import { extendInline, inlineContent, leaveInline, storeInline } from './inline-data.ts'
+import { extendInline, inlineContent, isInline, leaveInline, storeInline } from './inline-data.ts'
 import { INODE_FLAG, type Inode } from './inode.ts'
 
 /** A run that was just allocated is filled up to this size in one write, and in three (edges, middle) above it. */
@@ -45,7 +45,7 @@ export async function writeContent(
   offset: number,
   from: Uint8Array,
 ): Promise<void> {
-  if (inode.hasFlag(INODE_FLAG.INLINE_DATA)) {
+  if (isInline(ctx, inode)) {
     if (storeInline(ctx, inode, offset, from)) return
     await convertInline(ctx, inode)
   }
@@ -77,7 +77,7 @@ export async function truncateData(ctx: Ext4Context, inode: Inode, size: number)
   requireFile(inode)
   requireOffset(inode, size)
   requireSize(ctx, inode, size)
-  if (inode.hasFlag(INODE_FLAG.INLINE_DATA)) {
+  if (isInline(ctx, inode)) {
     if (extendInline(ctx, inode, size)) return touch(ctx, inode)
     await convertInline(ctx, inode)
   }
@@ -106,7 +106,7 @@ export async function punchData(
   requireFile(inode)
   const end = Math.min(offset + length, inode.size)
   if (end <= offset) return
-  if (inode.hasFlag(INODE_FLAG.INLINE_DATA)) {
+  if (isInline(ctx, inode)) {
     storeInline(ctx, inode, offset, new Uint8Array(end - offset))
     return touch(ctx, inode)
   }

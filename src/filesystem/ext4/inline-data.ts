@@ -1,4 +1,4 @@
-import { isDrydiskError } from '../../errors.ts'
+import { DrydiskError, isDrydiskError } from '../../errors.ts'
 import type { Ext4Context } from './context.ts'
 import { getInlineValue, setInlineValue } from './inline-value.ts'
 import { INODE_FLAG, type Inode } from './inode.ts'
@@ -6,13 +6,35 @@ import { INODE_FLAG, type Inode } from './inode.ts'
 /** Bytes of inline data that lie in i_block (EXT4_MIN_INLINE_DATA_SIZE); the rest is the value of system.data. */
 export const INLINE_BASE = 60
 
-const NOTHING = new Uint8Array(0)
+/** Whether the inode holds its content itself. `ERR_CORRUPT` where the filesystem says that none does (as the kernel). */
+export function isInline(ctx: Ext4Context, inode: Inode): boolean {
+  if (!inode.hasFlag(INODE_FLAG.INLINE_DATA)) return false
+  if (!ctx.superblock.has('inline_data'))
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      `inode ${inode.ino} claims inline data, but the filesystem does not have that feature; run e2fsck`,
+      { inode: inode.ino },
+    )
+  return true
+}
+
+/** The value of system.data: there even when it is empty. */
+function storedValue(inode: Inode): Uint8Array {
+  const value = getInlineValue(inode)
+  if (value === undefined)
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      `inode ${inode.ino} claims inline data, but has no system.data attribute; run e2fsck`,
+      { inode: inode.ino },
+    )
+  return value
+}
 
 /** Fills `into` from byte `offset` of inline content. What is past the stored bytes reads as zeros, as in the kernel. */
 export function readInline(inode: Inode, offset: number, into: Uint8Array): void {
   into.fill(0)
   if (offset < INLINE_BASE) into.set(inode.iBlock.subarray(offset, offset + into.length))
-  const value = getInlineValue(inode) ?? NOTHING
+  const value = storedValue(inode)
   const skip = Math.max(0, offset - INLINE_BASE)
   const at = Math.max(0, INLINE_BASE - offset)
   if (at < into.length) into.set(value.subarray(skip, skip + into.length - at), at)
@@ -20,7 +42,7 @@ export function readInline(inode: Inode, offset: number, into: Uint8Array): void
 
 /** The stored content, no longer than the inode can hold whatever i_size says. */
 export function inlineContent(inode: Inode): Uint8Array {
-  const stored = INLINE_BASE + (getInlineValue(inode)?.length ?? 0)
+  const stored = INLINE_BASE + storedValue(inode).length
   const content = new Uint8Array(Math.min(inode.size, stored))
   readInline(inode, 0, content)
   return content
