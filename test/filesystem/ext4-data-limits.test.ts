@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { MemoryDevice } from '../../src/device/memory-device.ts'
+import { mapBlocks } from '../../src/filesystem/ext4/block-mapping.ts'
 import type { Ext4Context } from '../../src/filesystem/ext4/context.ts'
 import { dataExtents, readData, truncateData, writeData } from '../../src/filesystem/ext4/file-data.ts'
 import { INODE_FLAG, type Inode } from '../../src/filesystem/ext4/inode.ts'
@@ -248,6 +249,49 @@ describe.skipIf(!tools)('inline data that is none', () => {
         await expect(readData(context, inode, 0, new Uint8Array(5))).rejects.toMatchObject(corrupt)
         await expect(writeData(context, inode, 0, new Uint8Array(5))).rejects.toMatchObject(corrupt)
         await expect(truncateData(context, inode, 500)).rejects.toMatchObject(corrupt)
+      })
+    })
+})
+
+describe.skipIf(!tools)('bytes behind the end of a file', () => {
+  for (const options of [
+    ['-t', 'ext4', '-b', '4096'],
+    ['-t', 'ext2', '-b', '4096'],
+  ])
+    it(`${options[1]}: never come to light, and are wiped when they are cut off`, async () => {
+      const { image, ino } = await imageWithFile(...options)
+      writes(image, 'ext4')
+      await withExt4(image, true, async ({ context }) => {
+        const inode = await context.inodes.read(ino)
+        const garbage = async () => {
+          const run = await mapBlocks(context, inode, 0)
+          await context.device.write(
+            run.block * 4096 + inode.size,
+            new Uint8Array(4096 - inode.size).fill(0xee),
+          )
+        }
+        const content = async () => {
+          const bytes = new Uint8Array(inode.size)
+          await readData(context, inode, 0, bytes)
+          return bytes
+        }
+        await writeData(context, inode, 0, new Uint8Array(100).fill(1))
+        await garbage()
+        await truncateData(context, inode, 300)
+        expect((await content()).subarray(100).every(byte => byte === 0)).toBe(true)
+        await garbage()
+        await writeData(context, inode, 400, new Uint8Array(100).fill(2))
+        expect((await content()).subarray(100, 400).every(byte => byte === 0)).toBe(true)
+        await garbage()
+        await writeData(context, inode, 9000, new Uint8Array(100).fill(3))
+        expect((await content()).subarray(500, 9000).every(byte => byte === 0)).toBe(true)
+        await truncateData(context, inode, 450)
+        const onDisk = new Uint8Array(4096)
+        const run = await mapBlocks(context, inode, 0)
+        await context.device.read(run.block * 4096, onDisk)
+        expect(onDisk.subarray(400, 450).every(byte => byte === 2)).toBe(true)
+        expect(onDisk.subarray(450).every(byte => byte === 0)).toBe(true)
+        await context.sync()
       })
     })
 })
