@@ -61,8 +61,10 @@ export function decodeEntry(
     throw wrong(`points at byte ${offset}, which is no cluster boundary`)
   const host = offset !== 0 || (dataFile && (high & COPIED) !== 0) ? offset : -1
   if (!extended) {
-    // Version 2 knows no zero flag: its bit 0 is reserved, and qemu ignores it there.
-    if (version === 3 && (low & ZERO) !== 0) return { kind: 'cluster', host, zero: ALL, allocated: 0 }
+    if ((low & ZERO) !== 0) {
+      if (version === 2) throw wrong('has the zero flag, which version 2 does not know')
+      return { kind: 'cluster', host, zero: ALL, allocated: 0 }
+    }
     return host < 0 ? { kind: 'hole' } : { kind: 'cluster', host, zero: 0, allocated: ALL }
   }
   const zero = table.zeroBitmap(index)

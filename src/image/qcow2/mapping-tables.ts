@@ -72,12 +72,13 @@ export class MappingTables {
     return table
   }
 
+  /** Makes room, down to half of the budget, so that it is not done for every single table. */
   #forgetClean(): void {
     if (this.#tables.size <= this.#most) return
     for (const [offset, table] of this.#tables) {
       if (table.dirty) continue
       this.#tables.delete(offset)
-      if (this.#tables.size <= this.#most) return
+      if (this.#tables.size <= this.#most / 2) return
     }
   }
 

@@ -202,10 +202,9 @@ class ReferenceCounter {
     this.counts.addRun(first, count, times)
   }
 
-  /** What is written in place must belong to nothing else, however right its refcount may be. */
+  /** A refcount block must belong to nothing else, however right its refcount may be: it is written in place. */
   checkOwn(refcountTable: readonly number[]): void {
     const { clusterSize } = this.#geometry
-    if (this.counts.get(0) > 1) this.#problem('the header cluster is in use for something else too')
     for (const [index, offset] of refcountTable.entries())
       if (offset !== 0 && offset % clusterSize === 0 && this.counts.get(offset / clusterSize) > 1)
         this.#problem(`refcount block ${index} at byte ${offset} is in use for something else too`)

@@ -7,7 +7,7 @@ import type { GuestReader } from './guest-reader.ts'
 import { COPIED, type L2Table, ZERO } from './l2-table.ts'
 
 const ALL = 0xffff_ffff
-/** Whole clusters of this many bytes or more are written to the file at once, past the cache. */
+/** The whole clusters of a write of this many bytes or more go to the file at once, past the cache. */
 const DIRECT = 256 << 10
 /** Bytes of one direct write. */
 const MAX_DIRECT = 4 << 20
@@ -45,7 +45,7 @@ export class Staging {
       const cluster = Math.floor((offset + at) / clusterSize)
       const within = offset + at - cluster * clusterSize
       const rest = from.length - at
-      if (within === 0 && rest >= Math.max(clusterSize, DIRECT)) {
+      if (within === 0 && rest >= clusterSize && from.length >= DIRECT) {
         at += await this.#writeDirect(
           cluster,
           from.subarray(at, at + Math.floor(rest / clusterSize) * clusterSize),

@@ -1,5 +1,6 @@
 import type { Range } from '../../bytes/range-set.ts'
 import type { Storage } from '../../device/storage.ts'
+import { readBitmapDirectory } from './bitmap-directory.ts'
 import type { ClusterCounts } from './cluster-counts.ts'
 import { corrupt } from './corruption.ts'
 import { type Header, INCOMPATIBLE } from './header.ts'
@@ -40,6 +41,13 @@ export async function verifyRefcounts(storage: Storage, header: Header): Promise
   if (new Set(blocks.filter(offset => offset !== 0)).size !== blocks.filter(offset => offset !== 0).length)
     fail('the refcount table names the same block twice')
   const counts = await countReferences(storage, header, blocks, fail)
+  // A commit writes these in place too.
+  if (counts.get(0) > 1) fail('the header cluster is in use for something else too')
+  const directory = await readBitmapDirectory(storage, header)
+  if (directory !== undefined)
+    for (let at = directory.offset; at < directory.offset + directory.length; at += geometry.clusterSize)
+      if (counts.get(at / geometry.clusterSize) > 1)
+        fail('the bitmap directory is in use for something else too')
   if ((header.incompatible_features & INCOMPATIBLE.dirty) !== 0n) {
     checkWidth(counts, header, fail)
     return { counts, blocks, leaks: [], rebuild: true }
