@@ -1,6 +1,5 @@
-import { md5 } from '@noble/hashes/legacy.js'
-import { sha256, sha512 } from '@noble/hashes/sha2.js'
 import { DrydiskError } from '../errors.ts'
+import { type Digest, loadDigest } from './digest.ts'
 import { concatBytes, encodeText } from './text.ts'
 
 /**
@@ -18,10 +17,8 @@ const ROUNDS_MAX = 999_999_999
 /** A hash found in an image may ask for a billion rounds; verifying it would take an hour. */
 const ROUNDS_VERIFY_MAX = 1_000_000
 
-interface Hasher {
-  update(data: Uint8Array): Hasher
-  digest(): Uint8Array
-}
+/** crypt(3) of libxcrypt takes no longer phrase (CRYPT_MAX_PASSPHRASE_SIZE); the work grows with its square. */
+const MAX_PHRASE = 511
 
 /** A new salt from the platform's random source: 16 characters, 8 for md5. */
 export function randomSalt(method: CryptMethod = 'sha512'): string {
@@ -49,10 +46,10 @@ function randomCharacters(count: number): string {
 }
 
 /** A new hash with a random salt. `rounds` (1000 to 999999999) is for the SHA methods; 5000 when left out. */
-export function hashPassword(
+export async function hashPassword(
   password: string,
   options: { method?: CryptMethod; rounds?: number; salt?: string } = {},
-): string {
+): Promise<string> {
   const method = options.method ?? 'sha512'
   const salt = options.salt ?? randomSalt(method)
   if (!/^[./0-9A-Za-z]+$/.test(salt))
@@ -65,9 +62,15 @@ export function hashPassword(
     )
   if (password.includes('\0'))
     throw new DrydiskError('ERR_INVALID_ARGUMENT', 'a password cannot hold a NUL character')
+  const phrase = encodeText(password)
+  if (phrase.length > MAX_PHRASE)
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `a password has at most ${MAX_PHRASE} bytes, not ${phrase.length}`,
+    )
   const prefix = { sha512: '$6$', sha256: '$5$', md5: '$1$' }[method]
-  const hashed = crypt(
-    encodeText(password),
+  const hashed = await crypt(
+    phrase,
     `${prefix}${rounds === undefined || method === 'md5' ? '' : `rounds=${rounds}$`}${salt}`,
   )
   if (hashed === undefined) throw new DrydiskError('ERR_INVALID_ARGUMENT', 'not a crypt(3) setting')
@@ -78,8 +81,8 @@ export function hashPassword(
  * Whether `hashed` (a field of shadow) is a hash of `password`; `undefined` when its method is none of ours, or asks for more
  * than a million rounds.
  */
-export function verifyPassword(password: string, hashed: string): boolean | undefined {
-  const computed = crypt(encodeText(password), hashed, ROUNDS_VERIFY_MAX)
+export async function verifyPassword(password: string, hashed: string): Promise<boolean | undefined> {
+  const computed = await crypt(encodeText(password), hashed, ROUNDS_VERIFY_MAX)
   return computed === undefined ? undefined : computed === hashed
 }
 
@@ -87,38 +90,42 @@ export function verifyPassword(password: string, hashed: string): boolean | unde
  * crypt(3): hashes `key` by `setting` (a prefix with a salt, or a whole hash). `undefined` for a setting that is not of
  * `$1$`, `$5$` or `$6$`, or is malformed, or asks for more than `maxRounds`.
  */
-export function crypt(key: Uint8Array, setting: string, maxRounds = ROUNDS_MAX): string | undefined {
+export async function crypt(
+  key: Uint8Array,
+  setting: string,
+  maxRounds = ROUNDS_MAX,
+): Promise<string | undefined> {
+  if (key.length > MAX_PHRASE) return undefined
   const md5Setting = /^\$1\$([^$:\n]{0,8})/.exec(setting)
-  if (md5Setting) return md5crypt(key, encodeText(md5Setting[1] ?? '', 'latin1'))
+  if (md5Setting) return md5crypt(await loadDigest('md5'), key, encodeText(md5Setting[1] ?? '', 'latin1'))
   const sha = /^\$([56])\$(?:rounds=([1-9]\d*)\$)?([^$:\n]{0,16})/.exec(setting)
   if (!sha || /^\$[56]\$rounds=/.test(setting) !== (sha[2] !== undefined)) return undefined
   const rounds = sha[2] === undefined ? undefined : Number(sha[2])
   // libxcrypt refuses rounds outside its limits where older libraries clamp them.
   if (rounds !== undefined && (rounds < ROUNDS_MIN || rounds > maxRounds)) return undefined
-  return shaCrypt(sha[1] === '6' ? 'sha512' : 'sha256', key, sha[3] ?? '', rounds)
+  const method = sha[1] === '6' ? 'sha512' : 'sha256'
+  return shaCrypt(method, await loadDigest(method), key, sha[3] ?? '', rounds)
 }
 
-function shaCrypt(method: 'sha512' | 'sha256', key: Uint8Array, saltText: string, rounds?: number): string {
-  const size = method === 'sha512' ? 64 : 32
-  const start = (): Hasher => (method === 'sha512' ? sha512.create() : sha256.create())
+function shaCrypt(
+  method: 'sha512' | 'sha256',
+  digest: Digest,
+  key: Uint8Array,
+  saltText: string,
+  rounds?: number,
+): string {
   const salt = encodeText(saltText, 'latin1')
-
-  const alternate = start().update(key).update(salt).update(key).digest()
-  const first = start().update(key).update(salt).update(repeatTo(alternate, key.length))
-  for (let bits = key.length; bits > 0; bits >>>= 1) first.update(bits & 1 ? alternate : key)
-  let state = first.digest()
+  const alternate = digest(concatBytes([key, salt, key]))
+  const first = [key, salt, repeatTo(alternate, key.length)]
+  for (let bits = key.length; bits > 0; bits >>>= 1) first.push(bits & 1 ? alternate : key)
+  let state = digest(concatBytes(first))
 
   // P and S: sequences of the length of the key and of the salt, from digests of them many times over.
-  const keyDigest = start()
-  for (let i = 0; i < key.length; i++) keyDigest.update(key)
-  const p = repeatTo(keyDigest.digest(), key.length)
-  const saltDigest = start()
-  for (let i = 0; i < 16 + (state[0] ?? 0); i++) saltDigest.update(salt)
-  const s = repeatTo(saltDigest.digest(), salt.length)
+  const p = repeatTo(digest(repeatTo(key, key.length * key.length)), key.length)
+  const s = repeatTo(digest(repeatTo(salt, salt.length * (16 + (state[0] ?? 0)))), salt.length)
 
-  // One buffer per combination of the four conditions, so that a round is one digest call of one buffer.
   const count = rounds ?? ROUNDS_DEFAULT
-  const buffer = new Uint8Array(size + p.length * 2 + s.length)
+  const buffer = new Uint8Array(state.length + p.length * 2 + s.length)
   for (let i = 0; i < count; i++) {
     let at = 0
     const put = (bytes: Uint8Array) => {
@@ -129,7 +136,7 @@ function shaCrypt(method: 'sha512' | 'sha256', key: Uint8Array, saltText: string
     if (i % 3) put(s)
     if (i % 7) put(p)
     put(i & 1 ? state : p)
-    state = start().update(buffer.subarray(0, at)).digest()
+    state = digest(buffer.subarray(0, at))
   }
 
   const prefix = `$${method === 'sha512' ? 6 : 5}$${rounds === undefined ? '' : `rounds=${rounds}$`}`
@@ -176,20 +183,18 @@ function encodeSha256(digest: Uint8Array): string {
   return text + encode24(0, digest[31] ?? 0, digest[30] ?? 0, 3)
 }
 
-function md5crypt(key: Uint8Array, salt: Uint8Array): string {
-  const start = (): Hasher => md5.create()
-  const magic = encodeText('$1$')
-  const alternate = start().update(key).update(salt).update(key).digest()
-  const first = start().update(key).update(magic).update(salt).update(repeatTo(alternate, key.length))
-  const zero = Uint8Array.of(0)
-  for (let bits = key.length; bits > 0; bits >>>= 1) first.update(bits & 1 ? zero : key.subarray(0, 1))
-  let state = first.digest()
+function md5crypt(digest: Digest, key: Uint8Array, salt: Uint8Array): string {
+  const alternate = digest(concatBytes([key, salt, key]))
+  const first = [key, encodeText('$1$'), salt, repeatTo(alternate, key.length)]
+  for (let bits = key.length; bits > 0; bits >>>= 1)
+    first.push(bits & 1 ? Uint8Array.of(0) : key.subarray(0, 1))
+  let state = digest(concatBytes(first))
   for (let i = 0; i < 1000; i++) {
     const parts: Uint8Array[] = [i & 1 ? key : state]
     if (i % 3) parts.push(salt)
     if (i % 7) parts.push(key)
     parts.push(i & 1 ? state : key)
-    state = start().update(concatBytes(parts)).digest()
+    state = digest(concatBytes(parts))
   }
   const d = (i: number) => state[i] ?? 0
   let text = `$1$${String.fromCharCode(...salt)}$`

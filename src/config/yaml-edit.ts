@@ -24,13 +24,19 @@ type Yaml = typeof import('yaml')
 /** YAML anchors can multiply: more aliases than this in one file is an attack or an accident. */
 const MAX_ALIASES = 100
 
-/** Nesting that no configuration has; the parser recurses. */
+/** Documents kept parsed. */
+const MAX_PARSED = 20
+
+/** Larger files are no configuration, and the parser keeps many times their size in memory. */
 const MAX_YAML_BYTES = 1 << 20
 
 /** The `yaml` package is loaded only when YAML is met: it costs a tenth of a small command's time. */
 export async function yamlEditor(): Promise<YamlEditor> {
-  return new Editor(await import('yaml'))
+  editor ??= new Editor(await import('yaml'))
+  return editor
 }
+
+let editor: Editor | undefined
 
 interface Found {
   /** The deepest map that exists on the path. */
@@ -43,6 +49,8 @@ interface Found {
 
 class Editor implements YamlEditor {
   readonly #yaml: Yaml
+  /** Several operations in a row read the same few files; parsing is most of their cost. */
+  readonly #parsed = new Map<string, Document.Parsed>()
 
   constructor(yaml: Yaml) {
     this.#yaml = yaml
@@ -54,6 +62,8 @@ class Editor implements YamlEditor {
         'EFBIG',
         `${name}: ${text.length} characters of YAML; at most ${MAX_YAML_BYTES} are read`,
       )
+    const known = this.#parsed.get(text)
+    if (known) return known
     let document: Document.Parsed
     try {
       document = this.#yaml.parseDocument(text, {
@@ -77,6 +87,8 @@ class Editor implements YamlEditor {
         },
       )
     }
+    if (this.#parsed.size >= MAX_PARSED) this.#parsed.clear()
+    this.#parsed.set(text, document)
     return document
   }
 

@@ -51,7 +51,15 @@ export class CloudConfig {
   }
 
   effective(path: readonly string[]): unknown {
-    return lookUp(mergeCloudConfig(this.#files.map(file => this.#editor.parse(file.text, file.path))), path)
+    return lookUp(
+      mergeCloudConfig(this.#mentioning(path).map(file => this.#editor.parse(file.text, file.path))),
+      path,
+    )
+  }
+
+  /** Only a file that has the first key somewhere can set it: the others need not be parsed. */
+  #mentioning(path: readonly string[]): CloudFile[] {
+    return this.#files.filter(file => file.text.includes(path[0] ?? '') || /\\[xuU]/.test(file.text))
   }
 
   /** The strongest file that has the key, and the line. */
@@ -61,7 +69,9 @@ export class CloudConfig {
   }
 
   #deciding(path: readonly string[]): CloudFile | undefined {
-    return this.#files.find(file => lookUp(this.#editor.parse(file.text, file.path), path) !== undefined)
+    return this.#mentioning(path).find(
+      file => lookUp(this.#editor.parse(file.text, file.path), path) !== undefined,
+    )
   }
 
   set(path: readonly string[], value: unknown): void {

@@ -84,7 +84,7 @@ async function setPassword(guest: GuestFs, operation: string, args: PasswordArgu
   // pwconv's convention: `x` in passwd says that shadow decides. Without shadow, passwd holds the hash itself.
   const inShadow = shadow !== undefined && (shadowEntry !== undefined || entry.password === 'x')
   const old = inShadow ? (shadowEntry?.fields[1] ?? '') : entry.password
-  const decided = decide(selector, old, args.method ?? (await methodOf(guest)))
+  const decided = await decide(selector, old, args.method ?? (await methodOf(guest)))
 
   if (entry.shell.endsWith('/nologin') || entry.shell.endsWith('/false'))
     report.warn(`the login shell of ${user} is ${entry.shell}: no password lets it log in`)
@@ -140,7 +140,7 @@ interface Decision {
   readonly shown?: string
 }
 
-function decide(selector: PasswordSelector, old: string, method: CryptMethod): Decision {
+async function decide(selector: PasswordSelector, old: string, method: CryptMethod): Promise<Decision> {
   const bare = old.replace(/^!+/, '')
   switch (selector.kind) {
     case 'locked':
@@ -165,14 +165,14 @@ function decide(selector: PasswordSelector, old: string, method: CryptMethod): D
     }
     case 'password': {
       const lock = selector.locked ? '!' : ''
-      if (old.startsWith('!') === (lock !== '') && verifyPassword(selector.password, bare))
+      if (old.startsWith('!') === (lock !== '') && (await verifyPassword(selector.password, bare)))
         return { field: old, renewed: false }
-      return { field: `${lock}${hashPassword(selector.password, { method })}`, renewed: true }
+      return { field: `${lock}${await hashPassword(selector.password, { method })}`, renewed: true }
     }
     case 'random': {
       const shown = randomPassword()
       return {
-        field: `${selector.locked ? '!' : ''}${hashPassword(shown, { method })}`,
+        field: `${selector.locked ? '!' : ''}${await hashPassword(shown, { method })}`,
         renewed: true,
         shown,
       }

@@ -58,12 +58,26 @@ async function setGrubDefaults(
   const old = names.map(name => defaults.value(name)?.text ?? null)
   // GRUB_TERMINAL, where it is set, stands for both GRUB_TERMINAL_INPUT and GRUB_TERMINAL_OUTPUT.
   if (!isBoth(old[0])) defaults.set('GRUB_TERMINAL', 'serial console')
-  defaults.set('GRUB_SERIAL_COMMAND', serialCommand(unit, speed))
+  if (!isSameSerial(old[1], unit, speed)) defaults.set('GRUB_SERIAL_COMMAND', serialCommand(unit, speed))
   await defaults.save()
   names.forEach((name, i) => {
     const now = defaults.value(name)
     if (now) report.change(name, old[i] ?? null, now.text, now.file, { line: now.line })
   })
+}
+
+/** GRUB's `serial` takes unit 0, 9600 bits per second, 8N1 where nothing else is said. */
+function isSameSerial(command: string | null | undefined, unit: number, speed: number): boolean {
+  const option = (name: string, standard: string) =>
+    new RegExp(`--${name}=(\\S+)`).exec(command ?? '')?.[1] ?? standard
+  return (
+    /^serial\s+(--(unit|speed|word|parity|stop)=\S+\s*)*$/.test(`${command ?? ''} `) &&
+    Number(option('unit', '0')) === unit &&
+    Number(option('speed', '9600')) === speed &&
+    option('word', '8') === '8' &&
+    option('parity', 'no') === 'no' &&
+    option('stop', '1') === '1'
+  )
 }
 
 function isBoth(terminals: string | null | undefined): boolean {
@@ -77,7 +91,11 @@ async function setBootMenus(
   speed: number,
   report: ReportBuilder,
 ): Promise<void> {
-  const terminals = (await GrubDefaults.load(guest))?.value('GRUB_TERMINAL')?.text ?? 'serial console'
+  const defaults = await GrubDefaults.load(guest)
+  const terminal = {
+    serialCommand: defaults?.value('GRUB_SERIAL_COMMAND')?.text ?? serialCommand(unit, speed),
+    terminals: defaults?.value('GRUB_TERMINAL')?.text ?? 'serial console',
+  }
   const change = async (path: string, edit: (text: string) => string) => {
     const config = await readConfig(guest, path)
     if (!config) return
@@ -88,10 +106,7 @@ async function setBootMenus(
     report.always('boot menu on the serial console', shown(config.text), shown(text), path, { line })
   }
   for (const { kind, path } of (await findBootSources(guest)).files) {
-    if (kind === 'grub')
-      await change(path, text =>
-        setGrubTerminal(text, { serialCommand: serialCommand(unit, speed), terminals }),
-      )
+    if (kind === 'grub') await change(path, text => setGrubTerminal(text, terminal))
     if (kind === 'grub-legacy') await change(path, text => setGrubLegacyTerminal(text, unit, speed))
     if (kind === 'extlinux') await change(path, text => setExtlinuxSerial(text, unit, speed))
   }
@@ -99,7 +114,7 @@ async function setBootMenus(
   for (const path of ['/boot/grub2/grub.cfg', '/boot/grub/grub.cfg'])
     await change(path, text =>
       /^\s*(blscfg|menuentry)\b/m.test(text) || /^### BEGIN \/etc\/grub\.d\/00_header/m.test(text)
-        ? setGrubTerminal(text, { serialCommand: serialCommand(unit, speed), terminals })
+        ? setGrubTerminal(text, terminal)
         : text,
     )
 }

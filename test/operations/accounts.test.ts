@@ -25,7 +25,7 @@ describe('password', () => {
     const report = await runTwice(guest, rootPassword, { selector: { kind: 'password', password: 'secret' } })
     const [, field = '', changed] = await shadowOf(guest, 'root')
     expect(field).toMatch(/^\$6\$[./0-9A-Za-z]{16}\$/)
-    expect(verifyPassword('secret', field)).toBe(true)
+    expect(await verifyPassword('secret', field)).toBe(true)
     expect(changed).toBe(String(Math.floor(Date.now() / 86_400_000)))
     expect(await shadowOf(guest, 'debian')).toEqual(['debian', '!', '19000', '0', '99999', '7', '', '', ''])
     expect(report.changes).toEqual([
@@ -70,7 +70,7 @@ describe('password', () => {
     const guest = await memoryGuest(phony.debian)
     const report = await rootPassword.run(guest, { selector: { kind: 'random' } })
     const shown = report.changes[0]?.after ?? ''
-    expect(verifyPassword(shown, (await shadowOf(guest, 'root'))[1] ?? '')).toBe(true)
+    expect(await verifyPassword(shown, (await shadowOf(guest, 'root'))[1] ?? '')).toBe(true)
   })
 
   it('makes a missing shadow line, and moves a hash out of passwd', async () => {
@@ -80,7 +80,7 @@ describe('password', () => {
     })
     await runTwice(guest, password, { user: 'u', selector: { kind: 'password', password: 'p' } })
     await runTwice(guest, password, { user: 'root', selector: { kind: 'password', password: 'p' } })
-    expect(verifyPassword('p', (await shadowOf(guest, 'u'))[1] ?? '')).toBe(true)
+    expect(await verifyPassword('p', (await shadowOf(guest, 'u'))[1] ?? '')).toBe(true)
     expect(await text(guest, '/etc/passwd')).toContain('root:x:0:0')
     const bare = await memoryGuest({ '/etc/passwd': 'root:*:0:0:root:/root:/bin/sh\n' })
     await runTwice(bare, rootPassword, { selector: { kind: 'password', password: 'p' } })
