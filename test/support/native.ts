@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
@@ -89,20 +89,60 @@ export function temporaryFolder(): string {
   return folder
 }
 
-const written = new Map<string, 'qcow2' | 'ext4'>()
+/** `disk`: a raw or qcow2 image with a GPT, or with a filesystem on the bare disk. */
+export type WrittenKind = 'qcow2' | 'ext4' | 'disk'
+
+const written = new Map<string, WrittenKind>()
 
 /**
  * Registers an image that the test writes: when the test ends, its oracle has the last word
  * (`qemu-img check`, `e2fsck -fn`), without the test remembering it. Needs `checkWrittenImages()` in the file.
  */
-export function writes(path: string, kind: 'qcow2' | 'ext4'): string {
+export function writes(path: string, kind: WrittenKind): string {
   written.set(path, kind)
   return path
 }
 
-export async function oracle(path: string, kind: 'qcow2' | 'ext4'): Promise<void> {
+export async function oracle(path: string, kind: WrittenKind): Promise<void> {
   if (kind === 'qcow2' && haveTool('qemu-img')) await runOk('qemu-img', ['check', '-f', 'qcow2', path])
   if (kind === 'ext4' && haveTool('e2fsck')) await runOk('e2fsck', ['-fn', path])
+  if (kind === 'disk') await diskOracle(path)
+}
+
+/** `qemu-img check`, `sgdisk -v`, and `e2fsck -fn` of every Linux partition. */
+async function diskOracle(path: string): Promise<void> {
+  const head = Buffer.alloc(4)
+  const file = openSync(path, 'r')
+  readSync(file, head, 0, 4, 0)
+  closeSync(file)
+  let raw = path
+  if (head.toString('latin1') === 'QFI\xfb') {
+    if (!haveTool('qemu-img')) return
+    await runOk('qemu-img', ['check', '-q', path])
+    raw = `${path}.checked`
+    await runOk('qemu-img', ['convert', '-O', 'raw', path, raw])
+  }
+  try {
+    await rawDiskOracle(raw)
+  } finally {
+    if (raw !== path) rmSync(raw)
+  }
+}
+
+async function rawDiskOracle(raw: string): Promise<void> {
+  if (!haveTool('e2fsck') || !haveTool('sfdisk') || !haveTool('sgdisk')) return
+  const table = await run('sfdisk', ['-J', raw])
+  if (table.status !== 0) {
+    await runOk('e2fsck', ['-fn', raw])
+    return
+  }
+  const verdict = await runOk('sgdisk', ['-v', raw])
+  if (!verdict.includes('No problems found')) throw new Error(verdict)
+  const { partitiontable } = JSON.parse(table.stdout) as {
+    partitiontable: { partitions: { start: number; type: string }[] }
+  }
+  for (const { start, type } of partitiontable.partitions)
+    if (/^(0FC63DAF|4F68BCE3)/.test(type)) await runOk('e2fsck', ['-fn', `${raw}?offset=${start * 512}`])
 }
 
 /** Call once at the top of a test file. */

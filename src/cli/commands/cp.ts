@@ -22,11 +22,11 @@ interface CpOptions extends WriteOptions {
 
 export function configure(command: Command): void {
   writeOptions(command)
-    .argument('<from...>', 'files or directories: PATH on the host, or IMAGE:PATH')
-    .argument('<to>', 'IMAGE:PATH or PATH')
+    .usage('[options] FROM... TO')
+    .argument('[paths...]', 'PATH on the host, or IMAGE:PATH; the last is where it goes')
     .option('--archive', 'keep owners and times (into an image), owners and setuid bits (out of it, as root)')
     .option('-L, --follow-link', 'follow a source that is a symlink')
-    .option('-r, -R, --recursive', 'taken for granted: directories are copied with all that is in them')
+    .option('-r, --recursive', 'taken for granted: directories are copied with all that is in them')
     .addHelpText(
       'after',
       `
@@ -40,8 +40,8 @@ Examples:
   drydisk cp disk.qcow2:/var/log ./logs
   drydisk cp --archive ./tree/. disk.qcow2:/srv`,
     )
-    .action(async (_from: string[], _to: string, options: CpOptions) => {
-      const words = command.args
+    .action(async (words: string[], options: CpOptions) => {
+      if (words.length < 2) throw new UsageError('copy what where? Name one or more sources, then the target')
       const locate = (word: string): Location =>
         options.add !== undefined && word.startsWith(':')
           ? { image: options.add, path: word.slice(1) || '/' }

@@ -15,7 +15,7 @@ export function configure(command: Command): void {
   writeOptions(command)
     .argument('[image]', 'the image, or IMAGE:PATH')
     .argument('[paths...]', 'what to remove')
-    .option('-r, -R, --recursive', 'directories with all that is in them')
+    .option('-r, --recursive', 'directories with all that is in them')
     .option('-f, --ignore-missing', 'no error for what is not there')
     .addHelpText(
       'after',

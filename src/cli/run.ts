@@ -1,0 +1,48 @@
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { commands } from './commands.ts'
+import { reportError, STATUS } from './errors.ts'
+
+/** The same file from src/cli and from dist/cli. */
+const packageFile = new URL('../../package.json', import.meta.url)
+
+const EXAMPLES = `
+Examples:
+  drydisk info disk.qcow2
+  drydisk cat disk.qcow2 /etc/os-release
+  drydisk cp ./motd disk.qcow2:/etc/motd
+  drydisk customize disk.qcow2 --root-password file:secret --serial-console --dry-run
+
+Nothing in an image changes before everything is done; then all of it does at once.
+Exit status: 0 done, 1 error, 2 wrong usage, 128+N stopped by signal N.`
+
+/** Runs one command line (without node and the script); the exit status. */
+export async function run(words: readonly string[]): Promise<number> {
+  // Without a value of its own, --serial-console would take the word behind it for one.
+  const args = words.map(word => (word === '--serial-console' ? '--serial-console=' : word))
+  const program = new Command('drydisk')
+    .description('Edit virtual-machine disk images while they are not running.')
+    .version(String(JSON.parse(readFileSync(packageFile, 'utf8')).version), '-V, --version')
+    .addHelpText('after', EXAMPLES)
+    .showHelpAfterError('(drydisk --help tells more)')
+    .enablePositionalOptions()
+    .exitOverride()
+  const wanted = args.find(arg => !arg.startsWith('-'))
+  for (const { name, summary, load } of commands) {
+    const command = program.command(name).summary(summary).description(summary)
+    command
+      .exitOverride()
+      .configureOutput({ outputError: (text, write) => write(`drydisk: ${text.replace(/^error: /, '')}`) })
+    // Only the command that runs is loaded.
+    const helped = args[0] === 'help' && args[1] === name
+    if (name === wanted || helped) (await load()).configure(command)
+  }
+  program.configureOutput({ outputError: (text, write) => write(`drydisk: ${text.replace(/^error: /, '')}`) })
+  try {
+    await program.parseAsync([...args], { from: 'user' })
+    return STATUS.ok
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? STATUS.ok : STATUS.usage
+    return reportError(error, args.includes('--json'))
+  }
+}
