@@ -54,7 +54,9 @@ export type Purpose = 'read raw' | 'read tables' | 'write'
 
 /**
  * Why an image must not be opened while others hold these locks on it; `undefined` when nothing speaks against it. For
- * reading the answer is that of `qemu-img info`. A writer shares nothing but reading, whatever the format.
+ * reading the answer is that of `qemu-img info`. For writing it is stricter than QEMU's own: nobody may as much as read,
+ * because who reads may be a machine that runs on an overlay of this image and relies on its staying as it is, and QEMU takes no
+ * more than a shared lock for that.
  */
 export function conflictWith(locks: readonly HostLock[], purpose: Purpose): string | undefined {
   const held = (byte: number) =>
@@ -65,7 +67,7 @@ export function conflictWith(locks: readonly HostLock[], purpose: Purpose): stri
   const whole = locks.some(lock => lock.access === 'WRITE' && lock.start === 0)
   if (whole) return purpose === 'write' ? 'a lock on the whole file' : undefined
   if (purpose !== 'read raw')
-    for (const permission of [WRITE, RESIZE])
+    for (const permission of purpose === 'write' ? [WRITE, RESIZE, CONSISTENT_READ] : [WRITE, RESIZE])
       if (held(DOES + permission)) return `QEMU's lock for ${PERMISSIONS[permission]}`
   for (const permission of purpose === 'write' ? [CONSISTENT_READ, WRITE, RESIZE] : [CONSISTENT_READ])
     if (held(DOES_NOT_SHARE + permission)) return `QEMU's lock against ${PERMISSIONS[permission]} by others`
