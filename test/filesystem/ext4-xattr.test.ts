@@ -103,6 +103,31 @@ describe('extended attributes', () => {
       })
     })
 
+  test.skipIf(!kernel)(
+    'an inode whose extra fields were never used gets them before attributes',
+    async () => {
+      const image = writes(
+        await makeExt4Image({ name: '', arguments: ['-t', 'ext4'], megabytes: 16 }),
+        'ext4',
+      )
+      await withExt4(image, true, async fs => {
+        await fs.create(fs.root, toBytes('old'), rw)
+        await fs.close()
+      })
+      await runOk('debugfs', ['-w', '-R', 'sif old extra_isize 0', image])
+      await withExt4(image, true, async fs => {
+        const ino = await fs.lookup(fs.root, toBytes('old'))
+        expect(await fs.listxattr(ino)).toEqual([])
+        await fs.setxattr(ino, 'user.x', toBytes('1'))
+        expect((await fs.context.inodes.read(ino)).extraIsize).toBe(32)
+        await fs.close()
+      })
+      await withKernelMount(image, async folder => {
+        expect(sorted(await kernelXattrs(join(folder, 'old')))).toEqual([['user.x', '31']])
+      })
+    },
+  )
+
   test.skipIf(!kernel)('a block that many inodes share is copied for the one that changes', async () => {
     const image = writes(
       await makeExt4Image({ name: '', arguments: ['-b', '1024', '-I', '128'], megabytes: 16 }),

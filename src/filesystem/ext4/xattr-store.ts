@@ -3,7 +3,7 @@ import type { Ext4Context } from './context.ts'
 import type { Inode } from './inode.ts'
 import { fitsBlock, readXattrBlock, setRefcount, writeXattrBlock, type XattrBlock } from './xattr-block.ts'
 import { sameName, type XattrEntry } from './xattr-entry.ts'
-import { fitsInode, readInodeXattrs, writeInodeXattrs } from './xattr-inode.ts'
+import { fitsInode, readInodeXattrs, useExtraFields, writeInodeXattrs } from './xattr-inode.ts'
 import { chargedBlocks, createLargeValue, releaseLargeValue, retainLargeValue } from './xattr-value-inode.ts'
 
 type Key = Pick<XattrEntry, 'index' | 'name'>
@@ -47,6 +47,7 @@ export async function removeEntry(ctx: Ext4Context, inode: Inode, key: Key): Pro
  * `ENOSPC`, with nothing changed, where it fits nowhere. Times are the caller's.
  */
 export async function storeEntry(ctx: Ext4Context, inode: Inode, key: Key, value: Uint8Array): Promise<void> {
+  useExtraFields(inode)
   const present = await look(ctx, inode, key)
   const { index, name } = key
   const entry: XattrEntry = { index, name, value, inum: 0, size: value.length, hash: undefined }
