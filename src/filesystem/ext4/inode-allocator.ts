@@ -188,7 +188,8 @@ export class InodeAllocator {
     await descriptors.change(group, descriptor => {
       descriptor.bg_free_inodes_count--
       if (isDirectory(mode)) descriptor.bg_used_dirs_count++
-      if (descriptors.hasChecksums)
+      // Where the feature was turned off the count may have stayed, and e2fsck still looks at it.
+      if (descriptors.hasChecksums || descriptor.bg_itable_unused > 0)
         descriptor.bg_itable_unused = Math.min(
           before.hasFlag(GROUP_FLAG.INODE_UNINIT) ? geometry.inodesPerGroup : descriptor.bg_itable_unused,
           geometry.inodesPerGroup - bit - 1,

@@ -32,7 +32,7 @@ export async function makeExt4(device: BlockDevice, options: MakeExt4Options = {
   await writeGroups(device, layout)
   const now = (): Timestamp => BigInt(settings.seconds) * 1_000_000_000n
   const volume = new Ext4Volume(device, await readSuperblock(device), true, options.now ?? now)
-  await volume.prepareWriting()
+  await volume.prepareWriting(true)
   await makeContents(volume, settings)
   await volume.sync()
   await writeBackups(device, volume)

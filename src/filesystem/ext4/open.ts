@@ -49,7 +49,7 @@ export async function openExt4(device: BlockDevice, options: OpenExt4Options = {
   }
   warnings.push(...warningsOf(volume.superblock))
   if (writable) {
-    await volume.prepareWriting()
+    await volume.prepareWriting(recovery !== undefined)
     if (recovery !== undefined) await replayFastCommits(volume, recovery.fastCommits)
     await cleanOrphans(volume)
   }
@@ -64,7 +64,7 @@ async function rehearse(
 ): Promise<BlockDevice> {
   const scratch = new OverlayDevice(recovered)
   const volume = await openVolume(scratch, true, now)
-  await volume.prepareWriting()
+  await volume.prepareWriting(true)
   await replayFastCommits(volume, commits)
   await volume.sync()
   return scratch

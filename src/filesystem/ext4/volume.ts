@@ -10,7 +10,7 @@ import type { Inode } from './inode.ts'
 import { InodeAllocator } from './inode-allocator.ts'
 import { InodeStore } from './inode-table.ts'
 import { CachedMetadataBlocks } from './metadata-blocks.ts'
-import { SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock } from './superblock.ts'
+import { STATE, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock } from './superblock.ts'
 import { systemBlocks } from './system-blocks.ts'
 
 /** Reads the superblock and checks its checksum; its shape is checked by `Geometry`. */
@@ -40,6 +40,8 @@ interface Writer {
   readonly allocator: GroupBlockAllocator
   readonly inodes: InodeAllocator
   readonly bitmaps: readonly GroupBitmaps[]
+  /** What the superblock's counts are more than the groups' sums, where they are not merely stale. */
+  readonly skew: FreeCounts
 }
 
 /** Bytes of changed metadata that make it worth writing between two operations, so that memory stays bounded. */
@@ -75,10 +77,22 @@ export class Ext4Volume implements Ext4Context {
     this.now = now
   }
 
-  /** To be called once on a writable volume, before anything is written. */
-  async prepareWriting(): Promise<void> {
+  /**
+   * To be called once on a writable volume, before anything is written.
+   * @param stale the superblock's free counts are not up to date: after a replay of the journal they are of the last mount.
+   */
+  async prepareWriting(stale: boolean): Promise<void> {
     const { superblock, geometry, descriptors, blocks } = this
     const free = await this.countFree()
+    // On a filesystem that was left in order a difference is damage, and nobody knows whose count is right: both move by
+    // what changes, so that e2fsck has no more to say than before.
+    const inOrder = !stale && (superblock.s_state & STATE.VALID) !== 0
+    const skew = inOrder
+      ? {
+          blocks: superblock.s_free_blocks_count - free.blocks,
+          inodes: superblock.s_free_inodes_count - free.inodes,
+        }
+      : { blocks: 0, inodes: 0 }
     // Stale after a crash: the kernel writes the superblock's counts when it unmounts.
     if (free.blocks !== superblock.s_free_blocks_count || free.inodes !== superblock.s_free_inodes_count)
       this.#superblockChanged = true
@@ -110,6 +124,7 @@ export class Ext4Volume implements Ext4Context {
         free.inodes,
       ),
       bitmaps: [blockBitmaps, inodeBitmaps],
+      skew,
     }
   }
 
@@ -167,8 +182,9 @@ export class Ext4Volume implements Ext4Context {
     await this.#writeOut()
     if (!this.#superblockChanged) return
     const { superblock } = this
-    superblock.s_free_blocks_count = this.#writer.allocator.freeBlocks
-    superblock.s_free_inodes_count = this.#writer.inodes.freeInodes
+    const { allocator, inodes, skew } = this.#writer
+    superblock.s_free_blocks_count = Math.max(0, allocator.freeBlocks + skew.blocks)
+    superblock.s_free_inodes_count = Math.max(0, inodes.freeInodes + skew.inodes)
     superblock.s_wtime = Number(this.now() / 1_000_000_000n)
     superblock.updateChecksum()
     await this.device.write(SUPERBLOCK_OFFSET, superblock.bytes)
