@@ -176,6 +176,19 @@ describe('what is damaged or full', () => {
     })
   })
 
+  test("names of the filesystem's own inodes lead nowhere", async () => {
+    const image = await make(8)
+    await runOk('debugfs', ['-w', '-R', 'ln <8> journal', image])
+    await withExt4(image, true, async fs => {
+      const corrupt = (promise: Promise<unknown>) =>
+        expect(promise).rejects.toMatchObject({ code: 'ERR_CORRUPT' })
+      await corrupt(fs.lookup(fs.root, b('journal')))
+      await corrupt(fs.unlink(fs.root, b('journal')))
+      await corrupt(fs.rename(fs.root, b('journal'), fs.root, b('x')))
+      await corrupt(fs.rename(fs.root, b('lost+found'), fs.root, b('journal')))
+    })
+  })
+
   test.each([
     ['blocks', '-N', '2000'],
     ['inodes', '-N', '64'],

@@ -32,6 +32,9 @@ import { INODE_FLAG, type Inode } from './inode.ts'
 
 /** EXT4_NAME_LEN */
 const MAX_NAME = 255
+const ROOT_INO = 2
+/** s_first_ino of filesystems that have no such field (EXT4_GOOD_OLD_FIRST_INO). */
+const GOOD_OLD_FIRST_INO = 11
 
 /** Where a name is stored. Good until the directory changes. */
 export type EntryPlace = BlockPlace | InlinePlace
@@ -99,8 +102,37 @@ export async function requireEntry(
   return place
 }
 
-/** Finds a name other than `.` and `..`. A damaged index is passed by: the names are in the leaves all the same. */
+/**
+ * Finds a name other than `.` and `..`. `ERR_CORRUPT` for a name of an inode that is the filesystem's own (the journal, …):
+ * no name leads there.
+ */
 export async function findEntry(
+  ctx: Ext4Context,
+  directory: Inode,
+  name: Uint8Array,
+): Promise<EntryPlace | undefined> {
+  const place = await findPlace(ctx, directory, name)
+  if (place !== undefined && isReserved(ctx, place.ino))
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      `'${printable(name)}' in directory ${directory.ino} leads to inode ${place.ino}, which is the filesystem's own; run e2fsck`,
+      { inode: directory.ino },
+    )
+  return place
+}
+
+/** As fs/ext4/inode.c, __ext4_iget: the root is the only one below s_first_ino that has a name. */
+function isReserved(ctx: Ext4Context, ino: InodeNumber): boolean {
+  const { superblock } = ctx
+  const first = superblock.s_rev_level === 0 ? GOOD_OLD_FIRST_INO : superblock.s_first_ino
+  return (
+    (ino < first && ino !== ROOT_INO) ||
+    (superblock.has('orphan_file') && ino === superblock.s_orphan_file_inum)
+  )
+}
+
+/** A damaged index is passed by: the names are in the leaves all the same. */
+async function findPlace(
   ctx: Ext4Context,
   directory: Inode,
   name: Uint8Array,

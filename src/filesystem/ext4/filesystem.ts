@@ -10,6 +10,7 @@ import type {
   InodeStat,
   NewInode,
 } from '../filesystem.ts'
+import { requireFile } from './data-access.ts'
 import { readDeviceNumber } from './device-number.ts'
 import { listNames, lookupName } from './directory.ts'
 import { dataExtents, readData, truncateData, writeData } from './file-data.ts'
@@ -101,7 +102,9 @@ export class Ext4FileSystem implements FileSystem {
   }
 
   async read(ino: InodeNumber, offset: number, into: Uint8Array): Promise<number> {
-    return readData(this.#volume, await this.#volume.inodes.read(ino), offset, into)
+    const inode = await this.#volume.inodes.read(ino)
+    requireFile(inode)
+    return readData(this.#volume, inode, offset, into)
   }
 
   async readlink(ino: InodeNumber): Promise<Uint8Array> {

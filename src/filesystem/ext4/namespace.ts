@@ -15,7 +15,7 @@ import {
 } from './directory.ts'
 import { initialiseBlockDirectory } from './directory-linear.ts'
 import { initialiseInlineDirectory } from './inline-directory.ts'
-import type { Inode } from './inode.ts'
+import { INODE_FLAG, type Inode } from './inode.ts'
 import { addSubdirectory, dropSubdirectory, requireLinkable, requireSubdirectory } from './link-count.ts'
 import { destroyInode, destroyOnError, isProtected, newInode, PROJINHERIT } from './new-inode.ts'
 import { storeTarget } from './symlink-target.ts'
@@ -175,6 +175,20 @@ export async function dropLink(ctx: Ext4Context, inode: Inode): Promise<void> {
   }
 }
 
+/** An inode that a name leads to. `ERR_CORRUPT` for the inode of an attribute's value: that has none. */
+export async function namedInode(ctx: Ext4Context, ino: InodeNumber): Promise<Inode> {
+  const inode = await ctx.inodes.read(ino)
+  if (inode.hasFlag(INODE_FLAG.EA_INODE))
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      `inode ${ino} has a name but holds an attribute's value; run e2fsck`,
+      {
+        inode: ino,
+      },
+    )
+  return inode
+}
+
 /** The entry of a name, and the inode that it leads to. */
 export async function resolveName(
   ctx: Ext4Context,
@@ -182,7 +196,7 @@ export async function resolveName(
   name: Uint8Array,
 ): Promise<{ readonly place: EntryPlace; readonly inode: Inode }> {
   const place = await requireEntry(ctx, directory, name)
-  return { place, inode: await ctx.inodes.read(place.ino) }
+  return { place, inode: await namedInode(ctx, place.ino) }
 }
 
 export async function unlink(ctx: Ext4Context, directory: Inode, name: Uint8Array): Promise<void> {

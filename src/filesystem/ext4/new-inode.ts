@@ -1,9 +1,12 @@
+import { DrydiskError } from '../../errors.ts'
 import type { FileType, NewInode } from '../filesystem.ts'
 import { initMapping } from './block-mapping.ts'
 import type { Ext4Context } from './context.ts'
 import { freeData } from './file-write.ts'
 import { FILE_TYPE_BITS, INODE_FLAG, type Inode } from './inode.ts'
 import { freeXattrs, inheritAcls } from './xattr.ts'
+
+const ROOT_INO = 2
 
 /** EXT4_PROJINHERIT_FL: what is made in the directory belongs to the directory's project. */
 export const PROJINHERIT = 0x2000_0000
@@ -71,6 +74,14 @@ export async function destroyOnError(
 
 /** Frees an inode that no name leads to, with content and attributes. */
 export async function destroyInode(ctx: Ext4Context, inode: Inode): Promise<void> {
+  if (inode.ino === ROOT_INO)
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      'the root directory has a name, by which it cannot be removed; run e2fsck',
+      {
+        inode: inode.ino,
+      },
+    )
   await freeData(ctx, inode)
   await freeXattrs(ctx, inode)
   inode.linksCount = 0

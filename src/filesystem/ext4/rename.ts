@@ -16,6 +16,7 @@ import type { Inode } from './inode.ts'
 import { addSubdirectory, dropSubdirectory, requireSubdirectory } from './link-count.ts'
 import {
   dropLink,
+  namedInode,
   requireEmpty,
   requireOrdinaryName,
   requireSameProject,
@@ -56,7 +57,7 @@ export async function rename(
   requireOrdinaryName(toName, 'EBUSY')
   const { inode } = await resolveName(ctx, from, fromName)
   const target = await findEntry(ctx, to, toName)
-  const replaced = target && (await ctx.inodes.read(target.ino))
+  const replaced = target && (await namedInode(ctx, target.ino))
   if (inode.isDirectory && (await isWithin(ctx, to, inode)))
     throw new DrydiskError('EINVAL', `'${printable(fromName)}' cannot be moved into itself`, {
       inode: inode.ino,
