@@ -1,5 +1,6 @@
 import { DrydiskError } from '../errors.ts'
-import { isRecord, type YamlEditor } from './yaml-edit.ts'
+import { parsePlainValue } from './plain-yaml.ts'
+import { isRecord, yamlEditor } from './yaml-edit.ts'
 
 /**
  * cloud-init's own merge (cloudinit/mergers: `list()+dict()+str()` with "no_replace", which always recurses into maps): the
@@ -37,7 +38,7 @@ export interface CloudConfigChange {
 const LISTS = /^(datasource_list|cloud_(init|config|final)_modules)$/
 
 /** `KEY=VALUE`, `KEY+=ITEM`, `KEY-=ITEM` with dots between the keys of maps, and a YAML value. */
-export function parseCloudConfigChange(text: string, editor: YamlEditor): CloudConfigChange {
+export async function parseCloudConfigChange(text: string): Promise<CloudConfigChange> {
   const match = /^([A-Za-z0-9_-]+?(?:\.[A-Za-z0-9_ -]+?)*)\s*([+-]?)=(.*)$/s.exec(text)
   if (!match)
     throw new DrydiskError(
@@ -45,7 +46,7 @@ export function parseCloudConfigChange(text: string, editor: YamlEditor): CloudC
       `${JSON.stringify(text)} is not a cloud-init setting; expected KEY=VALUE, KEY+=ITEM or KEY-=ITEM, as in datasource_list=[OpenStack,None]`,
     )
   const [, key = '', sign, source = ''] = match
-  let value = editor.parse(source, `the value of ${key}`)
+  let value: unknown = parsePlainValue(source) ?? (await yamlEditor()).parse(source, `the value of ${key}`)
   if (!sign && LISTS.test(key) && typeof value === 'string') value = value.split(',').map(item => item.trim())
   if (!sign && LISTS.test(key) && !Array.isArray(value))
     throw new DrydiskError('ERR_INVALID_ARGUMENT', `${key} is a list; expected ${key}=[A, B]`)

@@ -28,7 +28,7 @@ const MAX_ALIASES = 100
 const MAX_PARSED = 20
 
 /** Larger files are no configuration, and the parser keeps many times their size in memory. */
-const MAX_YAML_BYTES = 1 << 20
+const MAX_YAML_BYTES = 1 << 18
 
 /** The `yaml` package is loaded only when YAML is met: it costs a tenth of a small command's time. */
 export async function yamlEditor(): Promise<YamlEditor> {

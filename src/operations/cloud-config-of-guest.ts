@@ -1,6 +1,7 @@
 import { dsIdentifyList, isSameItem, mergeCloudConfig } from '../config/cloud-config.ts'
-import type { DecodedText } from '../config/text.ts'
-import { equalValues, isRecord, lookUp, type YamlEditor, yamlEditor } from '../config/yaml-edit.ts'
+import { findPlainKey, isPlainFile, type PlainLookup, renderPlainValue } from '../config/plain-yaml.ts'
+import { appendLine, type DecodedText, replaceRange } from '../config/text.ts'
+import { equalValues, isRecord, lookUp, yamlEditor } from '../config/yaml-edit.ts'
 import { DrydiskError } from '../errors.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
 import { compareBytes, listFolder, readConfig, writeConfig } from './guest-files.ts'
@@ -25,13 +26,11 @@ export async function hasCloudInit(guest: GuestFs): Promise<boolean> {
 /** cloud-init's system configuration: cloud.cfg, and cloud.cfg.d by name over it. */
 export class CloudConfig {
   readonly #guest: GuestFs
-  readonly #editor: YamlEditor
   /** The strongest first. */
   readonly #files: CloudFile[]
 
-  private constructor(guest: GuestFs, editor: YamlEditor, files: CloudFile[]) {
+  private constructor(guest: GuestFs, files: CloudFile[]) {
     this.#guest = guest
-    this.#editor = editor
     this.#files = files
   }
 
@@ -43,59 +42,80 @@ export class CloudConfig {
       const before = await readConfig(guest, path)
       if (before) files.unshift({ path, before, text: before.text })
     }
-    return new CloudConfig(guest, await yamlEditor(), files)
+    return new CloudConfig(guest, files)
   }
 
-  get editor(): YamlEditor {
-    return this.#editor
-  }
-
-  effective(path: readonly string[]): unknown {
-    return lookUp(
-      mergeCloudConfig(this.#mentioning(path).map(file => this.#editor.parse(file.text, file.path))),
-      path,
-    )
+  async effective(path: readonly string[]): Promise<unknown> {
+    const [key = ''] = path
+    if (path.length === 1) {
+      const plain = this.#files
+        .map(file => findPlainKey(file.text, key))
+        .find(found => found.kind !== 'absent')
+      if (!plain) return undefined
+      if (plain.kind === 'value') return plain.value
+    }
+    const editor = await yamlEditor()
+    const values = this.#mentioning(key).map(file => editor.parse(file.text, file.path))
+    return lookUp(mergeCloudConfig(values), path)
   }
 
   /** Only a file that has the first key somewhere can set it: the others need not be parsed. */
-  #mentioning(path: readonly string[]): CloudFile[] {
-    return this.#files.filter(file => file.text.includes(path[0] ?? '') || /\\[xuU]/.test(file.text))
+  #mentioning(key: string): CloudFile[] {
+    return this.#files.filter(file => file.text.includes(key) || /\\[xuU]/.test(file.text))
   }
 
   /** The strongest file that has the key, and the line. */
-  place(path: readonly string[]): { file: string; line: number | undefined } | undefined {
-    const file = this.#deciding(path)
-    return file && { file: file.path, line: this.#editor.lineOf(file.text, path, file.path) }
+  async place(path: readonly string[]): Promise<{ file: string; line: number | undefined } | undefined> {
+    const file = await this.#deciding(path)
+    if (!file) return undefined
+    const plain = path.length === 1 ? findPlainKey(file.text, path[0] ?? '') : undefined
+    if (plain?.kind === 'value') return { file: file.path, line: plain.line }
+    return { file: file.path, line: (await yamlEditor()).lineOf(file.text, path, file.path) }
   }
 
-  #deciding(path: readonly string[]): CloudFile | undefined {
-    return this.#mentioning(path).find(
-      file => lookUp(this.#editor.parse(file.text, file.path), path) !== undefined,
-    )
-  }
-
-  set(path: readonly string[], value: unknown): void {
-    if (this.#has(path, value)) return
-    const dropIn = this.#dropIn()
-    dropIn.text = this.#editor.set(dropIn.text, path, value, dropIn.path)
-    // A file that sorts later, or lists elsewhere, still wins: change the value where it stands.
-    for (let tries = 0; tries < this.#files.length && !this.#has(path, value); tries++) {
-      const rival = path[0] === 'datasource_list' ? this.#lastForDsIdentify() : this.#deciding(path)
-      if (!rival) break
-      rival.text = this.#editor.set(rival.text, path, value, rival.path)
+  async #deciding(path: readonly string[]): Promise<CloudFile | undefined> {
+    const [key = ''] = path
+    for (const file of this.#mentioning(key)) {
+      const plain: PlainLookup = path.length === 1 ? findPlainKey(file.text, key) : { kind: 'unknown' }
+      if (plain.kind === 'absent') continue
+      if (plain.kind === 'value') return file
+      if (lookUp((await yamlEditor()).parse(file.text, file.path), path) !== undefined) return file
     }
-    if (this.#has(path, value)) return
-    const place = this.place(path)
+    return undefined
+  }
+
+  async set(path: readonly string[], value: unknown): Promise<void> {
+    if (await this.#has(path, value)) return
+    await this.#setIn(this.#dropIn(), path, value)
+    // A file that sorts later, or lists elsewhere, still wins: change the value where it stands.
+    for (let tries = 0; tries < this.#files.length && !(await this.#has(path, value)); tries++) {
+      const rival = path[0] === 'datasource_list' ? this.#lastForDsIdentify() : await this.#deciding(path)
+      if (!rival) break
+      await this.#setIn(rival, path, value)
+    }
+    if (await this.#has(path, value)) return
+    const place = await this.place(path)
     throw new DrydiskError(
       'ERR_NOT_EFFECTIVE',
-      `${path.join('.')} still is ${JSON.stringify(this.effective(path))} by ${place?.file}:${place?.line}; edit that file by hand`,
+      `${path.join('.')} still is ${JSON.stringify(await this.effective(path))} by ${place?.file}:${place?.line}; edit that file by hand`,
       { path: place?.file, line: place?.line },
     )
   }
 
+  async #setIn(file: CloudFile, path: readonly string[], value: unknown): Promise<void> {
+    const [key = ''] = path
+    const rendered = path.length === 1 && /^[A-Za-z_][\w-]*$/.test(key) ? renderPlainValue(value) : undefined
+    const plain = findPlainKey(file.text, key)
+    if (rendered !== undefined && plain.kind === 'value')
+      file.text = replaceRange(file.text, plain.start, plain.end, rendered)
+    else if (rendered !== undefined && plain.kind === 'absent' && isPlainFile(file.text))
+      file.text = appendLine(file.text, `${key}: ${rendered}`)
+    else file.text = (await yamlEditor()).set(file.text, path, value, file.path)
+  }
+
   /** Whether the value is in force; of a map, whether all that was asked for is. */
-  #has(path: readonly string[], value: unknown): boolean {
-    if (!holds(this.effective(path), value)) return false
+  async #has(path: readonly string[], value: unknown): Promise<boolean> {
+    if (!holds(await this.effective(path), value)) return false
     if (path.join('.') !== 'datasource_list') return true
     // ds-identify decides before cloud-init starts, and reads less YAML.
     const seen = this.#lastForDsIdentify()
@@ -107,9 +127,9 @@ export class CloudConfig {
   }
 
   /** Edits the list in the file that decides it, with its comments kept. */
-  changeList(path: readonly string[], action: 'add' | 'remove', item: unknown): void {
-    const list = this.effective(path)
-    const file = this.#deciding(path)
+  async changeList(path: readonly string[], action: 'add' | 'remove', item: unknown): Promise<void> {
+    const list = await this.effective(path)
+    const file = await this.#deciding(path)
     if (!file || !Array.isArray(list)) {
       if (action === 'remove') return
       throw new DrydiskError(
@@ -117,11 +137,12 @@ export class CloudConfig {
         `${path.join('.')} is not a list in this guest's cloud-init configuration; set it whole`,
       )
     }
+    const editor = await yamlEditor()
     const matching = list.flatMap((present, i) => (isSameItem(present, item) ? [i] : []))
     if (action === 'add' && matching.length === 0)
-      file.text = this.#editor.addItem(file.text, path, item, file.path)
+      file.text = editor.addItem(file.text, path, item, file.path)
     if (action === 'remove' && matching.length > 0)
-      file.text = this.#editor.removeItems(file.text, path, matching, file.path)
+      file.text = editor.removeItems(file.text, path, matching, file.path)
   }
 
   #dropIn(): CloudFile {
@@ -168,14 +189,14 @@ export async function setCloudConfig(
 ): Promise<void> {
   const config = await CloudConfig.load(guest)
   if (!config) return
-  const before = config.effective([key])
-  config.set([key], value)
+  const before = await config.effective([key])
+  await config.set([key], value)
   await config.save()
-  const place = config.place([key])
+  const place = await config.place([key])
   report.change(
     `cloud-init ${key}`,
     showValue(before),
-    showValue(config.effective([key])),
+    showValue(await config.effective([key])),
     place?.file ?? DROP_IN,
     {
       line: place?.line,

@@ -23,16 +23,16 @@ export const cloudInit: Operation<CloudInitArguments> = {
           path: '/etc/cloud',
         },
       )
-    const { path, action, value } = parseCloudConfigChange(setting, config.editor)
-    const before = config.effective(path)
-    if (action === 'set') config.set(path, value)
-    else config.changeList(path, action, value)
+    const { path, action, value } = await parseCloudConfigChange(setting)
+    const before = await config.effective(path)
+    if (action === 'set') await config.set(path, value)
+    else await config.changeList(path, action, value)
     await config.save()
-    const place = config.place(path)
+    const place = await config.place(path)
     report.change(
       `cloud-init ${path.join('.')}`,
       showValue(before),
-      showValue(config.effective(path)),
+      showValue(await config.effective(path)),
       place?.file ?? '/etc/cloud',
       {
         line: place?.line,

@@ -30,7 +30,7 @@ export const hostname: Operation<HostnameArguments> = {
       })
     }
     const cloud = await CloudConfig.load(guest)
-    if (cloud && cloud.effective(['preserve_hostname']) !== true)
+    if (cloud && (await cloud.effective(['preserve_hostname'])) !== true)
       report.warn(
         'cloud-init sets the hostname that its datasource gives at first boot; set cloud-init preserve_hostname=true to keep this one',
       )

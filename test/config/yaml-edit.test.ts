@@ -6,6 +6,7 @@ import {
   mergeCloudConfig,
   parseCloudConfigChange,
 } from '../../src/config/cloud-config.ts'
+import { findPlainKey, isPlainFile, parsePlainValue, renderPlainValue } from '../../src/config/plain-yaml.ts'
 import { lookUp, yamlEditor } from '../../src/config/yaml-edit.ts'
 import { haveTool, propertySettings, run } from '../support/native.ts'
 
@@ -155,6 +156,84 @@ function blockOf(value: unknown, indent: string): string {
   return indent === '' ? lines : `\n${lines}`
 }
 
+describe('plain YAML', () => {
+  it('is unknown, or what the whole parser says (property)', () => {
+    const line = fc.constantFrom(
+      'k: true',
+      'k: yes # c',
+      'k: [ A, None ]',
+      'k: [A,B]',
+      'k: word',
+      'k: 10',
+      'k:',
+      'k: "q"',
+      "k: 'q'",
+      '# k: 1',
+      ' k: 2',
+      '  - k',
+      '- x',
+      'other: 1',
+      'm:',
+      '  x: y',
+      "m: 'a",
+      "k: b'",
+      'x: |',
+      '  k: 3',
+      'k: a',
+      '  b',
+      '"k": 4',
+      'k: [a',
+      'b]',
+      'k: 0x10',
+      'k: y',
+      'k: {a: 1}',
+      '',
+      'k: a#b',
+      'kk: 1',
+      '{k: 1}',
+      '? k',
+      ': v',
+    )
+    let plain = 0
+    fc.assert(
+      fc.property(fc.array(line, { maxLength: 4 }), fc.constantFrom('\n', '\r\n'), (lines, ending) => {
+        const text = lines.map(l => l + ending).join('')
+        const found = findPlainKey(text, 'k')
+        if (found.kind === 'unknown') return
+        let whole: unknown
+        try {
+          whole = editor.parse(text, 'f')
+        } catch {
+          return
+        }
+        plain++
+        expect(found.kind === 'value' ? found.value : undefined, JSON.stringify(text)).toEqual(
+          lookUp(whole, ['k']),
+        )
+        if (found.kind === 'value') {
+          expect(editor.lineOf(text, ['k'], 'f')).toBe(found.line)
+          expect(parsePlainValue(text.slice(found.start, found.end))).toEqual(found.value)
+        }
+        if (isPlainFile(text) && found.kind === 'absent')
+          expect(lookUp(editor.parse(`${text}k: 1\n`, 'f'), ['k'])).toBe(1)
+      }),
+      propertySettings(2000),
+    )
+    expect(plain).toBeGreaterThan(200)
+  })
+
+  it('renders what it reads, and nothing else', () => {
+    for (const value of [true, false, 0, 12, 'word', 'a/b.c-d', [], ['A', 'None'], [1, true]]) {
+      const source = renderPlainValue(value)
+      expect(source).toBeDefined()
+      expect(editor.parse(source ?? '', 'f')).toEqual(value)
+      expect(parsePlainValue(source ?? '')).toEqual(value)
+    }
+    for (const value of ['yes', 'y', 'null', '', '1', 'a b', '-x', 1.5, -1, null, {}, ['a b'], [['a']]])
+      expect(renderPlainValue(value)).toBeUndefined()
+  })
+})
+
 describe('cloud-config', () => {
   it('merges as cloud-init does: the stronger file wins, maps are joined, lists are not', () => {
     expect(
@@ -171,24 +250,24 @@ describe('cloud-config', () => {
     expect('polluted' in {}).toBe(false)
   })
 
-  it('reads settings', () => {
-    expect(parseCloudConfigChange('datasource_list=OpenStack, None', editor)).toEqual({
+  it('reads settings', async () => {
+    expect(await parseCloudConfigChange('datasource_list=OpenStack, None')).toEqual({
       path: ['datasource_list'],
       action: 'set',
       value: ['OpenStack', 'None'],
     })
-    expect(parseCloudConfigChange('system_info.default_user.name=a', editor).path).toEqual([
+    expect((await parseCloudConfigChange('system_info.default_user.name=a')).path).toEqual([
       'system_info',
       'default_user',
       'name',
     ])
-    expect(parseCloudConfigChange('cloud_init_modules+=growpart', editor)).toMatchObject({
+    expect(await parseCloudConfigChange('cloud_init_modules+=growpart')).toMatchObject({
       action: 'add',
       value: 'growpart',
     })
-    expect(parseCloudConfigChange('cloud_init_modules-=growpart', editor)).toMatchObject({ action: 'remove' })
-    expect(parseCloudConfigChange('ssh_pwauth=yes', editor).value).toBe(true)
-    expect(() => parseCloudConfigChange('x', editor)).toThrow(/KEY=VALUE/)
+    expect(await parseCloudConfigChange('cloud_init_modules-=growpart')).toMatchObject({ action: 'remove' })
+    expect((await parseCloudConfigChange('ssh_pwauth=yes')).value).toBe(true)
+    await expect(parseCloudConfigChange('x')).rejects.toThrow(/KEY=VALUE/)
   })
 
   it('knows a module by its names', () => {
