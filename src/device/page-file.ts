@@ -2,21 +2,31 @@ import { crc32c } from '../bytes/crc32c.ts'
 import { DrydiskError } from '../errors.ts'
 import type { Storage } from './storage.ts'
 
-/** What an overlay stages and spills by: one memory buffer, one slot of a page file. */
+/** What an overlay stages and spills by. */
 export const PAGE_SIZE = 64 << 10
-/** Slots start here; what lies before belongs to whoever gave the storage (the redo log keeps its header there). */
-export const FIRST_SLOT_OFFSET = 4096
-
+/** The unit that is staged or not: a filesystem block, mostly, so that few writes need the old bytes around them. */
+export const BLOCK_SIZE = 4096
+export const BLOCKS_PER_PAGE = PAGE_SIZE / BLOCK_SIZE
+/**
+ * A slot is one block. The first is left to whoever gave the storage: the redo log keeps its header there.
+ */
 export function slotOffset(slot: number): number {
-  return FIRST_SLOT_OFFSET + slot * PAGE_SIZE
+  return (1 + slot) * BLOCK_SIZE
 }
 
-export function pageChecksum(page: Uint8Array): number {
-  return crc32c(0xffff_ffff, page)
+/** How many blocks a mask stands for. */
+export function countBlocks(mask: number): number {
+  let count = 0
+  for (let rest = mask; rest !== 0; rest &= rest - 1) count++
+  return count
+}
+
+export function blocksChecksum(blocks: Uint8Array): number {
+  return crc32c(0xffff_ffff, blocks)
 }
 
 /**
- * Pages that do not fit in memory, in a file that comes into being with the first of them. A slot is never used for
+ * Blocks of pages that do not fit in memory, in a file that comes into being with the first of them. A slot is never used for
  * another page later on, so a read that is under way cannot meet another page's bytes.
  */
 export class PageFile {
@@ -57,20 +67,20 @@ export class PageFile {
     return first
   }
 
-  /** @param pages whole pages, for slots that follow one another. */
-  async write(slot: number, pages: Uint8Array): Promise<void> {
+  /** @param blocks whole blocks, for slots that follow one another. */
+  async write(slot: number, blocks: Uint8Array): Promise<void> {
     const storage = await this.ensure()
-    await storage.write(slotOffset(slot), pages)
+    await storage.write(slotOffset(slot), blocks)
   }
 
-  /** `ERR_CORRUPT` when the page is not what was written. */
+  /** `ERR_CORRUPT` when the blocks are not what was written. */
   async read(slot: number, checksum: number, into: Uint8Array): Promise<void> {
     const storage = await this.ensure()
     await storage.read(slotOffset(slot), into)
-    if (pageChecksum(into) !== checksum)
+    if (blocksChecksum(into) !== checksum)
       throw new DrydiskError(
         'ERR_CORRUPT',
-        `${storage.name}: the page at offset ${slotOffset(slot)} does not have the checksum that was recorded for it; ` +
+        `${storage.name}: what lies at offset ${slotOffset(slot)} does not have the checksum that was recorded for it; ` +
           'nothing was taken from it',
         { path: storage.name, offset: slotOffset(slot) },
       )

@@ -1,9 +1,13 @@
 import { RangeSet } from '../bytes/range-set.ts'
-import { PAGE_SIZE, type PageFile, pageChecksum } from './page-file.ts'
+import {
+  BLOCK_SIZE,
+  BLOCKS_PER_PAGE,
+  blocksChecksum,
+  countBlocks,
+  PAGE_SIZE,
+  type PageFile,
+} from './page-file.ts'
 
-/** The unit that is staged or not: a filesystem block, mostly, so that few writes need the old bytes around them. */
-export const BLOCK_SIZE = 4096
-export const BLOCKS_PER_PAGE = PAGE_SIZE / BLOCK_SIZE
 const ALL_BLOCKS = (1 << BLOCKS_PER_PAGE) - 1
 /** Pages that leave memory together, in one write. */
 const SPILL_BATCH = 32
@@ -19,11 +23,13 @@ export interface StagedPage {
   data: Uint8Array | undefined
   /** Bit n: block n of the page is staged. */
   mask: number
-  /** Slot in the page file; -1 when it has none yet. */
+  /** First slot in the page file; -1 when it has none yet. */
   slot: number
-  /** Of the slot's content. */
+  /** The blocks that lie in its slots, one after another: those staged when it was saved. */
+  savedMask: number
+  /** Of what the slots hold. */
   checksum: number
-  /** The slot's content is that of `data`. */
+  /** The slots hold what `data` does. */
   clean: boolean
 }
 
@@ -142,16 +148,16 @@ export class PageOverlay {
   }
 
   async #load(page: StagedPage): Promise<Uint8Array> {
-    const data = new Uint8Array(PAGE_SIZE)
     for (;;) {
-      const { checksum } = page
+      const { checksum, slot, savedMask } = page
+      const packed = new Uint8Array(countBlocks(savedMask) * BLOCK_SIZE)
       try {
-        await this.#pageFile.read(page.slot, checksum, data)
-        return page.data ?? data
+        await this.#pageFile.read(slot, checksum, packed)
+        return page.data ?? unpack(packed, savedMask)
       } catch (error) {
-        // A change that overlaps this read may have put the page back into memory, and even rewritten its slot.
+        // A change that overlaps this read may have put the page back into memory, and even rewritten its slots.
         if (page.data !== undefined) return page.data
-        if (page.checksum === checksum) throw error
+        if (page.checksum === checksum && page.slot === slot) throw error
       }
     }
   }
@@ -190,7 +196,7 @@ export class PageOverlay {
 
     data.set(from, within)
     if (page === undefined) {
-      page = { data, mask: 0, slot: -1, checksum: 0, clean: false }
+      page = { data, mask: 0, slot: -1, savedMask: 0, checksum: 0, clean: false }
       this.#pages.set(index, page)
     }
     page.data = data
@@ -231,28 +237,37 @@ export class PageOverlay {
   }
 
   async #save(pages: readonly StagedPage[]): Promise<void> {
-    const fresh: StagedPage[] = []
+    const fresh: { readonly page: StagedPage; readonly mask: number; readonly blocks: Uint8Array }[] = []
+    let count = 0
     for (const page of pages) {
       if (page.clean || page.data === undefined) continue
-      if (page.slot < 0) {
-        fresh.push(page)
+      const { mask } = page
+      const blocks = pack(page.data, mask)
+      if (page.slot < 0 || page.savedMask !== mask) {
+        fresh.push({ page, mask, blocks })
+        count += countBlocks(mask)
         continue
       }
-      const checksum = pageChecksum(page.data)
-      await this.#pageFile.write(page.slot, page.data)
-      page.checksum = checksum
+      await this.#pageFile.write(page.slot, blocks)
+      page.checksum = blocksChecksum(blocks)
       page.clean = true
     }
     if (fresh.length === 0) return
-    const slot = this.#pageFile.reserve(fresh.length)
-    const joined = new Uint8Array(fresh.length * PAGE_SIZE)
-    for (const [position, page] of fresh.entries())
-      if (page.data !== undefined) joined.set(page.data, position * PAGE_SIZE)
-    await this.#pageFile.write(slot, joined)
-    for (const [position, page] of fresh.entries()) {
-      page.slot = slot + position
-      page.checksum = pageChecksum(joined.subarray(position * PAGE_SIZE, (position + 1) * PAGE_SIZE))
+    const first = this.#pageFile.reserve(count)
+    const joined = new Uint8Array(count * BLOCK_SIZE)
+    let at = 0
+    for (const { blocks } of fresh) {
+      joined.set(blocks, at)
+      at += blocks.length
+    }
+    await this.#pageFile.write(first, joined)
+    let slot = first
+    for (const { page, mask, blocks } of fresh) {
+      page.slot = slot
+      page.savedMask = mask
+      page.checksum = blocksChecksum(blocks)
       page.clean = true
+      slot += countBlocks(mask)
     }
   }
 
@@ -343,4 +358,29 @@ export class PageOverlay {
       this.#size = this.baseSize
     })
   }
+}
+
+/** The blocks of a page that the mask names, one after another. */
+function pack(page: Uint8Array, mask: number): Uint8Array {
+  if (mask === ALL_BLOCKS) return page
+  const packed = new Uint8Array(countBlocks(mask) * BLOCK_SIZE)
+  let at = 0
+  for (let block = 0; block < BLOCKS_PER_PAGE; block++) {
+    if ((mask & (1 << block)) === 0) continue
+    packed.set(page.subarray(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE), at)
+    at += BLOCK_SIZE
+  }
+  return packed
+}
+
+function unpack(packed: Uint8Array, mask: number): Uint8Array {
+  if (mask === ALL_BLOCKS) return packed
+  const page = new Uint8Array(PAGE_SIZE)
+  let at = 0
+  for (let block = 0; block < BLOCKS_PER_PAGE; block++) {
+    if ((mask & (1 << block)) === 0) continue
+    page.set(packed.subarray(at, at + BLOCK_SIZE), block * BLOCK_SIZE)
+    at += BLOCK_SIZE
+  }
+  return page
 }

@@ -1,8 +1,7 @@
 import { littleEndian } from '../bytes/byte-view.ts'
 import { crc32cOf } from '../bytes/crc32c.ts'
 import { DrydiskError } from '../errors.ts'
-import { FIRST_SLOT_OFFSET, PAGE_SIZE, slotOffset } from './page-file.ts'
-import { BLOCK_SIZE } from './page-overlay.ts'
+import { BLOCK_SIZE, countBlocks, PAGE_SIZE, slotOffset } from './page-file.ts'
 
 /** `DRYDREDO`, little-endian halves. */
 const MAGIC = Uint8Array.from('DRYDREDO', letter => letter.charCodeAt(0))
@@ -29,6 +28,8 @@ export interface RedoHeader {
 export interface RedoPage {
   readonly index: number
   readonly mask: number
+  /** The blocks that lie from `slot` on; those of `mask` are among them. */
+  readonly savedMask: number
   readonly slot: number
   readonly checksum: number
 }
@@ -114,7 +115,8 @@ export function serialiseIndex(targets: readonly RedoTarget[]): Uint8Array {
     at += name.length
     for (const page of target.pages) {
       view.setU64(at, page.index)
-      view.setU32(at + 8, page.mask)
+      view.setU16(at + 8, page.mask)
+      view.setU16(at + 10, page.savedMask)
       view.setU32(at + 12, page.checksum)
       view.setU64(at + 16, page.slot)
       at += PAGE_ENTRY_SIZE
@@ -135,7 +137,7 @@ export function serialiseIndex(targets: readonly RedoTarget[]): Uint8Array {
 
 /**
  * Parses an index whose checksum was found right, and still trusts none of it.
- * @param slots how many page slots lie before the index.
+ * @param slots how many slots lie before the index.
  */
 export function parseIndex(bytes: Uint8Array, slots: number, name: string): RedoTarget[] {
   const view = littleEndian(bytes, 'redo log index')
@@ -167,14 +169,18 @@ export function parseIndex(bytes: Uint8Array, slots: number, name: string): Redo
     for (let entry = 0; entry < pageCount; entry++, at += PAGE_ENTRY_SIZE) {
       const page = {
         index: view.u64(at),
-        mask: view.u32(at + 8),
+        mask: view.u16(at + 8),
+        savedMask: view.u16(at + 10),
         checksum: view.u32(at + 12),
         slot: view.u64(at + 16),
       }
-      if (page.index < lowest || page.index >= pageLimit || page.slot >= slots)
+      if (page.index < lowest || page.index >= pageLimit || page.slot + countBlocks(page.savedMask) > slots)
         throw corrupt(name, `page entry ${entry} of its index is out of order or of bounds`)
-      if (page.mask === 0 || page.mask > 0xffff)
-        throw corrupt(name, `page entry ${entry} of its index has the block mask ${page.mask}`)
+      if (page.mask === 0 || (page.mask & ~page.savedMask) !== 0)
+        throw corrupt(
+          name,
+          `page entry ${entry} of its index has no blocks, or names blocks that it does not hold`,
+        )
       lowest = page.index + 1
       pages.push(page)
     }
@@ -202,9 +208,9 @@ export function parseIndex(bytes: Uint8Array, slots: number, name: string): Redo
   return targets
 }
 
-/** How many whole page slots lie before the index. */
+/** How many whole slots lie before the index. */
 export function slotsBefore(header: RedoHeader): number {
-  return Math.max(0, Math.floor((header.indexOffset - FIRST_SLOT_OFFSET) / PAGE_SIZE))
+  return Math.max(0, Math.floor(header.indexOffset / BLOCK_SIZE) - 1)
 }
 
 /** Where the index goes behind `slots` slots. */

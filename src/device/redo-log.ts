@@ -1,7 +1,7 @@
 import { crc32cOf } from '../bytes/crc32c.ts'
 import { DrydiskError } from '../errors.ts'
 import { applyOverlay } from './apply-overlay.ts'
-import { PageFile } from './page-file.ts'
+import { BLOCK_SIZE, countBlocks, PAGE_SIZE, PageFile } from './page-file.ts'
 import { PageOverlay, type StagedPage } from './page-overlay.ts'
 import {
   corrupt,
@@ -93,9 +93,10 @@ export class RedoLog {
           name,
           sizeBefore: overlay.baseSize,
           sizeAfter: overlay.size,
-          pages: [...overlay.stagedPages()].map(([index, { mask, slot, checksum }]) => ({
+          pages: [...overlay.stagedPages()].map(([index, { mask, savedMask, slot, checksum }]) => ({
             index,
             mask,
+            savedMask,
             slot,
             checksum,
           })),
@@ -249,8 +250,8 @@ function baseOf(file: Storage, size: number) {
 }
 
 function toStagedPage(page: RedoPage): readonly [number, StagedPage] {
-  const { index, mask, slot, checksum } = page
-  return [index, { data: undefined, mask, slot, checksum, clean: true }]
+  const { index, mask, savedMask, slot, checksum } = page
+  return [index, { data: undefined, mask, savedMask, slot, checksum, clean: true }]
 }
 
 /**
@@ -268,9 +269,10 @@ export async function replay(
     overlays.push(await presentPending(log, position, file, 1 << 20))
   if (overlays.length !== log.targets.length)
     throw corrupt(log.name, `it names ${log.targets.length} files and the image has ${files.length}`)
-  const page = new Uint8Array(64 << 10)
+  const blocks = new Uint8Array(PAGE_SIZE)
   for (const target of log.targets)
-    for (const { slot, checksum } of target.pages) await log.pageFile.read(slot, checksum, page)
+    for (const { slot, checksum, savedMask } of target.pages)
+      await log.pageFile.read(slot, checksum, blocks.subarray(0, countBlocks(savedMask) * BLOCK_SIZE))
 
   for (const [position, file] of files.entries()) {
     const overlay = overlays[position]

@@ -1,6 +1,7 @@
 import { crc32cOf } from '../bytes/crc32c.ts'
 import { RangeSet } from '../bytes/range-set.ts'
-import { BLOCK_SIZE, BLOCKS_PER_PAGE, type OverlayBase, type PageOverlay } from './page-overlay.ts'
+import { BLOCK_SIZE, BLOCKS_PER_PAGE } from './page-file.ts'
+import type { OverlayBase, PageOverlay } from './page-overlay.ts'
 import { type RedoSample, SECTORS_PER_BLOCK } from './redo-log-format.ts'
 
 /** Up to this many of the blocks that the log changes are remembered as they were, ... */
