@@ -2,19 +2,18 @@
 export const openImages = new Set<{ close(): Promise<void> }>()
 
 let busy = false
-let pending: number | undefined
+let pending: NodeJS.Signals | undefined
 
 /** Ctrl-C before the commit is a rollback; during the commit, which is short and atomic, it waits for its end. */
 export function handleSignals(): void {
-  const numbers = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const
-  for (const [signal, number] of Object.entries(numbers))
+  for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => {
-      if (busy) pending = 128 + number
-      else void abandon(128 + number)
+      if (busy) pending = signal
+      else void dieOf(signal)
     })
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     // The reader of a pipe has seen enough.
-    void abandon(error.code === 'EPIPE' ? 0 : 1)
+    void closeImages().then(() => process.exit(error.code === 'EPIPE' ? 0 : 1))
   })
 }
 
@@ -26,12 +25,18 @@ export async function uninterrupted(step: () => Promise<void>): Promise<void> {
   } finally {
     busy = false
   }
-  if (pending !== undefined) await abandon(pending)
+  if (pending !== undefined) await dieOf(pending)
 }
 
-async function abandon(status: number): Promise<void> {
+async function closeImages(): Promise<void> {
   const closing = [...openImages].map(image => image.close().catch(() => undefined))
   const patience = new Promise(resolve => setTimeout(resolve, 3000))
   await Promise.race([Promise.all(closing), patience])
-  process.exit(status)
+}
+
+/** Ends as the shell expects it: by the signal itself. process.exit() would wait for a thread that waits for a pipe. */
+async function dieOf(signal: NodeJS.Signals): Promise<void> {
+  await closeImages()
+  process.removeAllListeners(signal)
+  process.kill(process.pid, signal)
 }

@@ -1,0 +1,259 @@
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { cli, cliOk } from '../support/cli.ts'
+import { checkWrittenImages, runOk, temporaryFolder, writes } from '../support/native.ts'
+
+checkWrittenImages()
+
+let demo = ''
+beforeAll(async () => {
+  demo = join(temporaryFolder(), 'demo.qcow2')
+  await cliOk('make-fs', '--demo', '--size', '96M', demo)
+})
+
+function image(): string {
+  const path = join(temporaryFolder(), 'disk.qcow2')
+  copyFileSync(demo, path)
+  return writes(path, 'disk')
+}
+
+const sha = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex')
+const KEY = `ssh-ed25519 ${Buffer.concat([Buffer.from([0, 0, 0, 11]), Buffer.from('ssh-ed25519'), Buffer.from([0, 0, 0, 32]), Buffer.alloc(32, 7)]).toString('base64')} me@test`
+
+const guideEdits = [
+  '--serial-console',
+  '--kernel-arg',
+  'net.ifnames=0',
+  '--sshd',
+  'PermitRootLogin=yes',
+  '--sshd',
+  'PasswordAuthentication=yes',
+  '--qemu-ga',
+  '--cloud-init',
+  'datasource_list=[ConfigDrive, OpenStack]',
+  '--no-zeroconf',
+  '--root-password',
+  'password:secret',
+  '--ssh-inject',
+  `debian:string:${KEY}`,
+]
+
+test('the edits of the guides, then again: the second run changes nothing but the salt', async () => {
+  const path = image()
+  const out = await cliOk('customize', path, ...guideEdits)
+  expect(out).toMatch(
+    /^sshd: PermitRootLogin: .* → yes {2}\(\/etc\/ssh\/sshd_config\.d\/00-drydisk\.conf:\d+\)$/m,
+  )
+  expect(out).not.toContain('secret')
+  expect(await cliOk('cat', path, '/etc/shadow')).toMatch(/^root:\$6\$[^:]+:/)
+  expect(await cliOk('cat', path, '/boot/grub/grub.cfg')).toMatch(
+    /ro console=tty0 console=ttyS0,115200n8 net\.ifnames=0 quiet$/m,
+  )
+  expect(await cliOk('cat', path, '/home/debian/.ssh/authorized_keys')).toBe(`${KEY}\n`)
+  expect(await cliOk('ls', '-ldn', path, '/home/debian/.ssh')).toMatch(/^drwx------ +2 1000 +1000/)
+  const before = sha(path)
+  const again = await cliOk('customize', path, ...guideEdits.slice(0, -4), ...guideEdits.slice(-2))
+  expect(again).toBe('')
+  expect(sha(path)).toBe(before)
+})
+
+test('--dry-run shows the diff of exactly what the run then does, and writes nothing', async () => {
+  const path = image()
+  const before = sha(path)
+  const text = await cliOk(
+    'customize',
+    '--dry-run',
+    path,
+    ...guideEdits,
+    '--touch',
+    '/etc/new',
+    '--delete',
+    '/etc/motd',
+  )
+  expect(sha(path)).toBe(before)
+  expect(readdirSync(join(path, '..'))).toEqual(['disk.qcow2'])
+  expect(text).toContain('--- a/etc/default/grub\n+++ b/etc/default/grub\n')
+  expect(text).toContain('+root:(hidden, new):')
+  expect(text).toMatch(/^ {2}removed file \/etc\/motd$/m)
+  expect(text).toMatch(/^ {2}created file \/etc\/new \(mode 0644, owner 0:0, 0 bytes\)$/m)
+  expect(text).toMatch(/Nothing was written/)
+  const json = JSON.parse(await cliOk('customize', '-n', '--json', '-a', path, ...guideEdits))
+  expect(json).toMatchObject({ image: path, dryRun: true })
+  expect(json.operations.map((one: { operation: string }) => one.operation)).toContain('root-password')
+  const grub = json.files.find((one: { path: string }) => one.path === '/etc/default/grub')
+  expect(grub).toMatchObject({
+    kind: 'changed',
+    type: 'file',
+    aspects: ['content'],
+    diff: expect.stringContaining('@@'),
+  })
+
+  // The diff, applied to the guest's files by patch(1), gives what the run makes of them.
+  const folder = temporaryFolder()
+  await cliOk('cp', `${path}:/.`, folder)
+  writeFileSync(join(folder, 'p'), grub.diff)
+  await runOk('patch', ['-p1', '-d', folder, '-i', join(folder, 'p')])
+  await cliOk('customize', path, ...guideEdits)
+  expect(readFileSync(join(folder, 'etc/default/grub'), 'utf8')).toBe(
+    await cliOk('cat', path, '/etc/default/grub'),
+  )
+})
+
+test('edits run in the order given, and an error leaves the image as it was', async () => {
+  const path = image()
+  await cliOk('customize', path, '--write', '/etc/x:one', '--copy', '/etc/x:/etc/y', '--write', '/etc/x:two')
+  expect(await cliOk('cat', path, '/etc/x', '/etc/y')).toBe('twoone')
+  const before = sha(path)
+  const failed = await cli('customize', path, '--write', '/etc/x:three', '--move', '/nothing:/etc/z')
+  expect(failed).toMatchObject({ status: 1, stdout: '' })
+  expect(sha(path)).toBe(before)
+})
+
+test('the options of virt-customize', async () => {
+  const path = image()
+  const folder = temporaryFolder()
+  const local = join(folder, 'with:colon')
+  writeFileSync(local, 'uploaded\n')
+  await cliOk(
+    ...['customize', path],
+    ...['--mkdir', '/opt/a/b', '--upload', `${local}:/opt/a/f`, '--copy-in', `${local}:/opt`],
+    ...[
+      '--append-line',
+      '/etc/hosts:192.0.2.1 new',
+      '--chmod',
+      '0600:/opt/a/f',
+      '--chown',
+      '1000:debian:/opt/a/f',
+    ],
+    ...[
+      '--link',
+      '/opt/a/f:/opt/l1:/opt/l2',
+      '--edit',
+      '/etc/default/grub:s/quiet/loud/',
+      '--hostname',
+      'web1',
+    ],
+    ...[
+      '--timezone',
+      'Europe/Berlin',
+      '--truncate',
+      '/etc/motd',
+      '--delete',
+      '/etc/cloud/*.d',
+      '--touch',
+      '/etc/t',
+    ],
+    ...['--password', 'debian:locked:password:x', '--quiet'],
+  )
+  const long = await cliOk('ls', '-l', path, '/opt', '/opt/a', '/etc/localtime')
+  expect(long).toMatch(/^-rw------- +1 debian +debian +9 .* f$/m)
+  expect(long).toMatch(/l2 -> \/opt\/a\/f$/m)
+  expect(long).toMatch(/with:colon$/m)
+  expect(long).toMatch(/zoneinfo\/Europe\/Berlin$/m)
+  expect(await cliOk('cat', path, '/etc/hosts')).toMatch(/192\.0\.2\.1 new\n$/)
+  expect(await cliOk('cat', path, '/etc/hostname', '/etc/motd')).toBe('web1\n')
+  expect(await cliOk('cat', path, '/etc/shadow')).toMatch(/^debian:!\$6\$/m)
+  expect(await cliOk('ls', path, '/etc/cloud')).toBe('cloud.cfg\n')
+})
+
+describe('secrets', () => {
+  test('come from a file, the environment, a file of commands', async () => {
+    const path = image()
+    const folder = temporaryFolder()
+    writeFileSync(join(folder, 'secret'), 'from-file\nsecond line\n')
+    writeFileSync(
+      join(folder, 'commands'),
+      `# comment\n\nroot-password file:${join(folder, 'secret')}\n  write /etc/a:with spaces  \nqemu-ga\n`,
+    )
+    process.env.DRYDISK_TEST_SECRET = 'from-environment'
+    try {
+      const out = await cliOk(
+        ...['customize', path, '--commands-from-file', join(folder, 'commands')],
+        ...['--password', 'debian:env:DRYDISK_TEST_SECRET'],
+      )
+      expect(out).not.toMatch(/from-/)
+    } finally {
+      delete process.env.DRYDISK_TEST_SECRET
+    }
+    const shadow = await cliOk('cat', path, '/etc/shadow')
+    for (const [user, secret] of [
+      ['root', 'from-file'],
+      ['debian', 'from-environment'],
+    ]) {
+      const hash = new RegExp(`^${user}:([^:]+):`, 'm').exec(shadow)?.[1] ?? ''
+      const salt = hash.split('$')[2] ?? ''
+      expect((await runOk('openssl', ['passwd', '-6', '-salt', salt, '-stdin'], `${secret}\n`)).trim()).toBe(
+        hash,
+      )
+    }
+    expect(await cliOk('cat', path, '/etc/a')).toBe('with spaces  ')
+  })
+
+  test('never show in messages', async () => {
+    const result = await cli('customize', demo, '--root-password', 'pasword:hunter2')
+    expect(result.status).not.toBe(0)
+    expect(result.stdout + result.stderr).not.toContain('hunter2')
+  })
+})
+
+describe('the process', () => {
+  let main = ''
+  beforeAll(async () => {
+    // Under the project, so that packages are found.
+    const dist = join(temporaryFolder(), 'dist')
+    await runOk('npx', ['tsc', '-p', 'tsconfig.build.json', '--outDir', dist])
+    await runOk('ln', ['-s', resolve('node_modules'), join(dist, '../node_modules')])
+    copyFileSync('package.json', join(dist, '../package.json'))
+    main = join(dist, 'cli/main.js')
+  })
+
+  test('standard input gives secrets line by line', async () => {
+    const path = image()
+    const args = ['customize', path, '--root-password', 'stdin', '--password', 'debian:-', '-q']
+    await runOk(process.execPath, [main, ...args], 'first\nsecond\n')
+    const shadow = await cliOk('cat', path, '/etc/shadow')
+    const salt = /^debian:\$6\$([^$]+)/m.exec(shadow)?.[1] ?? ''
+    expect(shadow).toContain((await runOk('openssl', ['passwd', '-6', '-salt', salt, 'second'])).trim())
+  })
+
+  test('Ctrl-C before the commit leaves the image as it was, and nothing beside it', async () => {
+    const path = image()
+    const before = sha(path)
+    // The source of the copy never ends, so the signal comes before the commit.
+    const folder = temporaryFolder()
+    await runOk('mkfifo', [join(folder, 'fifo')])
+    const child = spawn(process.execPath, [
+      main,
+      'customize',
+      path,
+      '--write',
+      '/etc/x:new',
+      '--upload',
+      `${join(folder, 'fifo')}:/etc/y`,
+    ])
+    await new Promise<void>(done => {
+      const timer = setInterval(() => {
+        if (readdirSync(join(path, '..')).length > 1) {
+          clearInterval(timer)
+          setTimeout(done, 500)
+        }
+      }, 20)
+    })
+    const exited = new Promise<string | null>(done => child.on('exit', (_, signal) => done(signal)))
+    child.kill('SIGINT')
+    expect(await exited).toBe('SIGINT')
+    expect(sha(path)).toBe(before)
+    expect(readdirSync(join(path, '..'))).toEqual(['disk.qcow2'])
+  })
+
+  test('a reader that leaves early is no error', async () => {
+    const out = await runOk('bash', [
+      '-c',
+      `set -o pipefail; '${process.execPath}' '${main}' ls -lR '${demo}' / | head -n 1`,
+    ])
+    expect(out).toBe('/:\n')
+  })
+})
