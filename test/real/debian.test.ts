@@ -55,8 +55,7 @@ const allowed = new Set([
   ...entryAdded('/etc/ssh/sshd_config.d'),
   '+ /etc/ssh/sshd_config.d/00-drydisk.conf',
   ...entryAdded('/etc/cloud/cloud.cfg.d'),
-  '+ /etc/cloud/cloud.cfg.d/99-drydisk.cfg',
-  ...content('/etc/cloud/cloud.cfg'),
+  '+ /etc/cloud/cloud.cfg.d/99-zz-drydisk.cfg',
 ])
 
 async function customize(image: string, ...more: string[]): Promise<void> {
