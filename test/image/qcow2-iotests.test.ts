@@ -18,7 +18,7 @@ interface Answer {
 }
 
 /** Hashing the empty gigabytes of some images takes long and says little. */
-const MAX_HASHED = Number(process.env['DRYDISK_RUNS'] === undefined ? 32 << 20 : 2 ** 40)
+const MAX_HASHED = Number(process.env.DRYDISK_RUNS === undefined ? 32 << 20 : 2 ** 40)
 
 const peers = peersFolder()
 

@@ -17,9 +17,12 @@ function nodeZlib(): NodeZlib | undefined {
   return host.process?.getBuiltinModule?.('node:zlib') as NodeZlib | undefined
 }
 
-/** The decompressor of a qcow2 compression type: the native one where there is one, else JavaScript's, loaded when needed. */
-export async function loadDecompressor(type: 'zlib' | 'zstd'): Promise<Decompress> {
-  const zlib = nodeZlib()
+/**
+ * The decompressor of a qcow2 compression type: the native one where there is one, else JavaScript's, loaded when needed.
+ * @param portable JavaScript's in any case.
+ */
+export async function loadDecompressor(type: 'zlib' | 'zstd', portable = false): Promise<Decompress> {
+  const zlib = portable ? undefined : nodeZlib()
   if (type === 'zlib') return zlib === undefined ? portableInflate() : nativeInflate(zlib)
   return zlib?.zstdDecompressSync === undefined ? portableZstd() : nativeZstd(zlib)
 }
@@ -110,7 +113,17 @@ function nativeZstd(zlib: NodeZlib): Decompress {
 }
 
 async function portableZstd(): Promise<Decompress> {
-  const { decompress } = await import('fzstd')
-  // With a buffer of its own, fzstd takes the frame header's word for no allocation.
-  return zstd((frame, most) => decompress(frame, new Uint8Array(most)))
+  const { Decompress: Stream } = await import('fzstd')
+  // The stream hands over block by block. The one-shot call would not say how much it decoded, nor stop at a bomb.
+  return zstd((frame, most) => {
+    const output = new Uint8Array(most)
+    let filled = 0
+    const stream = new Stream(chunk => {
+      if (filled + chunk.length > most) throw wrong('holds more than a cluster')
+      output.set(chunk, filled)
+      filled += chunk.length
+    })
+    stream.push(frame, true)
+    return output.subarray(0, filled)
+  })
 }

@@ -1,11 +1,11 @@
-import { littleEndian } from '../../bytes/byte-view.ts'
+import { type ByteView, littleEndian } from '../../bytes/byte-view.ts'
 import { DrydiskError } from '../../errors.ts'
 
 const MAGIC = 0xfd2fb528
 /** 0x184D2A50 to 0x184D2A5F: skippable frames. */
 const SKIPPABLE = 0x184d2a50
-/** The window that zstd itself accepts by default (ZSTD_WINDOWLOG_LIMIT_DEFAULT, 27). */
-const MAX_WINDOW = 1 << 27
+/** Every decoder accepts windows up to here (RFC 8878, section 3.1.1.1.2); a cluster is 2 MiB at most. */
+const MAX_WINDOW = 8 << 20
 
 /** One frame in a row of them. */
 export interface ZstdFrame {
@@ -30,15 +30,18 @@ export function zstdFrame(bytes: Uint8Array, start: number): ZstdFrame | undefin
   const single = (descriptor & 0x20) !== 0
   const contentFlag = descriptor >>> 6
   let at = start + 5
+  let window = 0
   if (!single) {
-    const window = view.u8(at++)
-    const base = 2 ** (10 + (window >>> 3))
-    if (base + (base / 8) * (window & 7) > MAX_WINDOW)
-      throw new DrydiskError('ERR_CORRUPT', 'zstd frame: its window is larger than 128 MiB', {
-        structure: 'zstd frame',
-      })
+    const exponent = view.u8(at++)
+    const base = 2 ** (10 + (exponent >>> 3))
+    window = base + (base / 8) * (exponent & 7)
   }
   at += [0, 1, 2, 4][descriptor & 3] ?? 0
+  if (single) window = contentSize(view, at, contentFlag)
+  if (window > MAX_WINDOW)
+    throw new DrydiskError('ERR_CORRUPT', `zstd frame: a window of ${window} bytes for one cluster`, {
+      structure: 'zstd frame',
+    })
   at += contentFlag === 0 ? (single ? 1 : 0) : 2 ** contentFlag
   for (;;) {
     const header = view.u8(at) | (view.u8(at + 1) << 8) | (view.u8(at + 2) << 16)
@@ -53,6 +56,13 @@ export function zstdFrame(bytes: Uint8Array, start: number): ZstdFrame | undefin
   }
   if ((descriptor & 4) !== 0) at += 4
   return { start, end: checkedEnd(at, bytes), skippable: false }
+}
+
+/** A frame of a single segment says how large its content is, and needs a window of that size. */
+function contentSize(view: ByteView, at: number, flag: number): number {
+  if (flag === 0) return view.u8(at)
+  if (flag === 1) return view.u16(at) + 256
+  return flag === 2 ? view.u32(at) : view.u64(at)
 }
 
 function checkedEnd(end: number, bytes: Uint8Array): number {
