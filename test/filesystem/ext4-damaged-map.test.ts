@@ -90,7 +90,7 @@ describe('a damaged map gives an answer or a typed error, in bounded time', () =
             for (const { where, at, value } of edits) if (where < 0) inode.iBlock[at % 60] = value
           })
         }),
-        propertySettings(150),
+        propertySettings(60),
       )
     })
 
@@ -114,7 +114,7 @@ describe('a damaged map gives an answer or a typed error, in bounded time', () =
               await everythingWith(copy, ino, () => undefined)
             },
           ),
-          propertySettings(100),
+          propertySettings(30),
         )
       },
     )

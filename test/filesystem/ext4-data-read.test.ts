@@ -50,7 +50,7 @@ async function populate(folder: string): Promise<Expected[]> {
   const step = 8192
   writeAt(
     file('comb'),
-    Array.from({ length: 1500 }, (_, index) => index * step),
+    Array.from({ length: 800 }, (_, index) => index * step),
     pattern(700, 5),
   )
   // Reaches the third level of pointer blocks with 1 KiB blocks, the second with 4 KiB.
