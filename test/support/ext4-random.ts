@@ -79,7 +79,23 @@ export async function makeRandom(path: string, shape: RandomShape): Promise<bool
 }
 
 /** What both the kernel and drydisk can say of one path. */
-export type TreeRow = Readonly<Record<string, unknown>>
+export interface TreeRow {
+  /** Type and permissions, `0o100644`. */
+  readonly mode: string
+  readonly uid: number
+  readonly gid: number
+  readonly nlink: number
+  /** Nanoseconds, in decimal digits. */
+  readonly mtime: string
+  readonly ctime: string
+  readonly ino: number
+  /** Values in hexadecimal. */
+  readonly xattrs: Readonly<Record<string, string>>
+  readonly size?: number
+  readonly sha256?: string
+  readonly target?: string
+  readonly rdev?: readonly number[]
+}
 
 /** The tree as the kernel shows it below a mount point; needs python3. */
 export async function kernelTree(root: string): Promise<Record<string, TreeRow>> {
