@@ -107,7 +107,10 @@ export async function kernelTree(root: string): Promise<Record<string, TreeRow>>
       path,
       atime: _,
       ...row
-    } = JSON.parse(line.replace(/"([cm]time)": (-?\d+)/g, '"$1": "$2"')) as TreeRow & { path: string }
+    } = JSON.parse(line.replace(/"([cm]time)": (-?\d+)/g, '"$1": "$2"')) as TreeRow & {
+      path: string
+      atime: unknown
+    }
     rows[path] = row
   }
   return rows
