@@ -176,6 +176,22 @@ describe('what is damaged or full', () => {
     })
   })
 
+  test('an index that the filesystem no longer knows gives way to names', async () => {
+    const image = writes(await make(8, '-O', '^metadata_csum'), 'ext4')
+    await withExt4(image, true, async fs => {
+      await fill(fs, await fs.mkdir(fs.root, b('d'), rwx), 500)
+      await fs.close()
+    })
+    await runOk('debugfs', ['-w', '-R', 'feature -dir_index', image])
+    await withExt4(image, true, async fs => {
+      const directory = await fs.lookup(fs.root, b('d'))
+      await fs.create(directory, b('where the index was'), rw)
+      for (let i = 0; i < 500; i += 9) await fs.unlink(directory, b(`name${i}`))
+      await fs.lookup(directory, b('where the index was'))
+      await fs.close()
+    })
+  })
+
   test("names of the filesystem's own inodes lead nowhere", async () => {
     const image = await make(8)
     await runOk('debugfs', ['-w', '-R', 'ln <8> journal', image])

@@ -238,10 +238,18 @@ export async function insertName(
     await convertInlineDirectory(ctx, directory)
   }
   if (isIndexed(ctx, directory)) return addIndexed(ctx, directory, name, ino, type)
+  forgetIndex(ctx, directory)
   if (await insertLinear(ctx, directory, name, ino, type)) return
   if (!canBecomeIndexed(ctx, directory)) return appendLinear(ctx, directory, name, ino, type)
   await makeIndexed(ctx, directory)
   await addIndexed(ctx, directory, name, ino, type)
+}
+
+/** Without dir_index, names go where an index was: it is one no more (fs/ext4/ext4.h, ext4_update_dx_flag). */
+function forgetIndex(ctx: Ext4Context, directory: Inode): void {
+  if (!directory.hasFlag(INODE_FLAG.INDEX)) return
+  directory.setFlag(INODE_FLAG.INDEX, false)
+  ctx.inodes.markDirty(directory)
 }
 
 /** Takes a name away and returns its inode. `ENOENT`. Times and link counts are the caller's. */
