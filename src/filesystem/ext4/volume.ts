@@ -10,7 +10,7 @@ import type { Inode } from './inode.ts'
 import { InodeAllocator } from './inode-allocator.ts'
 import { InodeStore } from './inode-table.ts'
 import { CachedMetadataBlocks } from './metadata-blocks.ts'
-import { STATE, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock } from './superblock.ts'
+import { SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock } from './superblock.ts'
 import { systemBlocks } from './system-blocks.ts'
 
 /** Reads the superblock and checks its checksum; its shape is checked by `Geometry`. */
@@ -84,15 +84,14 @@ export class Ext4Volume implements Ext4Context {
   async prepareWriting(stale: boolean): Promise<void> {
     const { superblock, geometry, descriptors, blocks } = this
     const free = await this.countFree()
-    // On a filesystem that was left in order a difference is damage, and nobody knows whose count is right: both move by
-    // what changes, so that e2fsck has no more to say than before.
-    const inOrder = !stale && (superblock.s_state & STATE.VALID) !== 0
-    const skew = inOrder
-      ? {
+    // Any other difference is damage, and nobody knows whose count is right: both move by what changes, so that e2fsck has
+    // no more to say than before.
+    const skew = stale
+      ? { blocks: 0, inodes: 0 }
+      : {
           blocks: superblock.s_free_blocks_count - free.blocks,
           inodes: superblock.s_free_inodes_count - free.inodes,
         }
-      : { blocks: 0, inodes: 0 }
     // Stale after a crash: the kernel writes the superblock's counts when it unmounts.
     if (free.blocks !== superblock.s_free_blocks_count || free.inodes !== superblock.s_free_inodes_count)
       this.#superblockChanged = true
