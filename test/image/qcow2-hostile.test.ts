@@ -187,10 +187,10 @@ describe.skipIf(!haveTool('qemu-img'))('damaged qcow2 images', () => {
         })
         expect(performance.now() - start).toBeLessThan(PATIENCE)
       }),
-      propertySettings(600),
+      propertySettings(300),
     )
     // The damage must leave enough to be worth the test.
-    expect(opened).toBeGreaterThan(50)
-    expect(committed).toBeGreaterThan(20)
+    expect(opened).toBeGreaterThan(30)
+    expect(committed).toBeGreaterThan(10)
   })
 })

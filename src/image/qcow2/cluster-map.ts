@@ -112,6 +112,10 @@ export class ClusterMap {
     while (total < length) {
       const position = start + total
       index = Math.floor(position / clusterSize)
+      if (this.#continues(table, index, first, total)) {
+        total += clusterSize
+        continue
+      }
       within = position - index * clusterSize
       const next = this.#piece(table, index, within)
       if (next.kind !== first.kind) break
@@ -119,6 +123,21 @@ export class ClusterMap {
       total += next.length
     }
     return { ...first, length: Math.min(total, length) }
+  }
+
+  /** Whether a standard entry plainly goes on with the run: most do, and this is several times as fast as decoding them. */
+  #continues(table: L2Table, index: number, run: Run, total: number): boolean {
+    if (this.#geometry.subclusters > 1) return false
+    const high = table.high(index)
+    const low = table.low(index)
+    if (run.kind === 'hole') return high === 0 && low === 0
+    return (
+      run.kind === 'data' &&
+      (high & COMPRESSED) === 0 &&
+      (low & ZERO) === 0 &&
+      high + low !== 0 &&
+      entryOffset(high, low) === run.host + total
+    )
   }
 
   /** An L1 entry without a table answers for its whole span at once, together with its neighbours. */

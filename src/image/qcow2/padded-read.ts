@@ -1,21 +1,26 @@
 import type { Storage } from '../../device/storage.ts'
 
-/**
- * Reads what the file holds of the range and zeros for the rest: qemu leaves the last cluster of a file short, and
- * reads beyond the end as zeros.
- */
-export async function readPadded(storage: Storage, offset: number, into: Uint8Array): Promise<void> {
-  const present = Math.max(0, Math.min(into.length, storage.size - offset))
-  if (present > 0) await storage.read(offset, into.subarray(0, present))
-  if (present < into.length) into.fill(0, present)
-}
-
 /** Pieces closer than this are read with what lies between them, */
 const MAX_GAP = 32 << 10
 /** up to this many bytes at a time. */
 const MAX_RUN = 1 << 20
 /** Larger pieces are worth a read each. */
 const MAX_PIECE = 8 << 10
+
+/**
+ * Reads what the file holds of the range and zeros for the rest: qemu leaves the last cluster of a file short, and
+ * reads beyond the end as zeros.
+ */
+export async function readPadded(storage: Storage, offset: number, into: Uint8Array): Promise<void> {
+  const present = Math.max(0, Math.min(into.length, storage.size - offset))
+  if (present > 0) {
+    const part = into.subarray(0, present)
+    if (storage.readPieces !== undefined && present <= MAX_PIECE)
+      await storage.readPieces([offset], present, part)
+    else await storage.read(offset, part)
+  }
+  if (present < into.length) into.fill(0, present)
+}
 
 /**
  * Reads many equally long pieces at ascending offsets, joining near ones into one read, and gives each to `each`.
