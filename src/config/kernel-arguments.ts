@@ -77,10 +77,18 @@ export function checkKernelArgument(change: KernelArgumentChange): void {
       )
 }
 
-/** Applies changes; a command line that has them already comes back unchanged. What follows `--` belongs to init. */
+/**
+ * Applies changes; a command line that has them already comes back unchanged. What follows `--` belongs to init. A quote that is
+ * never closed is `ERR_CORRUPT`.
+ */
 export function changeKernelArguments(commandLine: string, changes: readonly KernelArgumentChange[]): string {
   let line = commandLine
   for (const change of changes) line = changeOne(line, change)
+  if (line !== commandLine && (commandLine.split('"').length - 1) % 2 === 1)
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      `the kernel arguments ${JSON.stringify(commandLine.slice(0, 200))} have a quote that is never closed, which swallows what follows; close it first`,
+    )
   return line
 }
 

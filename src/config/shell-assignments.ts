@@ -167,9 +167,10 @@ export function sourceInto(environment: ShellEnvironment, text: string, file: st
 }
 
 function expand(
-  source: string,
+  written: string,
   environment: ShellEnvironment,
 ): { text: string; literal: boolean } | undefined {
+  const source = written.replace(/\\\r?\n/g, '')
   const simple = /^\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})$/.exec(source)
   const name = simple?.[1] ?? simple?.[2]
   if (name !== undefined) return environment.get(name) ?? { text: '', literal: true }

@@ -95,7 +95,8 @@ function expansionEnd(text: string, at: number, depth = 0): number {
   const next = text[at + 1]
   if (next === '(') return balancedEnd(text, at, '(', ')', depth)
   if (next === '{') return balancedEnd(text, at, '{', '}', depth)
-  const name = /^(?:[A-Za-z_]\w*|[0-9?#@*!$-])/.exec(text.slice(at + 1, at + 200))
+  // A line continuation may stand anywhere, in a name too.
+  const name = /^(?:[A-Za-z_](?:\w|\\\r?\n(?=\w))*|[0-9?#@*!$-])/.exec(text.slice(at + 1, at + 200))
   return name ? at + 1 + name[0].length : at
 }
 

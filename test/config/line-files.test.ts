@@ -153,6 +153,9 @@ describe('kernel arguments', () => {
     it(`${JSON.stringify(change)} of ${JSON.stringify(line)}`, () => {
       expect(changeKernelArguments(line, [change])).toBe(expected)
     })
+  it('refuses to add behind a quote that is never closed', () => {
+    expect(() => changeKernelArguments('a="b c', [{ action: 'set', argument: 'd' }])).toThrow(/never closed/)
+  })
   it('settles at once (property)', () => {
     const argument = fc.constantFrom(
       'a',
