@@ -10,6 +10,9 @@ import {
 } from './fast-commit-records.ts'
 import type { JournalFile } from './journal-file.ts'
 
+/** Most changes that are kept in memory. The area has 256 blocks as the kernel makes it, so a few thousand are usual. */
+const MOST_RECORDS = 1 << 19
+
 /**
  * Reads the fast-commit area: the changes of every fast commit that is complete, in order. As fs/ext4/fast_commit.c,
  * ext4_fc_replay_scan: each fast commit ends with a tail that has the checksum of all its tags; what comes after the last
@@ -81,6 +84,12 @@ class FastCommitScan {
     this.#checksum = crc32c(this.#checksum, bytes)
     const record = parseFastCommitRecord(tag, value)
     if (record !== undefined) this.#pending.push(record)
+    if (this.#pending.length + this.complete.length > MOST_RECORDS)
+      throw new DrydiskError(
+        'ERR_UNSUPPORTED',
+        `the journal holds more than ${MOST_RECORDS} fast-commit changes; let a kernel or e2fsck replay it`,
+        { structure: 'fast commit' },
+      )
     return true
   }
 

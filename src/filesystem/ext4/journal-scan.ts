@@ -51,10 +51,10 @@ interface PlannedBlock extends JournalledBlock {
 }
 
 /**
- * Most blocks that a log may hold, revoke blocks included: 16 GiB of 4 KiB blocks, 16 times the largest journal that mke2fs
+ * Most blocks that a log may hold, revoke blocks included: 4 GiB of 4 KiB blocks, four times the largest journal that mke2fs
  * makes on its own. A crafted extent tree can make a small image's journal seem longer.
  */
-const MOST_BLOCKS = 2 ** 22
+const MOST_BLOCKS = 2 ** 20
 
 /** Whether sequence number `a` comes after `b`; they wrap around at 2^32. */
 function isAfter(a: number, b: number): boolean {
