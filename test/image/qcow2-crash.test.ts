@@ -57,6 +57,14 @@ const SCENES: readonly Scene[] = [
       bytes[79] = 1
     },
   },
+  {
+    name: 'leaks of an earlier crash',
+    make: [convert('cluster_size=4096')],
+    // The third cluster is the refcount block; everything in use comes before the 60th.
+    damage: bytes => {
+      for (let cluster = 60; cluster < 130; cluster++) bytes[2 * 4096 + cluster * 2 + 1] = 1
+    },
+  },
   { name: 'an external data file', make: [convert('data_file=t.data,cluster_size=4096')], dataFile: true },
 ]
 
