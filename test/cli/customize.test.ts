@@ -41,24 +41,28 @@ const guideEdits = [
   `debian:string:${KEY}`,
 ]
 
-test('the edits of the guides, then again: the second run changes nothing but the salt', async () => {
-  const path = image()
-  const out = await cliOk('customize', path, ...guideEdits)
-  expect(out).toMatch(
-    /^sshd: PermitRootLogin: .* → yes {2}\(\/etc\/ssh\/sshd_config\.d\/00-drydisk\.conf:\d+\)$/m,
-  )
-  expect(out).not.toContain('secret')
-  expect(await cliOk('cat', path, '/etc/shadow')).toMatch(/^root:\$6\$[^:]+:/)
-  expect(await cliOk('cat', path, '/boot/grub/grub.cfg')).toMatch(
-    /ro console=tty0 console=ttyS0,115200n8 net\.ifnames=0 quiet$/m,
-  )
-  expect(await cliOk('cat', path, '/home/debian/.ssh/authorized_keys')).toBe(`${KEY}\n`)
-  expect(await cliOk('ls', '-ldn', path, '/home/debian/.ssh')).toMatch(/^drwx------ +2 1000 +1000/)
-  const before = sha(path)
-  const again = await cliOk('customize', path, ...guideEdits.slice(0, -4), ...guideEdits.slice(-2))
-  expect(again).toBe('')
-  expect(sha(path)).toBe(before)
-})
+test.each(['qcow2', 'raw'])(
+  'the edits of the guides on %s, then again: the second run writes nothing',
+  async format => {
+    const path = format === 'qcow2' ? image() : writes(join(temporaryFolder(), 'disk.raw'), 'disk')
+    if (format === 'raw') await cliOk('make-fs', '--demo', '--size', '96M', '--format', 'raw', path)
+    const out = await cliOk('customize', path, ...guideEdits)
+    expect(out).toMatch(
+      /^sshd: PermitRootLogin: .* → yes {2}\(\/etc\/ssh\/sshd_config\.d\/00-drydisk\.conf:\d+\)$/m,
+    )
+    expect(out).not.toContain('secret')
+    expect(await cliOk('cat', path, '/etc/shadow')).toMatch(/^root:\$6\$[^:]+:/)
+    expect(await cliOk('cat', path, '/boot/grub/grub.cfg')).toMatch(
+      /ro console=tty0 console=ttyS0,115200n8 net\.ifnames=0 quiet$/m,
+    )
+    expect(await cliOk('cat', path, '/home/debian/.ssh/authorized_keys')).toBe(`${KEY}\n`)
+    expect(await cliOk('ls', '-ldn', path, '/home/debian/.ssh')).toMatch(/^drwx------ +2 1000 +1000/)
+    const before = sha(path)
+    const again = await cliOk('customize', path, ...guideEdits.slice(0, -4), ...guideEdits.slice(-2))
+    expect(again).toBe('')
+    expect(sha(path)).toBe(before)
+  },
+)
 
 test('--dry-run shows the diff of exactly what the run then does, and writes nothing', async () => {
   const path = image()
