@@ -55,8 +55,9 @@ export async function rename(
 ): Promise<void> {
   requireOrdinaryName(fromName, 'EBUSY')
   requireOrdinaryName(toName, 'EBUSY')
-  const { inode } = await resolveName(ctx, from, fromName)
+  // The target first: a place that is no directory is an error before a source that is missing is one, as in rename(2).
   const target = await findEntry(ctx, to, toName)
+  const { inode } = await resolveName(ctx, from, fromName)
   const replaced = target && (await namedInode(ctx, target.ino))
   if (inode.isDirectory && (await isWithin(ctx, to, inode)))
     throw new DrydiskError('EINVAL', `'${printable(fromName)}' cannot be moved into itself`, {
