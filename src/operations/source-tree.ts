@@ -1,3 +1,4 @@
+import { isZero } from '../bytes/compare.ts'
 import type { DeviceNumber } from '../filesystem/filesystem.ts'
 import type { GuestFs, GuestPath, NewFileOptions } from '../guest/guest-fs.ts'
 import { statOrUndefined } from './guest-files.ts'
@@ -41,20 +42,44 @@ export async function writeFromSource(
   if (!existing) await guest.writeFile(path, new Uint8Array(0), options)
   const oldSize = existing?.size ?? 0
   let offset = 0
+  let written = 0
   let changed = false
   for await (const chunk of source.chunks()) {
     if (chunk.length === 0) continue
-    if (offset >= oldSize || !(await holds(guest, path, offset, chunk))) {
+    if (offset >= oldSize) {
+      // What is new and zero stays a hole.
+      for (const { start, end } of dataRuns(chunk))
+        await guest.writeAt(path, offset + start, chunk.subarray(start, end))
+      written = offset + chunk.length
+      changed = true
+    } else if (!(await holds(guest, path, offset, chunk))) {
       await guest.writeAt(path, offset, chunk)
       changed = true
     }
     offset += chunk.length
   }
+  if (written > 0) await guest.truncate(path, written)
   if (offset < oldSize) {
     await guest.truncate(path, offset)
     changed = true
   }
   return existing ? (changed ? 'changed' : 'same') : 'created'
+}
+
+const BLOCK = 1 << 16
+
+/** The parts of a chunk that are not all zeros, in steps of 64 KiB. */
+function* dataRuns(chunk: Uint8Array): Iterable<{ start: number; end: number }> {
+  let start = -1
+  for (let at = 0; at < chunk.length; at += BLOCK) {
+    const empty = isZero(chunk.subarray(at, at + BLOCK))
+    if (!empty && start < 0) start = at
+    if (empty && start >= 0) {
+      yield { start, end: at }
+      start = -1
+    }
+  }
+  if (start >= 0) yield { start, end: chunk.length }
 }
 
 async function holds(guest: GuestFs, path: GuestPath, offset: number, chunk: Uint8Array): Promise<boolean> {

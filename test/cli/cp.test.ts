@@ -107,6 +107,19 @@ describe('into an image', () => {
     expect(readFileSync(back).equals(bytes)).toBe(true)
   })
 
+  test('holes of a file stay holes, so that it fits', async () => {
+    const path = image()
+    const file = join(temporaryFolder(), 'sparse')
+    writeFileSync(file, 'begin')
+    truncateSync(file, (200 << 20) + 70_000)
+    writeFileSync(file, 'end', { flag: 'a' })
+    await cliOk('cp', file, `${path}:/sparse`)
+    const back = join(temporaryFolder(), 'back')
+    await cliOk('cp', `${path}:/sparse`, back)
+    expect(readFileSync(back).equals(readFileSync(file))).toBe(true)
+    expect(statSync(back).blocks * 512).toBeLessThan(1 << 20)
+  })
+
   test('--dry-run copies nothing and lists what it would make', async () => {
     const path = image()
     const before = readFileSync(path)
