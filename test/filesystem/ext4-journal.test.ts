@@ -203,8 +203,10 @@ describe.skipIf(!haveTool('debugfs') || !haveTool('mkfs.ext4'))('journals writte
             writeFileSync(data, bytes)
             const list = (numbers: readonly number[]): string =>
               numbers.map(number => first + number).join(',')
-            // debugfs writes a transaction with a commit block unless told not to (-c).
-            const flag = committed || index < transactions.length - 1 ? '' : '-c '
+            // debugfs writes a transaction with a commit block unless told not to (-c). With none at all it leaves the
+            // filesystem marked as needing no recovery.
+            const last = index > 0 && index === transactions.length - 1
+            const flag = committed || !last ? '' : '-c '
             commands.push(`jw ${flag}-b ${list(blocks)} ${data}`)
             if (revoked.length > 0) commands.push(`jw ${flag}-r ${list(revoked)}`)
           }

@@ -91,7 +91,7 @@ describe.skipIf(!haveTool('mkfs.ext4'))('random operations on filesystems of ran
           await checkImage(path)
         },
       ),
-      propertySettings(12),
+      propertySettings(10),
     )
   })
 
