@@ -285,7 +285,7 @@ describe('damage', () => {
   test.each(shapes)('every bit of the superblock: %s', async (_, features) => {
     const base = await image(features, 1 * MIB)
     // All of them take minutes: a spread of them by default.
-    const stride = Number(process.env['DRYDISK_RUNS'] ?? 0) >= 1000 ? 1 : 19
+    const stride = Number(process.env.DRYDISK_RUNS ?? 0) >= 1000 ? 1 : 19
     for (let index = 0; index < 0x290 * 8; index += stride) {
       const at = index >> 3
       const bit = index & 7

@@ -103,8 +103,8 @@ describe.runIf(haveScripts)("the guest's own tools agree with the edits", () => 
         ssh_pwauth: true,
         disable_root: false,
       })
-      expect(cloud['cloud_init_modules']).not.toContain('growpart')
-      expect(cloud['cloud_config_modules']).toContain('fan')
+      expect(cloud.cloud_init_modules).not.toContain('growpart')
+      expect(cloud.cloud_config_modules).toContain('fan')
 
       await operations['root-password'].run(guest, { selector: { kind: 'password', password: 'new secret' } })
       const check =

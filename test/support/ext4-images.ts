@@ -75,7 +75,7 @@ export async function withKernelMount<Result>(
   use: (folder: string) => Promise<Result> | Result,
   options = 'loop',
 ): Promise<Result> {
-  const folder = mkdtempSync(join(process.env['DRYDISK_TMP'] ?? tmpdir(), 'drydisk-mount-'))
+  const folder = mkdtempSync(join(process.env.DRYDISK_TMP ?? tmpdir(), 'drydisk-mount-'))
   try {
     await runOk('mount', ['-o', options, image, folder])
     try {

@@ -22,7 +22,7 @@ export async function run(
   const promise = execFileAsync(command, [...args], {
     maxBuffer: 256 << 20,
     encoding: 'utf8',
-    env: { ...process.env, LC_ALL: 'C.UTF-8', PATH: `${process.env['PATH']}:/usr/sbin:/sbin` },
+    env: { ...process.env, LC_ALL: 'C.UTF-8', PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
   })
   promise.child.stdin?.end(input)
   try {
@@ -55,10 +55,10 @@ export function haveTool(tool: string): boolean {
   if (have === undefined) {
     have =
       spawnSync('sh', ['-c', `command -v ${tool}`], {
-        env: { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin:/sbin` },
+        env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
       }).status === 0
     found.set(tool, have)
-    if (!have && process.env['DRYDISK_REQUIRE_TOOLS'] === '1')
+    if (!have && process.env.DRYDISK_REQUIRE_TOOLS === '1')
       throw new Error(`${tool} is missing, and DRYDISK_REQUIRE_TOOLS=1 demands it: run test/native-tools.sh`)
     if (!have) process.stderr.write(`SKIPPED CHECKS: ${tool} is not installed\n`)
   }
@@ -72,7 +72,7 @@ export function haveLoopMounts(): boolean {
 
 /** The folder of cases from other projects, or `undefined` (then the tests that want it skip, visibly). */
 export function peersFolder(): string | undefined {
-  const folder = resolve(process.env['DRYDISK_PEERS'] ?? '../shared/peers')
+  const folder = resolve(process.env.DRYDISK_PEERS ?? '../shared/peers')
   if (existsSync(join(folder, 'README.md'))) return folder
   process.stderr.write(`SKIPPED CHECKS: no cases of other projects at ${folder} (set DRYDISK_PEERS)\n`)
   return undefined
@@ -80,7 +80,7 @@ export function peersFolder(): string | undefined {
 
 /** A folder that goes away with the test (or, outside a test, with the file's last test). */
 export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(process.env['DRYDISK_TMP'] ?? tmpdir(), 'drydisk-test-'))
+  const folder = mkdtempSync(join(process.env.DRYDISK_TMP ?? tmpdir(), 'drydisk-test-'))
   try {
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   } catch {
@@ -157,8 +157,8 @@ export function checkWrittenImages(): void {
 /** fast-check settings: a fixed seed and few runs by default; `DRYDISK_RUNS=1000 DRYDISK_SEED=7` for more. */
 export function propertySettings(runs: number): { numRuns: number; seed: number; endOnFailure: boolean } {
   return {
-    numRuns: Number(process.env['DRYDISK_RUNS'] ?? runs),
-    seed: Number(process.env['DRYDISK_SEED'] ?? 20_26),
-    endOnFailure: process.env['DRYDISK_SHRINK'] !== '1',
+    numRuns: Number(process.env.DRYDISK_RUNS ?? runs),
+    seed: Number(process.env.DRYDISK_SEED ?? 20_26),
+    endOnFailure: process.env.DRYDISK_SHRINK !== '1',
   }
 }
