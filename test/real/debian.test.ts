@@ -1,5 +1,5 @@
-import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdtempSync, readdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { run, runOk } from '../support/native.ts'
 import {
@@ -94,7 +94,7 @@ describe.runIf(haveScripts)('the main job on real images', () => {
     expect(await kernelRead(raw, '/etc/default/grub')).toContain('net.ifnames=1')
     if (raw !== image) await runOk('rm', [raw])
     // Nothing is left beside the image.
-    expect(readdirSync(folder).filter(name => name.includes('drydisk'))).toEqual([])
+    expect(readdirSync(dirname(image)).filter(name => name.includes('drydisk'))).toEqual([])
   }
 
   const boots = async (image: string): Promise<string> =>
@@ -175,8 +175,9 @@ describe.runIf(haveScripts)('the main job on real images', () => {
   }
   for (const [name, beside] of Object.entries(flavours))
     it(`edits the flavour ${name}`, async () => {
-      const own = join(folder, 'flavour')
-      await runOk('mkdir', [own])
+      const own = mkdtempSync(join(folder, 'flavour-'))
+      // qemu-img looks for a data file from the current folder, drydisk beside the image.
+      process.chdir(own)
       for (const file of [name, ...beside]) await copySparse(join(out, 'flavours', file), join(own, file))
       const image = join(own, name)
       // chain and snapshot differ from the raw image by patterns written over it: their own walk is the baseline.
@@ -193,6 +194,7 @@ describe.runIf(haveScripts)('the main job on real images', () => {
       if (untouched !== undefined) expect(await snapshotSum(image, 'first')).toBe(untouched)
       for (const file of beside)
         if (file.startsWith('chain')) await runOk('cmp', [join(out, 'flavours', file), join(own, file)])
+      process.chdir(folder)
       await runOk('rm', ['-r', own])
     })
 

@@ -16,6 +16,7 @@ if (!haveScripts)
   )
 
 export const main = resolve('dist/cli/main.js')
+const walkScript = resolve('test/real/walk.py')
 
 export async function build(): Promise<void> {
   mkdirSync(out, { recursive: true })
@@ -106,7 +107,7 @@ export async function kernelWalk(
         if (options.dirty !== true) await runOk('e2fsck', ['-fn', loop])
         await runOk('mount', ['-o', options.dirty === true ? 'noatime' : 'ro', loop, folder])
         try {
-          const text = await runOk('python3', [resolve('test/real/walk.py'), folder])
+          const text = await runOk('python3', [walkScript, folder])
           return new Map(
             text
               .trimEnd()
