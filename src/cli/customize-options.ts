@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
 import { toBytes } from '../bytes/names.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
@@ -6,7 +7,7 @@ import { UsageError } from './errors.ts'
 import { fileSource, hostSource } from './host-source.ts'
 import { passwordSelector, SELECTOR_HELP, sshKeys } from './secrets.ts'
 
-type Operations = typeof import('../operations/index.ts')
+export type Operations = typeof import('../operations/index.ts')
 
 /** One edit, ready to be made. */
 export type Planned = (guest: GuestFs) => Promise<OperationReport>
@@ -112,8 +113,9 @@ export const customizeOptions: readonly CustomizeOption[] = [
     name: 'edit',
     value: 'FILE:EXPR',
     help: 'edit each line of a file by s/PATTERN/REPLACEMENT/FLAGS',
-    plan: (value, { operations }) => {
+    plan: (value, { operations, parseSubstitutions }) => {
       const [path, expression] = split(value, 'FILE:EXPR')
+      parseSubstitutions(expression)
       return guest => operations.edit.run(guest, { path, expression })
     },
   },
@@ -271,10 +273,13 @@ export const customizeOptions: readonly CustomizeOption[] = [
   {
     name: 'upload',
     value: 'FILE:DEST',
-    help: 'put a file of the host into the guest',
+    help: 'put a file of the host into the guest, with its permissions',
     plan: (value, { operations }) => {
       const [local, path] = hostAndGuest(value, 'FILE:DEST')
-      return guest => operations.upload.run(guest, { source: fileSource(Buffer.from(local)), path })
+      return async guest => {
+        const mode = (await stat(local)).mode & 0o7777
+        return operations.upload.run(guest, { source: fileSource(Buffer.from(local)), path, mode })
+      }
     },
   },
   {

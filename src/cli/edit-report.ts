@@ -9,9 +9,10 @@ import { jsonPath, print, printJson, warn } from './output.ts'
 export async function reportEdit(
   image: string,
   options: WriteOptions,
-  reports: readonly OperationReport[],
+  done: readonly OperationReport[],
   recorder: ChangeRecorder | undefined,
 ): Promise<void> {
+  const reports = recorder ? done.map(withoutNewSecrets) : done
   const changes = await recorder?.changes()
   if (options.json) {
     const files = changes && (await Promise.all(changes.map(jsonChange)))
@@ -25,20 +26,52 @@ export async function reportEdit(
   }
   for (const report of reports)
     for (const warning of report.warnings) warn(`warning: ${report.operation}: ${printableText(warning)}`)
+  await print(reports.map(report => reportText(report, options.quiet ?? false)).join(''))
   if (options.quiet) return
-  await print(
-    reports.flatMap(report => report.changes.map(change => changeLine(report.operation, change))).join(''),
-  )
   if (changes) await print(await dryRunText(changes))
 }
 
+const DRY_SECRET = { after: 'a random password', note: 'it is made when the edit is; this was a dry run' }
+
+/** A password that was made in a dry run will never be anyone's. */
+function withoutNewSecrets(report: OperationReport): OperationReport {
+  return {
+    ...report,
+    changes: report.changes.map(change => (change.newSecret ? { ...change, ...DRY_SECRET } : change)),
+  }
+}
+
+/** Longer values are cut: a file's line may be as long as the file. */
+const SHOWN_LENGTH = 2000
+
+/** What an operation did, or in one line that there was nothing to do. A new password is told even to the quiet. */
+function reportText(
+  { operation, changes, unchanged = [], warnings }: OperationReport,
+  quiet: boolean,
+): string {
+  const told = changes.filter(change => !quiet || change.newSecret)
+  if (told.length > 0) return told.map(change => changeLine(operation, change)).join('')
+  if (quiet) return ''
+  const [first] = unchanged
+  if (first === undefined) return warnings.length > 0 ? '' : `${operation}: nothing to change\n`
+  const more = unchanged.length > 1 ? `, and ${unchanged.length - 1} more` : ''
+  return `${operation}: nothing to change: ${printableText(first.setting)}: ${value(first.value)}  (${place(first)}${more})\n`
+}
+
+function value(text: string | null): string {
+  if (text === null) return '(none)'
+  return printableText(text.length > SHOWN_LENGTH ? `${text.slice(0, SHOWN_LENGTH)}…` : text)
+}
+
+function place({ file, line }: { file: string; line?: number }): string {
+  return printableText(line === undefined ? file : `${file}:${line}`)
+}
+
 function changeLine(operation: string, change: Change): string {
-  const value = (text: string | null) => (text === null ? '(none)' : printableText(text))
-  const place = change.line === undefined ? change.file : `${change.file}:${change.line}`
   const note = change.note === undefined ? '' : `\n    ${printableText(change.note)}`
   const values =
     change.before === change.after ? value(change.after) : `${value(change.before)} → ${value(change.after)}`
-  return `${operation}: ${printableText(change.setting)}: ${values}  (${printableText(place)})${note}\n`
+  return `${operation}: ${printableText(change.setting)}: ${values}  (${place(change)})${note}\n`
 }
 
 /** The diffs of text files, then a line for everything that a diff does not show. */

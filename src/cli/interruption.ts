@@ -3,11 +3,13 @@ export const openImages = new Set<{ close(): Promise<void> }>()
 
 let busy = false
 let pending: NodeJS.Signals | undefined
+let inChild = false
 
 /** Ctrl-C before the commit is a rollback; during the commit, which is short and atomic, it waits for its end. */
 export function handleSignals(): void {
   for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => {
+      if (inChild && signal === 'SIGINT') return
       if (busy) pending = signal
       else void dieOf(signal)
     })
@@ -26,6 +28,16 @@ export async function uninterrupted(step: () => Promise<void>): Promise<void> {
     busy = false
   }
   if (pending !== undefined) await dieOf(pending)
+}
+
+/** As `uninterrupted`, for a program that has the terminal: Ctrl-C there is meant for that program alone. */
+export async function withTerminal(step: () => Promise<void>): Promise<void> {
+  inChild = true
+  try {
+    await uninterrupted(step)
+  } finally {
+    inChild = false
+  }
 }
 
 async function closeImages(): Promise<void> {

@@ -1,4 +1,4 @@
-import { decodeUtf8, printable } from '../bytes/names.ts'
+import { decodeUtf8, printable, printableText } from '../bytes/names.ts'
 
 /** Writes and waits while the reader is slow, so that memory stays bounded however much is printed. */
 export function print(data: string | Uint8Array): Promise<void> {
@@ -15,9 +15,9 @@ function jsonValue(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? value.toString() : value
 }
 
-/** One line on standard error. */
+/** One line on standard error. Names from an image may be in it that nobody has escaped yet. */
 export function warn(message: string): void {
-  process.stderr.write(`drydisk: ${message.replaceAll('\n', ' ')}\n`)
+  process.stderr.write(`drydisk: ${printableText(message.replaceAll('\n', ' '))}\n`)
 }
 
 /** A name in JSON: the text itself where the bytes are UTF-8, else escaped text and the bytes. */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, type OutputConfiguration } from 'commander'
 import { commands } from './commands.ts'
-import { reportError, STATUS } from './errors.ts'
+import { reportError, STATUS, UsageError } from './errors.ts'
 
 /** The same file from src/cli and from dist/cli. */
 const packageFile = new URL('../../package.json', import.meta.url)
@@ -18,8 +18,13 @@ Exit status: 0 done, 1 error, 2 wrong usage, 128+N stopped by signal N.`
 
 /** Runs one command line (without node and the script); the exit status. */
 export async function run(words: readonly string[]): Promise<number> {
+  const json = words.includes('--json')
   // Without a value of its own, --serial-console would take the word behind it for one.
   const args = words.map(word => (word === '--serial-console' ? '--serial-console=' : word))
+  // With --json what is wrong is told there, and not on standard error.
+  const output: OutputConfiguration = json
+    ? { writeErr: () => undefined }
+    : { outputError: (text, write) => write(`drydisk: ${text.replace(/^error: /, '')}`) }
   const program = new Command('drydisk')
     .description('Edit virtual-machine disk images while they are not running.')
     .version(String(JSON.parse(readFileSync(packageFile, 'utf8')).version), '-V, --version')
@@ -30,19 +35,18 @@ export async function run(words: readonly string[]): Promise<number> {
   const wanted = args.find(arg => !arg.startsWith('-'))
   for (const { name, summary, load } of commands) {
     const command = program.command(name).summary(summary).description(summary)
-    command
-      .exitOverride()
-      .configureOutput({ outputError: (text, write) => write(`drydisk: ${text.replace(/^error: /, '')}`) })
+    command.exitOverride().configureOutput(output)
     // Only the command that runs is loaded.
     const helped = args[0] === 'help' && args[1] === name
     if (name === wanted || helped) (await load()).configure(command)
   }
-  program.configureOutput({ outputError: (text, write) => write(`drydisk: ${text.replace(/^error: /, '')}`) })
+  program.configureOutput(output)
   try {
     await program.parseAsync([...args], { from: 'user' })
     return STATUS.ok
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? STATUS.ok : STATUS.usage
-    return reportError(error, args.includes('--json'))
+    if (!(error instanceof CommanderError)) return reportError(error, json)
+    if (error.exitCode === 0) return STATUS.ok
+    return json ? reportError(new UsageError(error.message.replace(/^error: /, '')), json) : STATUS.usage
   }
 }

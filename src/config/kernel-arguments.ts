@@ -99,12 +99,13 @@ function changeOne(line: string, change: KernelArgumentChange): string {
     const ofKeys = own.filter(a => keys.has(kernelArgumentKey(a.text)))
     const tail = ofKeys.slice(-change.arguments.length)
     const once = ofKeys.every(
-      (a, i) => i >= ofKeys.length - tail.length || !change.arguments.some(wanted => wanted === a.text),
+      (a, i) =>
+        i >= ofKeys.length - tail.length || !change.arguments.some(wanted => sameConsole(wanted, a.text)),
     )
     if (
       once &&
       tail.length === change.arguments.length &&
-      tail.every((a, i) => a.text === change.arguments[i])
+      tail.every((a, i) => sameConsole(a.text, change.arguments[i] ?? ''))
     )
       return line
     // A console that is there with other options (`ttyS0,9600`) makes way as well.
@@ -141,6 +142,12 @@ export function isRepeatable(key: string): boolean {
 /** `console=ttyS0` of `console=ttyS0,115200n8`. */
 function device(argument: string): string {
   return argument.split(',', 1)[0] ?? ''
+}
+
+/** The kernel's serial drivers take no parity and 8 bits where a speed stands alone (uart_parse_options). */
+function sameConsole(a: string, b: string): boolean {
+  const whole = (text: string) => text.replace(/^(console=tty\w+,\d+)n?$/, '$1n8')
+  return whole(a) === whole(b)
 }
 
 /** Those before `--`. */

@@ -11,7 +11,7 @@ import {
   writeConfig,
 } from './guest-files.ts'
 import type { Operation } from './operation.ts'
-import { HIDDEN, ReportBuilder } from './report.ts'
+import { byteCount, HIDDEN, ReportBuilder } from './report.ts'
 import { type ByteSource, writeFromSource } from './source-tree.ts'
 
 /** Files whose lines must not show in a report. */
@@ -32,9 +32,12 @@ export const write: Operation<WriteArguments> = {
     const report = new ReportBuilder('write')
     const bytes = typeof content === 'string' ? encodeText(content) : content
     const stats = await statOrUndefined(guest, path)
-    if (stats?.size === bytes.length && equalBytes(await guest.readFile(path), bytes)) return report.build()
+    if (stats?.size === bytes.length && equalBytes(await guest.readFile(path), bytes)) {
+      report.keep('content', byteCount(stats.size), displayPath(path))
+      return report.build()
+    }
     await guest.writeFile(path, bytes)
-    report.always('content', stats ? `${stats.size} bytes` : null, `${bytes.length} bytes`, displayPath(path))
+    report.always('content', stats ? byteCount(stats.size) : null, byteCount(bytes.length), displayPath(path))
     return report.build()
   },
 }
@@ -56,15 +59,20 @@ export const appendLine: Operation<AppendLineArguments> = {
     let text = config?.text ?? ''
     const wanted = line.split('\n')
     const lines = splitLines(text).map(l => l.text)
-    const present = lines.some((_, i) => wanted.every((w, j) => lines[i + j] === w))
-    if (present && line !== '') return report.build()
-    if (line === '' && lines.length > 0 && lines[lines.length - 1] === '') return report.build()
+    // An empty line sets what follows apart, so only one at the end counts.
+    const present =
+      line === ''
+        ? lines.findIndex((one, i) => one === '' && i === lines.length - 1)
+        : lines.findIndex((_, i) => wanted.every((w, j) => lines[i + j] === w))
+    const shown = SECRET.test(displayPath(path)) ? HIDDEN : line
+    if (present >= 0) {
+      report.keep('line', shown, displayPath(path), present + 1)
+      return report.build()
+    }
     for (const one of wanted) text = appendLineTo(text, one)
     await writeConfig(guest, path, config, text)
     const number = splitLines(text).length - wanted.length + 1
-    report.always('line', null, SECRET.test(displayPath(path)) ? HIDDEN : line, displayPath(path), {
-      line: number,
-    })
+    report.always('line', null, shown, displayPath(path), { line: number })
     return report.build()
   },
 }
@@ -116,11 +124,11 @@ export const upload: Operation<UploadArguments> = {
       const after = await guest.stat(target)
       report.always(
         'content',
-        before ? `${before.size} bytes` : null,
-        `${after.size} bytes`,
+        before ? byteCount(before.size) : null,
+        byteCount(after.size),
         displayPath(target),
       )
-    }
+    } else report.keep('content', byteCount(before?.size ?? 0), displayPath(target))
     return report.build()
   },
 }
@@ -137,7 +145,7 @@ export const truncate: Operation<TruncateArguments> = {
     const { size } = await guest.stat(path)
     if (size > 0) {
       await guest.truncate(path, 0)
-      report.change('size', `${size} bytes`, '0 bytes', displayPath(path))
+      report.change('size', byteCount(size), '0 bytes', displayPath(path))
     }
     return report.build()
   },
@@ -161,7 +169,7 @@ async function truncateBelow(guest: GuestFs, folder: Uint8Array, report: ReportB
       const { size } = await guest.lstat(path)
       if (size === 0) continue
       await guest.truncate(path, 0)
-      report.change('size', `${size} bytes`, '0 bytes', displayPath(path))
+      report.change('size', byteCount(size), '0 bytes', displayPath(path))
     }
   }
 }

@@ -13,6 +13,7 @@ import { timezone } from './timezone.ts'
 import { copy, copyIn, link, mkdir, move, remove } from './tree.ts'
 
 export { type KernelArgumentChange, parseKernelArgumentChange } from '../config/kernel-arguments.ts'
+export { parseSubstitutions } from '../config/substitution.ts'
 export type { CloudInitArguments } from './cloud-init.ts'
 export type { ChmodArguments, ChownArguments, TouchArguments } from './file-attributes.ts'
 export type {

@@ -14,11 +14,24 @@ export interface Change {
   readonly line?: number
   /** What else the person should know: another place that was changed too, a limit of this guest family. */
   readonly note?: string
+  /** `after` is a secret that was made just now and is told nowhere else: to be shown whatever else is kept quiet. */
+  readonly newSecret?: true
+}
+
+/** A value that an operation found as it was to be. */
+export interface Unchanged {
+  readonly setting: string
+  readonly value: string | null
+  /** The guest path of the file that decides. */
+  readonly file: string
+  readonly line?: number
 }
 
 export interface OperationReport {
   readonly operation: string
   readonly changes: readonly Change[]
+  /** What was as wanted already. */
+  readonly unchanged?: readonly Unchanged[]
   /** What could not be done as asked but does no harm. */
   readonly warnings: readonly string[]
 }

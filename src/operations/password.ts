@@ -36,7 +36,14 @@ const DAY_MS = 86_400_000
 export function parsePasswordSelector(text: string): PasswordSelector {
   const [kind, ...rest] = text.split(':')
   const value = rest.join(':')
-  if (kind === 'password' && rest.length > 0) return { kind, password: value }
+  if (kind === 'password' && rest.length > 0) {
+    if (value === '')
+      throw new DrydiskError(
+        'ERR_INVALID_ARGUMENT',
+        'the password is empty: to allow a login without one, use "deleted"',
+      )
+    return { kind, password: value }
+  }
   if (kind === 'hash' && rest.length > 0) return { kind, hash: value }
   if (rest.length === 0)
     switch (kind) {
@@ -59,7 +66,7 @@ export function parsePasswordSelector(text: string): PasswordSelector {
   }
   throw new DrydiskError(
     'ERR_INVALID_ARGUMENT',
-    'not a password selector; expected password:TEXT, file:NAME, random, disabled, locked, locked:password:TEXT, locked:file:NAME, locked:random, unlocked, deleted or hash:CRYPT',
+    'not a password selector; expected password:TEXT, file:NAME, env:VARIABLE, stdin, random, hash:CRYPT (each also behind locked:), disabled, locked, unlocked or deleted',
   )
 }
 
@@ -92,9 +99,11 @@ async function setPassword(guest: GuestFs, operation: string, args: PasswordArgu
     report.warn(
       `the account ${user} has expired (eighth field of its line in /etc/shadow): no password lets it log in`,
     )
-  if (decided.field === old && (!inShadow || shadowEntry)) return report.build()
-
   const file = inShadow ? '/etc/shadow' : '/etc/passwd'
+  if (decided.field === old && (!inShadow || shadowEntry)) {
+    report.keep(`password of ${user}`, describe(old), file, inShadow ? shadowEntry?.line : entry.line)
+    return report.build()
+  }
   let line: number
   if (inShadow) {
     // Field 3 is the day of the last change, in days since 1970; 0 would demand a new password at the first login.
@@ -129,6 +138,7 @@ async function setPassword(guest: GuestFs, operation: string, args: PasswordArgu
   report.always(`password of ${user}`, describe(old), describe(decided.field, decided.shown), file, {
     line,
     note: decided.shown === undefined ? undefined : 'this random password is shown here and nowhere else',
+    newSecret: decided.shown !== undefined,
   })
   return report.build()
 }

@@ -63,6 +63,10 @@ export const qemuGa: Operation<QemuGaArguments> = {
       return report.build()
     }
     const wrong = [...wanted].filter(([command, allowed]) => isAllowed(place.filter, command) !== allowed)
+    const word = (yes: boolean) => (yes ? 'allowed' : 'blocked')
+    for (const [command, allowed] of wanted)
+      if (isAllowed(place.filter, command) === allowed)
+        report.keep(`qemu-ga ${command}`, word(allowed), place.file, place.line)
     if (wrong.length === 0) return report.build()
     await place.change(new Map(wrong))
     const after = await findFilter(guest)
@@ -73,7 +77,6 @@ export const qemuGa: Operation<QemuGaArguments> = {
           `${command} still is ${allowed ? 'blocked' : 'allowed'} by ${after?.file ?? place.file}; edit that file by hand`,
           { path: after?.file ?? place.file },
         )
-      const word = (yes: boolean) => (yes ? 'allowed' : 'blocked')
       report.change(`qemu-ga ${command}`, word(!allowed), word(allowed), after.file, { line: after.line })
     }
     return report.build()

@@ -36,7 +36,7 @@ export const sshInject: Operation<SshInjectArguments> = {
       await writeConfig(guest, file, before, text, { mode: 0o600, uid, gid })
       for (const { line, key } of added)
         report.always(`authorized key of ${user}`, null, shorten(key), file, { line })
-    }
+    } else report.keep(`authorized keys of ${user}`, 'there', file)
     for (const path of [home, folder, file]) {
       const stats = await guest.stat(path)
       if (stats.mode & OTHERS_MAY_WRITE || (stats.uid !== uid && stats.uid !== 0))

@@ -12,7 +12,7 @@ import {
   statOrUndefined,
 } from './guest-files.ts'
 import type { Operation } from './operation.ts'
-import { octal, ReportBuilder } from './report.ts'
+import { byteCount, octal, ReportBuilder } from './report.ts'
 import type { SourceNode } from './source-tree.ts'
 
 export interface MkdirArguments {
@@ -51,7 +51,7 @@ export const remove: Operation<DeleteArguments> = {
       const stats = await lstatOrUndefined(guest, path)
       if (!stats) continue
       await guest.rm(path, { recursive: true })
-      report.change(stats.type, stats.isFile() ? `${stats.size} bytes` : 'present', null, displayPath(path))
+      report.change(stats.type, stats.isFile() ? byteCount(stats.size) : 'present', null, displayPath(path))
     }
     return report.build()
   },

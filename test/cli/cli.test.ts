@@ -171,6 +171,18 @@ describe('exit status and messages', () => {
     })
   })
 
+  test('--json gives a wrong command line as JSON, too', async () => {
+    for (const words of [
+      ['info', '--json', '--bogus'],
+      ['frobnicate', '--json'],
+      ['info', '--json'],
+    ]) {
+      const { status, stdout, stderr } = await cli(...words)
+      expect([status, stderr], words.join(' ')).toEqual([2, ''])
+      expect(JSON.parse(stdout).error).toMatchObject({ code: 'ERR_INVALID_ARGUMENT', context: {} })
+    }
+  })
+
   test('every command has help with examples, and --version is that of the package', async () => {
     for (const name of ['info', 'ls', 'cat', 'edit', 'cp', 'rm', 'mkdir', 'customize', 'make-fs']) {
       const { status, stdout } = await cli(name, '--help')

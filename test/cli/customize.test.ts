@@ -59,7 +59,9 @@ test.each(['qcow2', 'raw'])(
     expect(await cliOk('ls', '-ldn', path, '/home/debian/.ssh')).toMatch(/^drwx------ +2 1000 +1000/)
     const before = sha(path)
     const again = await cliOk('customize', path, ...guideEdits.slice(0, -4), ...guideEdits.slice(-2))
-    expect(again).toBe('')
+    expect(again.trim().split('\n')).toHaveLength(7)
+    for (const line of again.trim().split('\n'))
+      expect(line).toMatch(/^[\w-]+: nothing to change: .*\(\/etc|^ssh-inject: nothing to change: .*\(\/home/)
     expect(sha(path)).toBe(before)
   },
 )
@@ -114,6 +116,37 @@ test('edits run in the order given, and an error leaves the image as it was', as
   const failed = await cli('customize', path, '--write', '/etc/x:three', '--move', '/nothing:/etc/z')
   expect(failed).toMatchObject({ status: 1, stdout: '' })
   expect(sha(path)).toBe(before)
+})
+
+test('an error names the edit that it comes from; what is wrong with a value is found before the image is opened', async () => {
+  const path = image()
+  expect(await cli('customize', path, '--touch', '/a', '--chmod', '0600:/nothing')).toMatchObject({
+    status: 1,
+    stderr: 'drydisk: chmod: /nothing: no such file or directory\n',
+  })
+  const gone = await cli('customize', '--json', path, '--upload', '/nowhere/f:/etc')
+  expect(JSON.parse(gone.stdout).error).toMatchObject({
+    code: 'ENOENT',
+    message: expect.stringMatching(/^upload: /),
+  })
+  for (const edit of [
+    ['--edit', '/etc/hosts:s/(/x/'],
+    ['--root-password', 'word'],
+    ['--root-password', 'password:'],
+    ['--kernel-arg', 'a b'],
+  ])
+    expect((await cli('customize', '/nowhere/disk.qcow2', ...edit)).status, edit.join(' ')).toBe(2)
+  expect((await cli('edit', '/nowhere/disk.qcow2', '/etc/hosts', '-e', 'tr/a/b/')).status).toBe(2)
+  const escaped = await cli('customize', path, '--edit', '/etc/\x1b[31m:s/a/b/')
+  expect(escaped.stderr).toContain('/etc/\\x1b[31m')
+})
+
+test('a file that is uploaded keeps its permissions', async () => {
+  const path = image()
+  const local = join(temporaryFolder(), 'script')
+  writeFileSync(local, '#!/bin/sh\n', { mode: 0o750 })
+  await cliOk('customize', path, '--upload', `${local}:/usr/bin/script`)
+  expect(await cliOk('ls', '-ln', path, '/usr/bin/script')).toMatch(/^-rwxr-x--- +1 0 +0 /)
 })
 
 test('the options of virt-customize', async () => {
@@ -212,6 +245,16 @@ describe('the process', () => {
     await runOk('ln', ['-s', resolve('node_modules'), join(dist, '../node_modules')])
     copyFileSync('package.json', join(dist, '../package.json'))
     main = join(dist, 'cli/main.js')
+  })
+
+  test('a random password is shown even with --quiet, and by a dry run not at all', async () => {
+    const path = image()
+    const dry = await cliOk('customize', '-n', path, '--root-password', 'random')
+    expect(dry).toContain('→ a random password  (/etc/shadow:1)')
+    const json = JSON.parse(await cliOk('customize', '-n', '--json', path, '--root-password', 'random'))
+    expect(json.operations[0].changes[0].after).toBe('a random password')
+    const quiet = await cliOk('customize', '-q', path, '--touch', '/a', '--root-password', 'random')
+    expect(quiet).toMatch(/^root-password: password of root: .* → \w{16} {2}\(\/etc\/shadow:1\)\n.*\n$/)
   })
 
   test('standard input gives secrets line by line', async () => {

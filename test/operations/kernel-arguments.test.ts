@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { readGrubEnvironment } from '../../src/config/grub-environment.ts'
 import { kernelArg } from '../../src/operations/kernel-arg.ts'
 import { serialConsole } from '../../src/operations/serial-console.ts'
-import { changedLines, memoryGuest, runTwice, text } from './support/operations.ts'
+import { changedLines, memoryGuest, runTwice, text, watched } from './support/operations.ts'
 import * as phony from './support/phony-guests.ts'
 
 const CONSOLES = 'console=tty0 console=ttyS0,115200n8'
@@ -51,6 +51,29 @@ describe('serial-console', () => {
     expect(cfg).toContain(`dis_ucode_ldr console=tty1 ${CONSOLES}\n`)
     expect(await text(guest, '/boot/efi/EFI/ubuntu/grub.cfg')).toBe(
       phony.ubuntu['/boot/efi/EFI/ubuntu/grub.cfg'],
+    )
+  })
+
+  it('leaves a console alone that works already, however it is written', async () => {
+    const guest = await memoryGuest({
+      '/etc/default/grub':
+        'GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200 net.ifnames=0"\nGRUB_TERMINAL="console serial"\nGRUB_SERIAL_COMMAND="serial --speed=115200"\n',
+      '/boot/grub/grub.cfg':
+        "serial --speed=115200\nterminal_input console serial\nterminal_output console serial\nmenuentry 'Debian' {\n\tlinux\t/boot/vmlinuz root=/dev/sda1 ro console=tty0 console=ttyS0,115200 net.ifnames=0 \n}\n",
+    })
+    const { guest: watching, writes } = watched(guest)
+    const report = await serialConsole.run(watching, {})
+    expect(report.changes).toEqual([])
+    expect(writes).toEqual([])
+    expect(report.unchanged).toContainEqual({
+      setting: 'GRUB_SERIAL_COMMAND',
+      value: 'serial --speed=115200',
+      file: '/etc/default/grub',
+      line: 3,
+    })
+    const other = await serialConsole.run(guest, { speed: 9600 })
+    expect(other.changes.map(change => change.after)).toContain(
+      'net.ifnames=0 console=tty0 console=ttyS0,9600n8',
     )
   })
 

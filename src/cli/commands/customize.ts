@@ -1,9 +1,15 @@
 import { readFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
+import { DrydiskError, isDrydiskError } from '../../errors.ts'
 import type { OperationReport } from '../../operations/operation.ts'
-import { type CustomizeOption, customizeOptions, type Planned } from '../customize-options.ts'
+import {
+  type CustomizeOption,
+  customizeOptions,
+  type Operations,
+  type Planned,
+} from '../customize-options.ts'
 import { reportEdit } from '../edit-report.ts'
-import { UsageError } from '../errors.ts'
+import { describe, UsageError } from '../errors.ts'
 import { type WriteOptions, writeOptions } from '../options.ts'
 import { editGuest } from '../session.ts'
 import { imageAndPaths } from '../target.ts'
@@ -31,7 +37,7 @@ export function configure(command: Command): void {
 Edits are made in the order given, and all in one commit: an error leaves the image as it was. Each says what it changed,
 and the file and line that decide. --dry-run shows a unified diff and writes nothing.
 With --json: {"image", "dryRun", "operations": [{"operation", "changes": [{"setting", "before", "after", "file", "line"?,
-"note"?}], "warnings"}], "files": [{"path", "kind", "type", "aspects", "summary", "diff"?}] (of a dry run)}.
+"note"?}], "unchanged"?: [{"setting", "value", "file", "line"?}], "warnings"}], "files": [{"path", "kind", "type", "aspects", "summary", "diff"?}] (of a dry run)}.
 
 Examples:
   drydisk customize disk.qcow2 --serial-console --sshd PermitRootLogin=yes --root-password file:secret
@@ -45,19 +51,46 @@ Examples:
         throw new UsageError('nothing to do: name at least one edit (drydisk customize --help)')
       const library = await import('../../operations/index.ts')
       // Everything that can be wrong with the arguments is found before the image is opened.
-      const planned: Planned[] = []
-      for (const [option, value] of wanted) planned.push(await option.plan(value, library))
+      const planned: { name: string; step: Planned }[] = []
+      for (const [option, value] of wanted)
+        planned.push({ name: option.name, step: await plan(option, value, library) })
       await editGuest(
         image,
         options,
         async fs => {
           const reports: OperationReport[] = []
-          for (const step of planned) reports.push(await step(fs))
+          for (const { name, step } of planned)
+            reports.push(await step(fs).catch((error: unknown) => Promise.reject(named(error, name))))
           return reports
         },
         (reports, recorder) => reportEdit(image, options, reports, recorder),
       )
     })
+}
+
+/** What is wrong with an option's value is wrong with the command line. */
+async function plan(option: CustomizeOption, value: string, library: Operations): Promise<Planned> {
+  try {
+    return await option.plan(value, library)
+  } catch (error) {
+    if (isDrydiskError(error) && error.code === 'ERR_INVALID_ARGUMENT')
+      throw new UsageError(`--${option.name}: ${error.message}`)
+    throw error
+  }
+}
+
+/** An error with the edit that it came from, of the many that one command line may hold. */
+function named(error: unknown, operation: string): unknown {
+  if (isDrydiskError(error))
+    return new DrydiskError(
+      error.code,
+      `${operation}: ${error.message}`,
+      { operation, ...error.context },
+      error,
+    )
+  const { code, message } = describe(error)
+  if (code === 'ERR_INTERNAL' || error instanceof UsageError) return error
+  return Object.assign(new Error(`${operation}: ${message}`, { cause: error }), { code })
 }
 
 /** The lines of a file of commands; empty lines and those that begin with # are passed over, as by virt-customize. */

@@ -1,14 +1,17 @@
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import type { Command } from 'commander'
-import { DrydiskError } from '../../errors.ts'
+import { DrydiskError, isDrydiskError } from '../../errors.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
 import { edit } from '../../operations/file-content.ts'
 import type { OperationReport } from '../../operations/operation.ts'
+import { byteCount } from '../../operations/report.ts'
 import { reportEdit } from '../edit-report.ts'
 import { UsageError } from '../errors.ts'
+import { withTerminal } from '../interruption.ts'
 import { type WriteOptions, writeOptions } from '../options.ts'
 import { editGuest } from '../session.ts'
 import { imageAndPaths } from '../target.ts'
@@ -40,6 +43,7 @@ Examples:
       const { image, paths } = imageAndPaths(command.args, options.add)
       if (paths.length === 0) throw new UsageError('edit which file? Name at least one path')
       const expressions = options.expression
+      if (expressions) await checkExpressions(expressions)
       await editGuest(
         image,
         options,
@@ -55,6 +59,16 @@ Examples:
     })
 }
 
+/** What is wrong with an expression is said before the image is opened. */
+async function checkExpressions(expressions: readonly string[]): Promise<void> {
+  const { parseSubstitutions } = await import('../../config/substitution.ts')
+  try {
+    expressions.forEach(parseSubstitutions)
+  } catch (error) {
+    throw isDrydiskError(error) ? new UsageError(error.message) : error
+  }
+}
+
 async function editInteractively(fs: GuestFs, path: string): Promise<OperationReport> {
   const editor = process.env.VISUAL || process.env.EDITOR || 'vi'
   const before = await fs.readFile(path)
@@ -64,20 +78,23 @@ async function editInteractively(fs: GuestFs, path: string): Promise<OperationRe
     const file = join(folder, basename(path).replace(/[^\w.-]/g, '_') || 'file')
     writeFileSync(file, before, { mode: 0o600 })
     // $EDITOR may hold arguments, so a shell reads it, as git and others do.
-    const { status, error } = spawnSync('/bin/sh', ['-c', `${editor} "$1"`, 'sh', file], { stdio: 'inherit' })
-    if (error || status !== 0)
-      throw new DrydiskError(
-        'EIO',
-        `the editor ${editor} ended with ${error?.message ?? `status ${status}`}`,
-        { path },
-      )
+    await withTerminal(async () => {
+      const child = spawn('/bin/sh', ['-c', `${editor} "$1"`, 'sh', file], { stdio: 'inherit' })
+      const [status, signal] = await once(child, 'close')
+      if (status !== 0)
+        throw new DrydiskError(
+          'EIO',
+          `the editor ${editor} ended with ${signal === null ? `status ${status}` : signal}; nothing was changed`,
+          { path },
+        )
+    })
     const after = readFileSync(file)
     const changed = !after.equals(before)
     if (changed) await fs.writeFile(path, new Uint8Array(after))
     const change = {
       setting: 'content',
-      before: `${before.length} bytes`,
-      after: `${after.length} bytes`,
+      before: byteCount(before.length),
+      after: byteCount(after.length),
       file: path,
     }
     return { operation: 'edit', changes: changed ? [change] : [], warnings: [] }
