@@ -54,6 +54,8 @@ export interface BlockAllocator {
 export interface InodeTable {
   /** `ERR_CORRUPT` for a number outside the table, a bad checksum or a freed inode (links 0 and dtime set, mode 0). */
   read(ino: InodeNumber): Promise<Inode>
+  /** An inode whose i_file_acl is not 0, of all that are in use. */
+  findAttributeBlock(): Promise<InodeNumber | undefined>
   /** Its bytes and checksum reach the volume with `sync`. */
   markDirty(inode: Inode): void
   /**

@@ -1,4 +1,4 @@
-import { DrydiskError } from '../../errors.ts'
+import { DrydiskError, type ErrorCode, isDrydiskError } from '../../errors.ts'
 import type {
   AttributeChange,
   DeviceNumber,
@@ -21,8 +21,11 @@ import { readTarget } from './symlink-target.ts'
 import type { Ext4Volume } from './volume.ts'
 import { chmodInode, getXattr, listXattrs, removeXattr, setXattr } from './xattr.ts'
 
-const ROOT_INODE = 2
+export const ROOT_INODE = 2
 const MAX_NAME = 255
+
+/** Errors that come up in the middle of a change; all others are found before anything is changed. */
+const UNFORESEEN: readonly ErrorCode[] = ['ERR_CORRUPT', 'EIO']
 
 /** Features that ext2's and ext3's own drivers know; any other makes it ext4 (libblkid's rule). */
 const EXT3_INCOMPAT = 0x2 | 0x4 | 0x10
@@ -62,6 +65,8 @@ export class Ext4FileSystem implements FileSystem {
   /** What is odd about the filesystem but does not keep it from being used: one sentence each. */
   readonly warnings: readonly string[]
   readonly #volume: Ext4Volume
+  /** What stopped a change midway. */
+  #stopped: unknown
 
   constructor(volume: Ext4Volume, warnings: readonly string[]) {
     this.#volume = volume
@@ -233,20 +238,41 @@ export class Ext4FileSystem implements FileSystem {
     })
   }
 
-  /** `EROFS` unless open for writing; then the change, and memory is kept bounded. */
+  /**
+   * `EROFS` unless open for writing; then the change, and memory is kept bounded. An error that a change does not foresee
+   * may leave half of it in memory: from then on nothing is changed or written any more.
+   */
   async #change<T>(how: (volume: Ext4Volume) => Promise<T>): Promise<T> {
     if (!this.writable)
       throw new DrydiskError('EROFS', `the ${this.type} filesystem is open for reading only`)
-    const result = await how(this.#volume)
-    await this.#volume.relieve()
-    return result
+    this.#requireWhole()
+    try {
+      const result = await how(this.#volume)
+      await this.#volume.relieve()
+      return result
+    } catch (error) {
+      if (!isDrydiskError(error) || UNFORESEEN.includes(error.code)) this.#stopped = error
+      throw error
+    }
+  }
+
+  #requireWhole(): void {
+    if (this.#stopped === undefined) return
+    const why = this.#stopped instanceof Error ? this.#stopped.message : String(this.#stopped)
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      `the ${this.type} filesystem takes no more changes since one stopped midway (${why}); roll back and open it again`,
+      {},
+      this.#stopped,
+    )
   }
 
   async sync(): Promise<void> {
+    this.#requireWhole()
     await this.#volume.sync()
   }
 
   async close(): Promise<void> {
-    await this.#volume.sync()
+    if (this.#stopped === undefined) await this.#volume.sync()
   }
 }

@@ -3,6 +3,7 @@ import { DrydiskError } from '../../errors.ts'
 import type { InodeNumber } from '../filesystem.ts'
 import type { BlockNumber } from './context.ts'
 import type { Geometry } from './geometry.ts'
+import { GROUP_FLAG } from './group-descriptor.ts'
 import type { GroupDescriptors } from './group-descriptors.ts'
 import { GOOD_OLD_INODE_SIZE, Inode } from './inode.ts'
 import { inodeChecksumIsRight, updateInodeChecksum } from './inode-checksum.ts'
@@ -20,6 +21,7 @@ export class InodeStore {
   readonly #geometry: Geometry
   readonly #descriptors: GroupDescriptors
   readonly #blocks: CachedMetadataBlocks
+  readonly #writable: boolean
   readonly #live = new Map<InodeNumber, WeakRef<Inode>>()
   readonly #recent = new LruCache<InodeNumber, Inode>(RECENT_INODES)
   readonly #changed = new Map<InodeNumber, Inode>()
@@ -30,11 +32,13 @@ export class InodeStore {
     geometry: Geometry,
     descriptors: GroupDescriptors,
     blocks: CachedMetadataBlocks,
+    writable: boolean,
   ) {
     this.#superblock = superblock
     this.#geometry = geometry
     this.#descriptors = descriptors
     this.#blocks = blocks
+    this.#writable = writable
   }
 
   get changedBytes(): number {
@@ -50,6 +54,7 @@ export class InodeStore {
         `ext4 inode ${ino} is referred to but has no links (mode ${inode.mode}, deleted at ${inode.dtime}); run e2fsck`,
         { inode: ino },
       )
+    if (this.#writable && !this.#changed.has(ino)) await this.#checkForWriting(inode)
     return inode
   }
 
@@ -88,12 +93,42 @@ export class InodeStore {
     this.#changed.set(inode.ino, inode)
   }
 
+  /** As `InodeTable.findAttributeBlock`. */
+  async findAttributeBlock(): Promise<InodeNumber | undefined> {
+    const { inodesCount, inodesPerGroup, inodeSize } = this.#geometry
+    for (let ino = 1; ino <= inodesCount; ino++) {
+      const first = ino - ((ino - 1) % inodesPerGroup)
+      const used = await this.#usedInodes(this.#geometry.groupOfInode(ino))
+      if (ino - first >= used) {
+        ino = first + inodesPerGroup - 1
+        continue
+      }
+      const [block, offset] = await this.place(ino)
+      const bytes = await this.#load(block, ino)
+      const inode = this.#inode(ino, bytes.subarray(offset, offset + inodeSize))
+      if (inode.linksCount > 0 && inode.fileAcl !== 0) return ino
+    }
+    return undefined
+  }
+
+  /** Inodes at the start of a group's table that may be in use: the rest may never have been written. */
+  async #usedInodes(group: number): Promise<number> {
+    const { inodesPerGroup } = this.#geometry
+    if (!this.#descriptors.hasChecksums) return inodesPerGroup
+    const descriptor = await this.#descriptors.read(group)
+    return descriptor.hasFlag(GROUP_FLAG.INODE_UNINIT)
+      ? 0
+      : Math.max(0, inodesPerGroup - descriptor.bg_itable_unused)
+  }
+
   /** Puts changed inodes with their checksums into their blocks. */
   async seal(): Promise<void> {
     for (const ino of [...this.#changed.keys()].sort((a, b) => a - b)) {
       const inode = this.#changed.get(ino)
       if (inode === undefined) continue
       // As ext4_do_update_inode: a file of 2 GiB or more is what the feature bit says exists.
+      // As there, too: without 64-bit block numbers the upper half is not looked at, and becomes zero.
+      if (!this.#superblock.has('64bit')) inode.fileAcl %= 2 ** 32
       if (inode.size > 0x7fff_ffff && !inode.isDirectory) this.#superblock.setFeature('large_file', true)
       if (this.#superblock.has('metadata_csum')) updateInodeChecksum(this.#superblock.checksumSeed, inode)
       const [block, offset] = await this.place(ino)
@@ -151,6 +186,28 @@ export class InodeStore {
         `ext4 inode ${ino}: i_extra_isize is ${extraIsize}, expected a multiple of 4 up to ${room}; run e2fsck`,
         { structure: 'inode', inode: ino },
       )
+  }
+
+  /**
+   * What a reader may pass by but a change would build upon: the kernel's ext4_iget refuses an attribute block outside the
+   * filesystem, and e2fsck takes what lies in the unused part of an inode table for deleted.
+   */
+  async #checkForWriting(inode: Inode): Promise<void> {
+    const { ino } = inode
+    const { inodesPerGroup, firstInode, firstDataBlock, blocksCount } = this.#geometry
+    const fault = (what: string) =>
+      new DrydiskError('ERR_CORRUPT', `ext4 inode ${ino} ${what}; run e2fsck before writing`, {
+        structure: 'inode',
+        inode: ino,
+      })
+    const block = this.#superblock.has('64bit') ? inode.fileAcl : inode.fileAcl % 2 ** 32
+    if (block !== 0 && !this.#superblock.has('ext_attr'))
+      throw fault(`has an attribute block (${block}), but the filesystem has no attributes (ext_attr is off)`)
+    if (block !== 0 && (block < firstDataBlock || block >= blocksCount))
+      throw fault(`has its attributes in block ${block}, expected one below ${blocksCount}`)
+    if (ino < firstInode) return
+    if ((ino - 1) % inodesPerGroup >= (await this.#usedInodes(this.#geometry.groupOfInode(ino))))
+      throw fault('has a name but lies in the part of its table that its group says was never used')
   }
 
   #sweep(): void {

@@ -27,6 +27,11 @@ export async function locateJournal(ctx: Ext4Context): Promise<BlockRun[]> {
   }
 }
 
+/** `ERR_CORRUPT` unless the journal's inode itself, not its copy in the superblock, leads to the journal. */
+export async function requireJournalInode(ctx: Ext4Context): Promise<void> {
+  await journalRuns(ctx, await ctx.inodes.read(ctx.superblock.s_journal_inum))
+}
+
 /** The journal's inode as the superblock's copy tells it, or `undefined` without one. */
 function backupInode(ctx: Ext4Context): Inode | undefined {
   const { superblock } = ctx

@@ -31,8 +31,8 @@ export interface JournalRecovery {
  *
  * Everything is checked before the first write: a journal that is damaged where it matters gives `ERR_CORRUPT` and a volume
  * as it was. A journal on another device that needs recovery gives `ERR_UNSUPPORTED`.
- * @param rehearse is called before anything is written when there are fast commits: applies them over the recovered
- * volume, without writing to it, and returns a device that shows the result.
+ * @param rehearse is called before anything is written: checks that the recovered volume is one, applies fast commits over
+ * it, without writing to it, and returns a device that shows the result.
  */
 export async function recoverJournal(
   ctx: Ext4Context,
@@ -66,7 +66,7 @@ export async function recoverJournal(
   const warnings = journalWarnings(journal)
   const counts = { blocks: plan.blocks.size, transactions: plan.transactions, fastCommits, warnings }
   const overlay = new JournalOverlayDevice(journal, plan.blocks)
-  const recovered = fastCommits.length > 0 ? await rehearse(overlay, fastCommits) : overlay
+  const recovered = await rehearse(overlay, fastCommits)
   if (!ctx.writable) return { device: recovered, ...counts }
   await writeHome(ctx.device, overlay, plan.blocks, ctx.blockSize)
   await emptyJournal(journal, plan.endSequence)

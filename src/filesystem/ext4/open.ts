@@ -5,7 +5,8 @@ import type { Timestamp } from '../filesystem.ts'
 import type { FastCommitRecord } from './fast-commit-records.ts'
 import { replayFastCommits } from './fast-commit-replay.ts'
 import { unreadableFeatures, unwritableFeatures } from './features.ts'
-import { Ext4FileSystem } from './filesystem.ts'
+import { Ext4FileSystem, ROOT_INODE } from './filesystem.ts'
+import { requireJournalInode } from './journal-location.ts'
 import { recoverJournal } from './journal-recovery.ts'
 import { refuseWhenInUse } from './mmp.ts'
 import { cleanOrphans } from './orphans.ts'
@@ -56,12 +57,26 @@ export async function openExt4(device: BlockDevice, options: OpenExt4Options = {
   return new Ext4FileSystem(volume, warnings)
 }
 
-/** Fast commits applied in memory: what a read-only open reads, and what tells whether they can be applied at all. */
+/**
+ * Fast commits applied in memory: what a read-only open reads, and what tells whether they can be applied at all. A journal
+ * without checksums may hold anything: one that takes away the filesystem's own inodes is refused, as the kernel refuses to
+ * mount what it leaves.
+ */
 async function rehearse(
   recovered: BlockDevice,
   commits: readonly FastCommitRecord[],
   now: () => Timestamp,
 ): Promise<BlockDevice> {
+  const after = await openVolume(recovered, false, now)
+  const root = await after.inodes.read(ROOT_INODE)
+  if (!root.isDirectory)
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      `ext4: replaying the journal would leave a root that is no directory (mode 0${root.mode.toString(8)}); run e2fsck on a copy`,
+      { structure: 'journal', inode: ROOT_INODE },
+    )
+  await requireJournalInode(after)
+  if (commits.length === 0) return recovered
   const scratch = new OverlayDevice(recovered)
   const volume = await openVolume(scratch, true, now)
   await volume.prepareWriting(true)

@@ -73,7 +73,7 @@ export class Ext4Volume implements Ext4Context {
     this.checksumSeed = superblock.checksumSeed
     this.blocks = new CachedMetadataBlocks(device, this.blockSize, this.geometry.blocksCount)
     this.descriptors = new GroupDescriptors(superblock, this.geometry, this.blocks, writable)
-    this.inodeStore = new InodeStore(superblock, this.geometry, this.descriptors, this.blocks)
+    this.inodeStore = new InodeStore(superblock, this.geometry, this.descriptors, this.blocks, writable)
     this.now = now
   }
 
@@ -133,6 +133,7 @@ export class Ext4Volume implements Ext4Context {
 
   readonly inodes: InodeTable = {
     read: (ino: InodeNumber) => this.inodeStore.read(ino),
+    findAttributeBlock: () => this.inodeStore.findAttributeBlock(),
     markDirty: (inode: Inode) => {
       this.#writing()
       this.inodeStore.markDirty(inode)

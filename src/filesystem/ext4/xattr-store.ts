@@ -47,6 +47,7 @@ export async function removeEntry(ctx: Ext4Context, inode: Inode, key: Key): Pro
  * `ENOSPC`, with nothing changed, where it fits nowhere. Times are the caller's.
  */
 export async function storeEntry(ctx: Ext4Context, inode: Inode, key: Key, value: Uint8Array): Promise<void> {
+  if (!ctx.superblock.has('ext_attr')) await turnOnAttributes(ctx)
   useExtraFields(inode)
   const present = await look(ctx, inode, key)
   const { index, name } = key
@@ -60,6 +61,17 @@ export async function storeEntry(ctx: Ext4Context, inode: Inode, key: Key, value
     if (!ctx.superblock.has('ea_inode') || inode.type === 'symlink') throw noRoom(inode, value.length)
     await storeLarge(ctx, inode, present, key, value)
   }
+}
+
+/** The feature makes i_file_acl of every inode count, whatever has been in it: only where that is nothing. */
+async function turnOnAttributes(ctx: Ext4Context): Promise<void> {
+  const ino = await ctx.inodes.findAttributeBlock()
+  if (ino !== undefined)
+    throw new DrydiskError(
+      'ENOTSUP',
+      `the filesystem has no extended attributes (ext_attr is off), and inode ${ino} would get what is none with them; run e2fsck`,
+      { inode: ino, feature: 'ext_attr' },
+    )
   ctx.superblock.setFeature('ext_attr', true)
 }
 
