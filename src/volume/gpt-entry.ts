@@ -1,4 +1,5 @@
 import { littleEndian } from '../bytes/byte-view.ts'
+import { isZero } from '../bytes/compare.ts'
 import { formatGuid } from '../bytes/guid.ts'
 
 /** A GPT partition entry, UEFI 5.3.3, table 5.6. */
@@ -15,13 +16,11 @@ export interface GptEntry {
 
 export const GPT_ENTRY_SIZE = 128
 export const MAX_NAME_LENGTH = 36
-const UNUSED = '00000000-0000-0000-0000-000000000000'
 
 /** @returns `undefined` for an unused entry. */
 export function parseGptEntry(bytes: Uint8Array): GptEntry | undefined {
   const view = littleEndian(bytes, 'GPT partition entry')
-  const type = formatGuid(view.slice(0, 16))
-  if (type === UNUSED) return undefined
+  if (isZero(view.slice(0, 16))) return undefined
   let name = ''
   for (let unit = 0; unit < MAX_NAME_LENGTH; unit++) {
     const code = view.u16(56 + unit * 2)
@@ -29,7 +28,7 @@ export function parseGptEntry(bytes: Uint8Array): GptEntry | undefined {
     name += String.fromCharCode(code)
   }
   return {
-    PartitionTypeGUID: type,
+    PartitionTypeGUID: formatGuid(view.slice(0, 16)),
     UniquePartitionGUID: formatGuid(view.slice(16, 16)),
     // A value of 2^53 or more lies on no disk: it is not to be an error before the entry is compared with the disk.
     StartingLBA: Number(view.big(32)),
