@@ -48,6 +48,10 @@ describe.runIf(haveScripts)('a customize that is killed at every single write', 
     '/etc/motd:the new content',
     '--append-line',
     '/etc/hosts:192.0.2.1 new',
+    '--copy',
+    '/etc/ssl:/opt/',
+    '--delete',
+    '/srv/odd/big',
   ]
   const content = async (image: string): Promise<string> =>
     (await runOk(process.execPath, [main, 'cat', image, '/etc/motd', '/etc/hosts'])).toString()
@@ -88,6 +92,7 @@ describe.runIf(haveScripts)('a customize that is killed at every single write', 
       process.stdout.write(
         `${format}: killed at each of ${writes} writes, ${sawOld} times old, ${sawNew} times new\n`,
       )
+      await runOk('rm', [image])
       expect(sawOld).toBeGreaterThan(0)
       expect(sawNew).toBeGreaterThan(0)
     })

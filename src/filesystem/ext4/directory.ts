@@ -252,13 +252,7 @@ function forgetIndex(ctx: Ext4Context, directory: Inode): void {
   ctx.inodes.markDirty(directory)
 }
 
-/** Takes a name away and returns its inode. `ENOENT`. Times and link counts are the caller's. */
-export async function removeName(ctx: Ext4Context, directory: Inode, name: Uint8Array): Promise<InodeNumber> {
-  const place = await requireEntry(ctx, directory, name)
-  await removeEntry(ctx, directory, place)
-  return place.ino
-}
-
+/** Takes a name away. Times and link counts are the caller's. */
 export async function removeEntry(ctx: Ext4Context, directory: Inode, place: EntryPlace): Promise<void> {
   if ('stretch' in place) removeInline(ctx, directory, place)
   else await removeFromBlock(ctx, directory, place)

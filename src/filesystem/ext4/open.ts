@@ -2,6 +2,7 @@ import type { BlockDevice } from '../../device/block-device.ts'
 import { OverlayDevice } from '../../device/overlay-device.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { Timestamp } from '../filesystem.ts'
+import { refuseBadMetadata } from './bad-blocks.ts'
 import type { FastCommitRecord } from './fast-commit-records.ts'
 import { replayFastCommits } from './fast-commit-replay.ts'
 import { unreadableFeatures, unwritableFeatures } from './features.ts'
@@ -18,14 +19,6 @@ export interface OpenExt4Options {
   readonly writable?: boolean
   /** The clock for times in inodes; the system's when left out. */
   readonly now?: () => Timestamp
-}
-
-/** Whether a volume has the magic number of ext2, ext3 and ext4. */
-export async function sniffExt(device: BlockDevice): Promise<boolean> {
-  if (device.size < SUPERBLOCK_OFFSET + 1024) return false
-  const magic = new Uint8Array(2)
-  await device.read(SUPERBLOCK_OFFSET + 0x38, magic)
-  return magic[0] === (EXT_MAGIC & 0xff) && magic[1] === EXT_MAGIC >>> 8
 }
 
 /**
@@ -51,6 +44,7 @@ export async function openExt4(device: BlockDevice, options: OpenExt4Options = {
   warnings.push(...warningsOf(volume.superblock))
   if (writable) {
     await volume.prepareWriting(recovery !== undefined)
+    await refuseBadMetadata(volume)
     if (recovery !== undefined) await replayFastCommits(volume, recovery.fastCommits)
     await cleanOrphans(volume)
   }
