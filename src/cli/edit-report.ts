@@ -41,6 +41,9 @@ function withoutNewSecrets(report: OperationReport): OperationReport {
   }
 }
 
+/** An edit may change every file of a guest. */
+const LISTED_CHANGES = 100
+
 /** Longer values are cut: a file's line may be as long as the file. */
 const SHOWN_LENGTH = 2000
 
@@ -50,7 +53,14 @@ function reportText(
   quiet: boolean,
 ): string {
   const told = changes.filter(change => !quiet || change.newSecret)
-  if (told.length > 0) return told.map(change => changeLine(operation, change)).join('')
+  const rest = told.length - LISTED_CHANGES
+  if (told.length > 0)
+    return (
+      told
+        .slice(0, LISTED_CHANGES)
+        .map(change => changeLine(operation, change))
+        .join('') + (rest > 0 ? `${operation}: and ${rest} more changes (--json lists them)\n` : '')
+    )
   if (quiet) return ''
   const [first] = unchanged
   if (first === undefined) return warnings.length > 0 ? '' : `${operation}: nothing to change\n`

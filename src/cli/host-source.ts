@@ -34,7 +34,12 @@ async function contentOf(
   stats: BigIntStats,
   options: HostSourceOptions,
 ): Promise<SourceNode['content']> {
-  if (stats.isFile()) return { type: 'file', source: fileSource(path) }
+  if (stats.isFile())
+    return {
+      type: 'file',
+      source: fileSource(path),
+      ...(stats.nlink > 1n ? { identity: `${stats.dev}:${stats.ino}` } : {}),
+    }
   if (stats.isSymbolicLink())
     return { type: 'symlink', target: new Uint8Array(await readlink(path, { encoding: 'buffer' })) }
   if (stats.isDirectory()) return { type: 'directory', children: () => children(path, options) }

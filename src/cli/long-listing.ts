@@ -70,6 +70,12 @@ export function longLine(
   return `${modeText(stats)} ${links} ${owner} ${group} ${size} ${minuteOf(stats.mtimeNs)} ${printable(name)}${link}`
 }
 
+/** As ls -l shows a file whose attributes it could not read. */
+export function unknownLine(name: Uint8Array, type: FileType): string {
+  const unknown = '?'
+  return `${TYPE_LETTERS[type]}${'?'.repeat(9)} ${unknown.padStart(3)} ${unknown.padEnd(8)} ${unknown.padEnd(8)} ${unknown.padStart(10)} ${unknown.padStart(16)} ${printable(name)}`
+}
+
 function minuteOf(ns: bigint): string {
   const date = new Date(Number(ns / 1_000_000n))
   if (Number.isNaN(date.getTime())) return `@${ns / 1_000_000_000n}`

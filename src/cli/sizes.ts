@@ -19,13 +19,17 @@ export function parseSize(text: string): number {
   return size
 }
 
-/** Space that the files of a folder take on a filesystem with 4 KiB blocks, and how many there are. */
+/** Space that the files of a folder take on a filesystem with 4 KiB blocks, a file of several names once, and how many there are. */
 export async function folderSize(folder: string): Promise<{ bytes: number; files: number }> {
   let bytes = 0
   let files = 0
+  const seen = new Set<string>()
   const visit = async (path: Buffer): Promise<void> => {
     const stats = await lstat(path)
     files++
+    const identity = `${stats.dev}:${stats.ino}`
+    if (stats.isFile() && stats.nlink > 1 && seen.has(identity)) return
+    if (stats.isFile() && stats.nlink > 1) seen.add(identity)
     bytes += Math.ceil(stats.size / 4096) * 4096
     if (!stats.isDirectory()) return
     for (const name of await readdir(path, { encoding: 'buffer' }))

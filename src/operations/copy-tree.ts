@@ -13,12 +13,14 @@ const MAX_DEPTH = 200
 export interface CopyCounts {
   created: number
   changed: number
+  /** Where a file of several names was put first, by its identity. */
+  readonly firstNames?: Map<string, Uint8Array>
 }
 
 /**
  * Copies a tree from outside to `target` (a path that includes the last name). Existing folders are merged; a file takes
- * the place of a symlink (as tar does), and content is written in place, only where it differs. A file where a folder is
- * to go, or the other way round, is `EEXIST`.
+ * the place of a symlink (as tar does), and content is written in place, only where it differs. Where the source says no
+ * owner, a file that is there keeps owner and mode. A file where a folder is to go, or the other way round, is `EEXIST`.
  */
 export async function copyInto(
   guest: GuestFs,
@@ -66,8 +68,13 @@ export async function copyInto(
 
   if (content.type === 'file') {
     if (existing && !existing.isFile()) throw mismatch(target, 'a file', existing)
+    if (!existing && (await linkToFirst(guest, target, content.identity, counts))) {
+      counts.created++
+      return
+    }
     const result = await writeFromSource(guest, target, content.source, { mode, uid, gid })
-    const attributes = await setAttributes(guest, target, mode, uid, gid)
+    const attributes =
+      (!existing || node.uid !== undefined) && (await setAttributes(guest, target, mode, uid, gid))
     if (result === 'created') counts.created++
     else if (result === 'changed' || attributes) counts.changed++
     if (result !== 'same' && node.mtimeNs !== undefined)
@@ -86,6 +93,29 @@ export async function copyInto(
   const device = 'device' in content ? content.device : { major: 0, minor: 0 }
   await guest.mknod(target, content.type, device, { mode, uid, gid })
   count(counts, existing)
+}
+
+/** Makes a further name of a file that was copied already. */
+async function linkToFirst(
+  guest: GuestFs,
+  target: Uint8Array,
+  identity: string | undefined,
+  { firstNames }: CopyCounts,
+): Promise<boolean> {
+  if (identity === undefined || !firstNames) return false
+  const first = firstNames.get(identity)
+  if (first === undefined) {
+    firstNames.set(identity, target)
+    return false
+  }
+  try {
+    await guest.link(first, target)
+    return true
+  } catch (error) {
+    // Another filesystem is mounted there, or there are too many names: a copy of its own will do.
+    if (isDrydiskError(error, 'EXDEV') || isDrydiskError(error, 'EMLINK')) return false
+    throw error
+  }
 }
 
 /** A name from outside must stay one component, or it would lead out of the folder that is copied to. */
@@ -140,7 +170,14 @@ export async function guestNode(guest: GuestFs, path: Uint8Array, name: Uint8Arr
   const common = { name, mode: stats.mode & 0o7777, uid: stats.uid, gid: stats.gid, mtimeNs: stats.mtimeNs }
   switch (stats.type) {
     case 'file':
-      return { ...common, content: { type: 'file', source: guestSource(guest, path, stats.size) } }
+      return {
+        ...common,
+        content: {
+          type: 'file',
+          source: guestSource(guest, path, stats.size),
+          ...(stats.nlink > 1 ? { identity: `${stats.dev}:${stats.ino}` } : {}),
+        },
+      }
     case 'symlink':
       return { ...common, content: { type: 'symlink', target: await guest.readlink(path) } }
     case 'character-device':

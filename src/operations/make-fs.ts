@@ -39,7 +39,7 @@ export async function makeFs(
   })
   const fs = await openExt4(volume, { writable: true })
   const guest = new MountedGuest(new MountTable({ fs, source: 'new volume' }))
-  const counts: CopyCounts = { created: 0, changed: 0 }
+  const counts: CopyCounts = { created: 0, changed: 0, firstNames: new Map() }
   for await (const child of content.children())
     await copyInto(guest, joinPath('/', child.name), child, counts)
   await guest.chown('/', folder.uid ?? 0, folder.gid ?? 0)

@@ -21,7 +21,12 @@ export interface SourceNode {
   readonly gid?: number
   readonly mtimeNs?: bigint
   readonly content:
-    | { readonly type: 'file'; readonly source: ByteSource }
+    | {
+        readonly type: 'file'
+        readonly source: ByteSource
+        /** The same for all names of one file (hard links); left out where there is one name only. */
+        readonly identity?: string
+      }
     | { readonly type: 'directory'; children(): AsyncIterable<SourceNode> }
     | { readonly type: 'symlink'; readonly target: Uint8Array }
     | { readonly type: 'character-device' | 'block-device'; readonly device: DeviceNumber }

@@ -121,7 +121,7 @@ export const copyIn: Operation<CopyInArguments> = {
       throw new DrydiskError('ENOTDIR', `${displayPath(folder)} is not a folder`, {
         path: displayPath(folder),
       })
-    const counts: CopyCounts = { created: 0, changed: 0 }
+    const counts: CopyCounts = { created: 0, changed: 0, firstNames: new Map() }
     const target = joinPath(folder, source.name)
     await copyInto(guest, target, source, counts)
     reportCopy(report, counts, null, displayPath(target))
@@ -175,7 +175,7 @@ async function targetOf(guest: GuestFs, source: Uint8Array, to: GuestPath): Prom
 }
 
 async function copyWithin(guest: GuestFs, source: Uint8Array, target: Uint8Array): Promise<CopyCounts> {
-  const counts: CopyCounts = { created: 0, changed: 0 }
+  const counts: CopyCounts = { created: 0, changed: 0, firstNames: new Map() }
   await copyInto(guest, target, await guestNode(guest, source, splitPath(target).name), counts)
   await copyXattrs(guest, source, target)
   return counts

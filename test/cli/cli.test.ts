@@ -105,6 +105,31 @@ describe('ls and cat', () => {
     )
   })
 
+  test('what is mounted from a filesystem that is not read is listed, as unknown', async () => {
+    const path = writes(join(temporaryFolder(), 'esp.raw'), 'ext4')
+    const folder = join(temporaryFolder(), 'guest')
+    mkdirSync(join(folder, 'etc'), { recursive: true })
+    mkdirSync(join(folder, 'boot/efi'), { recursive: true })
+    writeFileSync(
+      join(folder, 'etc/fstab'),
+      '/dev/sda1 / ext4 defaults 0 1\nLABEL=ESP /boot/efi vfat defaults 0 2\n',
+    )
+    await cliOk('make-fs', '--partition', 'none', '--format', 'raw', folder, path)
+    expect(await cliOk('ls', path, '/boot')).toBe('efi\n')
+    const long = await cli('ls', '-lR', path, '/boot')
+    expect(long.status).toBe(1)
+    expect(long.stdout).toMatch(/^\/boot:\nd\?{9} +\? \? +\? +\? +\? efi\n$/)
+    expect(
+      long.stderr
+        .trim()
+        .split('\n')
+        .filter(line => !line.includes('warning')),
+    ).toHaveLength(1)
+    const json = JSON.parse((await cli('ls', '--json', path, '/boot')).stdout)
+    expect(json.listings[0].entries).toEqual([{ name: 'efi', type: 'directory' }])
+    expect(json.errors).toHaveLength(1)
+  })
+
   test('JSON of a listing', async () => {
     const { listings, errors } = JSON.parse(
       await cliOk('ls', '--json', '-a', demo, '/etc/ssh/', '/etc/os-release'),

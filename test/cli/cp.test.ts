@@ -62,6 +62,7 @@ describe('into an image', () => {
     expect(await cliOk('cat', path, '/etc/shadow')).toBe('from the host\n')
     expect(await entry(path, '/etc/shadow')).toMatchObject({ mode: '0640', gid: 42, ino: before.ino })
     expect((await cli('cp', file, `${path}:/no/such/folder`)).status).toBe(1)
+    expect((await cli('cp', file, `${path}:/folder/`)).stderr).toMatch(/folder\/ is to be a directory/)
     expect((await cli('cp', file, join(folder, 'missing'), `${path}:/etc`)).status).toBe(1)
   })
 
@@ -93,6 +94,27 @@ describe('into an image', () => {
     utimesSync(file, 1_000_000_000, 1_000_000_000)
     await cliOk('cp', '--archive', file, `${path}:/srv`)
     expect(await entry(path, '/srv')).toMatchObject({ uid: 1234, gid: 5678, mtime: '2001-09-09T01:46:40Z' })
+  })
+
+  test('hard links stay; a tree over another leaves owner and mode of what is there', async () => {
+    const path = image()
+    const tree = join(temporaryFolder(), 'tree')
+    mkdirSync(tree)
+    writeFileSync(join(tree, 'a'), 'shared', { mode: 0o600 })
+    linkSync(join(tree, 'a'), join(tree, 'b'))
+    await cliOk('cp', tree, `${path}:/srv`)
+    expect((await entry(path, '/srv/a')).ino).toBe((await entry(path, '/srv/b')).ino)
+    expect(await cliOk('cat', path, '/srv/a', '/srv/b')).toBe('sharedshared')
+    expect(await cliOk('cp', `${tree}/.`, `${path}:/srv`)).toBe('cp: nothing to change\n')
+    await cliOk('customize', path, '--chown', '1000:1000:/srv/b', '--chmod', '0640:/srv/b')
+    writeFileSync(join(tree, 'a'), 'new')
+    await cliOk('cp', `${tree}/.`, `${path}:/srv`)
+    expect(await entry(path, '/srv/a')).toMatchObject({ mode: '0640', uid: 1000, gid: 1000 })
+    await cliOk('cp', '--archive', `${tree}/.`, `${path}:/srv`)
+    expect(await entry(path, '/srv/a')).toMatchObject({ mode: '0600', uid: process.getuid?.() })
+    const made = writes(join(temporaryFolder(), 'made.qcow2'), 'disk')
+    await cliOk('make-fs', tree, made)
+    expect((await entry(made, '/a')).ino).toBe((await entry(made, '/b')).ino)
   })
 
   test('a large file is streamed', async () => {

@@ -5,6 +5,7 @@ import { printable, toBytes } from '../../bytes/names.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
 import { childPath, isDot, isDotDot, splitPath } from '../../guest/guest-path.ts'
+import type { CopyCounts } from '../../operations/copy-tree.ts'
 import type { OperationReport } from '../../operations/operation.ts'
 import { CopyOut } from '../copy-out.ts'
 import { reportEdit } from '../edit-report.ts'
@@ -33,7 +34,7 @@ export function configure(command: Command): void {
 One side is in an image. Into an existing directory a source goes under its own name; a source that ends in /. gives what
 is in it. What is made in an image belongs to root; a file that is there keeps owner and mode. Out of an image, modes and
 times are kept, holes stay holes, and nothing is ever written outside the target, whatever the names and links in the
-image are. With --json: {"image", "from", "to", "copied", "errors": […]}.
+image are. With --json: out of an image, {"image", "from", "to", "copied", "errors": […]}; into one, as customize.
 
 Examples:
   drydisk cp ./motd disk.qcow2:/etc/motd
@@ -76,7 +77,9 @@ async function copyIn(
     options,
     async fs => {
       const changes: OperationReport['changes'][number][] = []
+      const firstNames = new Map<string, Uint8Array>()
       for (const source of sources) {
+        const counts: CopyCounts = { created: 0, changed: 0, firstNames }
         const into = await targetOf(fs, target, sources.length > 1)
         const contents = /(^|\/)\.$/.test(source)
         const name = toBytes(basename(resolve(source)))
@@ -85,9 +88,12 @@ async function copyIn(
           follow: options.followLink ?? false,
         })
         const isTree = node.content.type === 'directory'
+        if (!isTree && target.endsWith('/') && !into.isDirectory)
+          throw new DrydiskError('ENOTDIR', `${printable(into.path)} is to be a directory that exists`, {
+            path: target,
+          })
         const path = into.isDirectory && !(contents && isTree) ? childPath(into.path, name) : into.path
         const existing = await fs.stat(path).catch(() => undefined)
-        const counts = { created: 0, changed: 0 }
         if (node.content.type === 'file' && existing?.isFile() && !options.archive) {
           const result = await writeFromSource(fs, path, node.content.source)
           if (result !== 'same') counts.changed++
@@ -113,9 +119,7 @@ async function targetOf(
     () => false,
   )
   if (several && !isDirectory)
-    throw new DrydiskError('ENOTDIR', `${printable(path)} is to be a directory: several sources go there`, {
-      path: target,
-    })
+    throw new DrydiskError('ENOTDIR', `${printable(path)} is to be a directory that exists`, { path: target })
   return { path, isDirectory }
 }
 

@@ -1,9 +1,10 @@
 import type { Command } from 'commander'
 import { compareBytes, printable, toBytes } from '../../bytes/names.ts'
+import type { FileType } from '../../filesystem/filesystem.ts'
 import type { GuestFs, GuestStats } from '../../guest/guest-fs.ts'
 import { childPath, splitPath } from '../../guest/guest-path.ts'
 import { AlreadyReported, describe } from '../errors.ts'
-import { longLine, type OwnerNames, ownerNames } from '../long-listing.ts'
+import { longLine, type OwnerNames, ownerNames, unknownLine } from '../long-listing.ts'
 import { type ImageOptions, imageOptions } from '../options.ts'
 import { isoTime, jsonName, jsonPath, print, printJson, warn } from '../output.ts'
 import { readGuest } from '../session.ts'
@@ -18,7 +19,9 @@ interface LsOptions extends ImageOptions {
 
 interface Item {
   readonly name: Uint8Array
-  readonly stats: GuestStats
+  readonly type: FileType
+  /** `undefined` where they cannot be had, or are not asked for. */
+  readonly stats: GuestStats | undefined
   readonly target: Uint8Array | undefined
 }
 
@@ -65,6 +68,10 @@ class Lister {
     this.#options = options
   }
 
+  get #wantsStats(): boolean {
+    return (this.#options.long || this.#options.json) ?? false
+  }
+
   async run(paths: readonly string[]): Promise<boolean> {
     if (this.#options.long && !this.#options.numericUidGid && !this.#options.json)
       this.#names = await ownerNames(this.#fs)
@@ -78,7 +85,7 @@ class Lister {
             ? await this.#fs.lstat(path)
             : await this.#fs.stat(path)
         if (stats.isDirectory() && !this.#options.directory) directories.push(bytes)
-        else files.push({ name: bytes, stats, target: await this.#target(bytes, stats) })
+        else files.push({ name: bytes, type: stats.type, stats, target: await this.#target(bytes, stats) })
       })
     if (files.length > 0) await this.#show(undefined, files)
     const headings = this.#options.recursive || paths.length > 1
@@ -94,12 +101,17 @@ class Lister {
     await this.#try(path, async () => {
       const { dev, ino } = await this.#fs.stat(path)
       key = `${dev}:${ino}`
-      for (const { name } of await this.#fs.readdir(path)) {
+      for (const { name, type } of await this.#fs.readdir(path)) {
         const child = childPath(path, name)
-        await this.#try(child, async () => {
-          const stats = await this.#fs.lstat(child)
-          items.push({ name, stats, target: await this.#target(child, stats) })
-        })
+        const item = { name, type, stats: undefined, target: undefined }
+        if (!this.#wantsStats) items.push(item)
+        else
+          await this.#try(child, async () => {
+            const stats = await this.#fs.lstat(child)
+            items.push({ ...item, stats, target: await this.#target(child, stats) })
+          })
+        // It is there even though more cannot be said: another filesystem is mounted on it, or its inode is damaged.
+        if (items.at(-1)?.name !== name) items.push(item)
       }
       items.sort((a, b) => compareBytes(a.name, b.name))
       await this.#show(heading || this.#options.json ? path : undefined, items)
@@ -107,8 +119,9 @@ class Lister {
     // A damaged filesystem may have a directory inside itself.
     if (!this.#options.recursive || key === '' || above.has(key)) return
     above.add(key)
-    for (const { name, stats } of items)
-      if (stats.isDirectory()) await this.#list(childPath(path, name), true, above)
+    for (const { name, type, stats } of items)
+      if (type === 'directory' && (stats || !this.#wantsStats))
+        await this.#list(childPath(path, name), true, above)
     above.delete(key)
   }
 
@@ -127,8 +140,7 @@ class Lister {
   }
 
   async #target(path: Uint8Array, stats: GuestStats): Promise<Uint8Array | undefined> {
-    const wanted = this.#options.long || this.#options.json
-    return wanted && stats.isSymbolicLink() ? this.#fs.readlink(path) : undefined
+    return this.#wantsStats && stats.isSymbolicLink() ? this.#fs.readlink(path) : undefined
   }
 
   async #show(heading: Uint8Array | undefined, items: readonly Item[]): Promise<void> {
@@ -142,8 +154,10 @@ class Lister {
     if (heading) this.#text += `${this.#printed ? '\n' : ''}${printable(heading)}:\n`
     this.#printed = true
     const { long } = this.#options
-    for (const { name, stats, target } of items)
-      this.#text += `${long ? longLine(name, stats, target, this.#names) : printable(name)}\n`
+    for (const { name, type, stats, target } of items) {
+      const line = stats ? longLine(name, stats, target, this.#names) : unknownLine(name, type)
+      this.#text += `${long ? line : printable(name)}\n`
+    }
     if (this.#text.length > 1 << 16) await this.#flush()
   }
 
@@ -158,7 +172,8 @@ function absolute(path: Uint8Array): Uint8Array {
   return splitPath(path).names.reduce<Uint8Array>((at, name) => childPath(at, name), toBytes('/'))
 }
 
-function jsonItem({ name, stats, target }: Item): unknown {
+function jsonItem({ name, type, stats, target }: Item): unknown {
+  if (!stats) return { ...jsonName(name), type }
   return {
     ...jsonName(name),
     type: stats.type,
