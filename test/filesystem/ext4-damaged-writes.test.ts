@@ -91,6 +91,23 @@ describe.skipIf(!tools)('inodes that a change would build upon', () => {
   })
 })
 
+describe.skipIf(!tools)('bad blocks', () => {
+  test.each([
+    ['in the inode table', 5, false],
+    ['among free blocks', 5000, true],
+  ])('%s', async (_, block, fine) => {
+    const path = await damaged(
+      ['-t', 'ext2', '-b', '1024', '-g', '8192'],
+      'sif <1> links_count 1',
+      `sif <1> block[0] ${block}`,
+      ...(fine ? [`setb ${block}`, 'sif <1> blocks 2', 'sif <1> size 1024'] : []),
+    )
+    const open = openExt4(new MemoryDevice(new Uint8Array(readFileSync(path))), { writable: true })
+    if (fine) await (await open).sync()
+    else await expect(open).rejects.toMatchObject({ code: 'ERR_CORRUPT', message: /bad blocks/ })
+  })
+})
+
 describe.skipIf(!tools)('a journal that would wipe out the filesystem', () => {
   test('is refused before it is replayed, as the kernel refuses what it leaves', async () => {
     const folder = temporaryFolder()
