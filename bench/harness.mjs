@@ -59,7 +59,7 @@ function row(name, s) {
  * uncounted run each; prints medians and their ratio.
  * @param {Case} benchCase
  */
-export function compare({ title, limit, runs = 5, drydisk, peer }) {
+export function compare({ title, limit, runs = Number(process.env.DRYDISK_BENCH_RUNS ?? 5), drydisk, peer }) {
   console.log(`\n${title}${limit === undefined ? '' : ` (limit: ${limit})`}`)
   const contenders = peer === undefined ? [drydisk] : [drydisk, peer]
   const samples = contenders.map(() => /** @type {Sample[]} */ ([]))

@@ -1,7 +1,7 @@
 // Whole-process figures of the main job, each paired with the tool that people use for it, in the same run.
 //   npm run bench [-- NAME…]
 // DRYDISK_BENCH_IMAGE names the qcow2 image of a guest (only copies of it are written); without it a small demo guest
-// is made. Peers (guestfish, virt-customize, qemu-img) are measured where they are installed.
+// is made. DRYDISK_BENCH_RUNS (5) is the number of counted runs. Peers (guestfish, virt-customize, qemu-img) are measured where they are installed.
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -82,7 +82,6 @@ const cases = {
     return {
       title: 'copying a file of 2 GiB into the image',
       limit: '300 MB',
-      runs: 3,
       drydisk: { ...cli('cp', big, `${copy}:/root/2g.bin`), prepare: freshCopy },
       peer: have('guestfish')
         ? {
