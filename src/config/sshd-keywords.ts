@@ -48,9 +48,12 @@ const ACCUMULATING = new Set([
 
 const YES_NO = new Set([
   'allowagentforwarding',
+  'disableforwarding',
   'exposeauthinfo',
   'gssapiauthentication',
   'hostbasedauthentication',
+  'hostbasedusesnamefrompacketonly',
+  'ignoreuserknownhosts',
   'kbdinteractiveauthentication',
   'kerberosauthentication',
   'passwordauthentication',
@@ -60,15 +63,45 @@ const YES_NO = new Set([
   'printlastlog',
   'printmotd',
   'pubkeyauthentication',
+  'streamlocalbindunlink',
   'strictmodes',
   'tcpkeepalive',
   'usedns',
   'usepam',
   'x11forwarding',
+  'x11uselocalhost',
 ])
 
+const FORWARDING = ['yes', 'no', 'all', 'local', 'remote']
+
+/** What servconf.c takes for a keyword, in any case; keywords that are not here are left to sshd. */
 const VALUES = new Map([
+  ['addressfamily', ['any', 'inet', 'inet6']],
+  ['allowstreamlocalforwarding', FORWARDING],
+  ['allowtcpforwarding', FORWARDING],
+  ['compression', ['yes', 'no', 'delayed']],
+  ['fingerprinthash', ['md5', 'sha256']],
+  ['gatewayports', ['yes', 'no', 'clientspecified']],
+  ['ignorerhosts', ['yes', 'no', 'shosts-only']],
+  ['loglevel', ['quiet', 'fatal', 'error', 'info', 'verbose', 'debug', 'debug1', 'debug2', 'debug3']],
   ['permitrootlogin', ['yes', 'no', 'prohibit-password', 'without-password', 'forced-commands-only']],
+])
+
+const NUMBER = /^\d{1,9}$/
+const TIME = /^(\d{1,9}[smhdw]?)+$/i
+
+const FORMS = new Map([
+  ['clientalivecountmax', NUMBER],
+  ['clientaliveinterval', TIME],
+  ['logingracetime', TIME],
+  ['maxauthtries', NUMBER],
+  ['maxsessions', NUMBER],
+  ['maxstartups', /^[1-9]\d{0,8}(:\d{1,3}:\d{1,9})?$/],
+  // The one list that sshd compares with case.
+  ['permittunnel', /^(yes|no|ethernet|point-to-point)$/],
+  ['port', /^0*([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])$/],
+  ['requiredrsasize', NUMBER],
+  ['x11displayoffset', NUMBER],
 ])
 
 /** The one lower-case name of a keyword: keywords are compared without case, and some have two names. */
@@ -106,6 +139,12 @@ export function checkSshdSetting(keyword: string, value: string): string {
     throw new DrydiskError(
       'ERR_INVALID_ARGUMENT',
       `${known} takes ${allowed.join(', ')}, not ${JSON.stringify(value)}; sshd would not start`,
+    )
+  const form = FORMS.get(sshdKeyword(keyword))
+  if (form && !form.test(value.trim().replace(/^"(.*)"$/, '$1')))
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `${known} does not take ${JSON.stringify(value)}; sshd would not start`,
     )
   return known
 }

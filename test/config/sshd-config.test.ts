@@ -78,6 +78,42 @@ describe('sshd_config lines', () => {
     expect(checkSshdSetting('permitrootlogin', 'YES')).toBe('PermitRootLogin')
   })
 
+  it.skipIf(!haveTool('sshd') || !haveTool('ssh-keygen'))('takes the values that sshd -t takes', async () => {
+    const folder = temporaryFolder()
+    const key = join(folder, 'key')
+    await runOk('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key])
+    mkdirSync('/run/sshd', { recursive: true })
+    const keywords = [
+      'AddressFamily',
+      'AllowTcpForwarding',
+      'ClientAliveInterval',
+      'Compression',
+      'GatewayPorts',
+    ]
+    keywords.push('IgnoreRhosts', 'LogLevel', 'LoginGraceTime', 'MaxAuthTries', 'PermitTunnel', 'Port')
+    for (const keyword of keywords)
+      for (const value of [
+        'word',
+        '0',
+        '22',
+        '65536',
+        '-1',
+        '1m30s',
+        '10:30:60',
+        'YES',
+        'any',
+        'local',
+        'INFO',
+        '1 2',
+      ]) {
+        writeFileSync(join(folder, 'conf'), `${keyword} ${value}\n`)
+        const { status } = await run('/usr/sbin/sshd', ['-t', '-f', join(folder, 'conf'), '-h', key])
+        const check = expect(() => checkSshdSetting(keyword, value), `${keyword} ${value}`)
+        if (status === 0) check.not.toThrow()
+        else check.toThrow()
+      }
+  })
+
   it('bounds files that include each other', async () => {
     const files = inMemory({ '/a': 'Include /a\n' })
     await expect(resolveSshdConfig('/a', files)).rejects.toMatchObject({ code: 'ELOOP' })
