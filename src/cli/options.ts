@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { UsageError } from './errors.ts'
 
 /** What every command that opens an image understands. */
 export interface ImageOptions {
@@ -15,10 +16,16 @@ export interface WriteOptions extends ImageOptions {
   readonly quiet?: boolean
 }
 
+/** virt-customize takes several for a guest of several disks; to edit but the last of them in silence would be worse. */
+function onlyOne(image: string, before: string | undefined): string {
+  if (before !== undefined) throw new UsageError(`one image at a time: both ${before} and ${image} are named`)
+  return image
+}
+
 export function imageOptions(command: Command): Command {
   return command
-    .option('-a, --add <image>', 'the image, instead of naming it as the first argument')
-    .option('--format <format>', 'qcow2 or raw, instead of finding out')
+    .option('-a, --add <image>', 'the image, instead of naming it as the first argument', onlyOne)
+    .option('--format <format>', 'qcow2 or raw, instead of finding out (auto)')
     .option('--root <volume>', 'the volume with the root filesystem, such as /dev/sda2')
     .option('--backing <where>', 'where backing and data files may lie: beside, any or none', 'beside')
     .option('--json', 'print JSON')

@@ -11,11 +11,12 @@ import { warn } from './output.ts'
 
 export async function openDisk(path: string, options: ImageOptions, writable: boolean): Promise<DiskImage> {
   const { openImage } = await import('../image/open.ts')
-  const { format, backing, force } = options
+  const { backing, force } = options
+  const format = options.format === 'auto' ? undefined : options.format
   if (backing !== undefined && backing !== 'beside' && backing !== 'any' && backing !== 'none')
     throw new UsageError(`--backing is ${backing}; expected beside, any or none`)
   if (format !== undefined && format !== 'raw' && format !== 'qcow2')
-    throw new UsageError(`--format is ${format}; expected raw or qcow2`)
+    throw new UsageError(`--format is ${format}; expected raw, qcow2 or auto`)
   const image = await openImage(path, {
     writable,
     force: force ?? false,

@@ -27,6 +27,9 @@ export interface PasswordArguments {
   readonly method?: CryptMethod
 }
 
+/** `$id$…`, what locks or disables, or 13 characters of DES; never a colon, and never empty: that would let anyone in. */
+const CRYPT_HASH = /^(?:[*!]|\$\w+\$)[!-9;-~]*$|^[./0-9A-Za-z]{13}$/
+
 const DAY_MS = 86_400_000
 
 /**
@@ -169,8 +172,11 @@ async function decide(selector: PasswordSelector, old: string, method: CryptMeth
       return { field, renewed: false }
     }
     case 'hash': {
-      if (!/^[!-9;-~]*$/.test(selector.hash))
-        throw new DrydiskError('ERR_INVALID_ARGUMENT', 'a hash holds printable characters only, and no colon')
+      if (!CRYPT_HASH.test(selector.hash))
+        throw new DrydiskError(
+          'ERR_INVALID_ARGUMENT',
+          'not a hash of crypt(5), such as $6$salt$…, that /etc/shadow can hold; "password:" takes the password itself',
+        )
       return { field: `${selector.locked ? '!' : ''}${selector.hash}`, renewed: true }
     }
     case 'password': {

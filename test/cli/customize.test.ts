@@ -203,7 +203,7 @@ describe('secrets', () => {
     writeFileSync(join(folder, 'secret'), 'from-file\nsecond line\n')
     writeFileSync(
       join(folder, 'commands'),
-      `# comment\n\nroot-password file:${join(folder, 'secret')}\n  write /etc/a:with spaces  \nqemu-ga\n`,
+      `# comment\n\nroot-password file:${join(folder, 'secret')}\n  write /etc/a:with spaces  \nqemu-ga\nedit /etc/hostname:\\\n  s/^/new-/\n`,
     )
     process.env.DRYDISK_TEST_SECRET = 'from-environment'
     try {
@@ -226,7 +226,11 @@ describe('secrets', () => {
         hash,
       )
     }
-    expect(await cliOk('cat', path, '/etc/a')).toBe('with spaces  ')
+    expect(await cliOk('cat', path, '/etc/a', '/etc/hostname')).toBe('with spaces  new-demo\n')
+    const hash = await cli('customize', path, '--root-password', 'hash:')
+    expect(hash).toMatchObject({ status: 1, stderr: expect.stringContaining('not a hash') })
+    const two = await cli('customize', '-a', path, '-a', path, '--touch', '/a')
+    expect(two).toMatchObject({ status: 2, stderr: expect.stringContaining('one image at a time') })
   })
 
   test('never show in messages', async () => {

@@ -93,11 +93,17 @@ function named(error: unknown, operation: string): unknown {
   return Object.assign(new Error(`${operation}: ${message}`, { cause: error }), { code })
 }
 
-/** The lines of a file of commands; empty lines and those that begin with # are passed over, as by virt-customize. */
+/**
+ * The lines of a file of commands, by virt-customize's rules: empty lines and those that begin with # are passed over, and a
+ * backslash at the end goes on with the next line.
+ */
 function commandsOf(file: string): [CustomizeOption, string][] {
   const out: [CustomizeOption, string][] = []
-  for (const [index, raw] of readFileSync(file, 'utf8').split('\n').entries()) {
-    const line = raw.trimStart()
+  let begun = ''
+  for (const [index, raw] of commandText(file).split('\n').entries()) {
+    const line = begun + raw.trimStart()
+    begun = line.endsWith('\\') && !line.startsWith('#') ? line.slice(0, -1) : ''
+    if (begun !== '') continue
     if (line === '' || line.startsWith('#')) continue
     const [, name, value] = /^(?:--)?([\w-]+)(?:[ \t=]+(.*))?$/s.exec(line) ?? []
     const option = customizeOptions.find(one => one.name === name)
@@ -106,5 +112,14 @@ function commandsOf(file: string): [CustomizeOption, string][] {
       throw new UsageError(`${file}:${index + 1}: ${option.name} needs ${option.value}`)
     out.push([option, value ?? ''])
   }
+  if (begun !== '') throw new UsageError(`${file} ends in the middle of a command: "${begun}"`)
   return out
+}
+
+function commandText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new UsageError(`the commands in ${file} cannot be read: ${describe(error).message}`)
+  }
 }
