@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { cli, cliOk } from '../support/cli.ts'
 import { checkWrittenImages, runOk, temporaryFolder, writes } from '../support/native.ts'
 
@@ -298,6 +298,24 @@ describe('the process', () => {
     expect(await exited).toBe('SIGINT')
     expect(sha(path)).toBe(before)
     expect(readdirSync(join(path, '..'))).toEqual(['disk.qcow2'])
+  })
+
+  test('Ctrl-C while an editor runs is for the editor', async () => {
+    const path = image()
+    const folder = temporaryFolder()
+    const editor = join(folder, 'editor')
+    const started = join(folder, 'started')
+    writeFileSync(editor, `#!/bin/sh\ntrap '' INT\n: > ${started}\nsleep 1\necho edited > "$1"\n`, {
+      mode: 0o755,
+    })
+    const env = { ...process.env, VISUAL: editor }
+    const child = spawn(process.execPath, [main, 'edit', path, '/etc/motd'], { env, detached: true })
+    const exited = new Promise<number | null>(done => child.on('exit', status => done(status)))
+    await vi.waitUntil(() => existsSync(started), { timeout: 10_000 })
+    // As a terminal does: to every process of the foreground group.
+    process.kill(-(child.pid ?? 0), 'SIGINT')
+    expect(await exited).toBe(0)
+    expect(await cliOk('cat', path, '/etc/motd')).toBe('edited\n')
   })
 
   test('a reader that leaves early is no error', async () => {

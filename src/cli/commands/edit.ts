@@ -77,9 +77,10 @@ async function editInteractively(fs: GuestFs, path: string): Promise<OperationRe
     // The name tells the editor what language it is; the folder is for this user alone.
     const file = join(folder, basename(path).replace(/[^\w.-]/g, '_') || 'file')
     writeFileSync(file, before, { mode: 0o600 })
-    // $EDITOR may hold arguments, so a shell reads it, as git and others do.
+    // $EDITOR may hold arguments, so a shell reads it, as git and others do. The trap keeps Ctrl-C from
+    // ending that shell; the editor does not inherit it.
     await withTerminal(async () => {
-      const child = spawn('/bin/sh', ['-c', `${editor} "$1"`, 'sh', file], { stdio: 'inherit' })
+      const child = spawn('/bin/sh', ['-c', `trap : INT; ${editor} "$1"`, 'sh', file], { stdio: 'inherit' })
       const [status, signal] = await once(child, 'close')
       if (status !== 0)
         throw new DrydiskError(
