@@ -36,7 +36,8 @@ export function writeHostname(text: string, name: string): string {
 
 /**
  * Renames a host in /etc/hosts: the old name, alone or with a domain, wherever it is a name of a line. Spacing, comments
- * and other names stay. A name with a domain becomes the new one with its own domain, or else keeps the old domain.
+ * and other names stay. A name with a domain becomes the new one with its own domain, or else keeps the old domain; where
+ * there was a short name alone and the new one has a domain, both go there.
  */
 export function renameHost(text: string, oldName: string, newName: string): string {
   const oldShort = oldName.split('.', 1)[0] ?? oldName
@@ -58,6 +59,10 @@ export function renameHost(text: string, oldName: string, newName: string): stri
         return newName.includes('.') ? newName : newShort + part.slice(oldShort.length)
       return part
     })
+    // The name with its domain must resolve: Debian's installer writes it before the short one.
+    const first = renamed.findIndex((part, i) => i > address && part === newShort)
+    if (newName !== newShort && parts.includes(oldShort, address + 1) && !renamed.includes(newName))
+      renamed[first] = `${newName} ${newShort}`
     line.text = renamed.join('') + (comment < 0 ? '' : line.text.slice(comment))
   }
   return joinLines(lines)

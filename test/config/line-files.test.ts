@@ -260,6 +260,10 @@ describe('hosts', () => {
     )
     expect(renameHost(hosts, 'old.example.org', 'web.example.com')).toContain('\tweb.example.com\tweb #')
     expect(renameHost(hosts, 'localhost', 'new')).toBe(hosts)
+    const short = '127.0.1.1\told\n10.0.0.1 db old # old\n'
+    const long = '127.0.1.1\tweb.example.com web\n10.0.0.1 db web.example.com web # old\n'
+    expect(renameHost(short, 'old', 'web.example.com')).toBe(long)
+    expect(renameHost(long, 'web.example.com', 'web.example.com')).toBe(long)
   })
   it('refuses what is no name', () => {
     for (const name of ['', '-a', 'a_b', 'a..b', 'a.', 'x'.repeat(65), 'ä', 'a\nb'])
