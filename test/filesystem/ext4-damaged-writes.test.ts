@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { toBytes } from '../../src/bytes/names.ts'
 import { MemoryDevice } from '../../src/device/memory-device.ts'
 import { OverlayDevice } from '../../src/device/overlay-device.ts'
+import { DrydiskError } from '../../src/errors.ts'
 import { openExt4 } from '../../src/filesystem/ext4/open.ts'
 import { copyImage, makeFileSystem, writeJournal } from '../support/ext4-journals.ts'
 import { haveTool, run, runOk, temporaryFolder } from '../support/native.ts'
@@ -38,6 +39,27 @@ describe.skipIf(!tools)('a change that stops midway', () => {
     const again = await openExt4(device)
     expect(await again.lookup(again.root, name)).toBe(before)
   })
+
+  test.each(['EIO', 'ENOSPC'] as const)(
+    'nor is one whose write into a new block failed with %s',
+    async code => {
+      const path = await damaged(['-t', 'ext4'])
+      class Full extends MemoryDevice {
+        full = false
+        override async write(offset: number, from: Uint8Array): Promise<void> {
+          if (this.full) throw new DrydiskError(code, 'the disk of the host')
+          await super.write(offset, from)
+        }
+      }
+      const device = new Full(new Uint8Array(readFileSync(path)))
+      const fs = await openExt4(device, { writable: true })
+      const ino = await fs.lookup(fs.root, name)
+      device.full = true
+      await expect(fs.write(ino, 1 << 20, new Uint8Array(5000))).rejects.toMatchObject({ code })
+      device.full = false
+      await expect(fs.sync()).rejects.toMatchObject({ code: 'ERR_CORRUPT', message: /no more changes/ })
+    },
+  )
 
   test('errors that are found before the change leave it usable', async () => {
     const path = await damaged(['-t', 'ext4'])
@@ -80,6 +102,22 @@ describe.skipIf(!tools)('inodes that a change would build upon', () => {
     await expect(fs.link(ino, fs.root, toBytes('b'))).rejects.toMatchObject({
       code: 'ERR_CORRUPT',
       message: /never used/,
+    })
+  })
+
+  test('a directory with a second name is not moved by it', async () => {
+    const path = await damaged(
+      ['-t', 'ext4'],
+      'mkdir one',
+      'mkdir one/dir',
+      'mkdir two',
+      'ln one/dir two/dir',
+    )
+    const fs = await openExt4(new MemoryDevice(new Uint8Array(readFileSync(path))), { writable: true })
+    const two = await fs.lookup(fs.root, toBytes('two'))
+    await expect(fs.rename(two, toBytes('dir'), fs.root, toBytes('dir'))).rejects.toMatchObject({
+      code: 'ERR_CORRUPT',
+      message: /leads to/,
     })
   })
 

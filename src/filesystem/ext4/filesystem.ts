@@ -246,12 +246,15 @@ export class Ext4FileSystem implements FileSystem {
     if (!this.writable)
       throw new DrydiskError('EROFS', `the ${this.type} filesystem is open for reading only`)
     this.#requireWhole()
+    const { device } = this.#volume
+    const { failures } = device
     try {
       const result = await how(this.#volume)
       await this.#volume.relieve()
       return result
     } catch (error) {
-      if (!isDrydiskError(error) || UNFORESEEN.includes(error.code)) this.#stopped = error
+      const foreseen = isDrydiskError(error) && !UNFORESEEN.includes(error.code)
+      if (!foreseen || device.failures > failures) this.#stopped = error
       throw error
     }
   }

@@ -118,5 +118,12 @@ async function requireMovable(
   if (!inode.isDirectory || from.ino === to.ino) return
   if (!replaced) requireSubdirectory(ctx, to)
   // Its '..' is about to change: a directory that does not start as it should is refused before anything changed.
-  await readParent(ctx, inode)
+  // One that has a second name in another directory would leave that one's link count wrong (ext4_rename_dir_prepare).
+  const parent = await readParent(ctx, inode)
+  if (parent !== from.ino)
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      `directory ${inode.ino} is in directory ${from.ino}, but its '..' leads to ${parent}; run e2fsck`,
+      { structure: 'directory', inode: inode.ino },
+    )
 }

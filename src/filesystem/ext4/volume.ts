@@ -12,6 +12,7 @@ import { InodeStore } from './inode-table.ts'
 import { CachedMetadataBlocks } from './metadata-blocks.ts'
 import { SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock } from './superblock.ts'
 import { systemBlocks } from './system-blocks.ts'
+import { WatchedDevice } from './watched-device.ts'
 
 /** Reads the superblock and checks its checksum; its shape is checked by `Geometry`. */
 export async function readSuperblock(device: BlockDevice): Promise<Superblock> {
@@ -49,7 +50,7 @@ const WRITE_OUT_BYTES = 16 << 20
 
 /** One opened filesystem: what `Ext4Context` promises, and the writing of it all. */
 export class Ext4Volume implements Ext4Context {
-  readonly device: BlockDevice
+  readonly device: WatchedDevice
   readonly writable: boolean
   readonly superblock: Superblock
   readonly geometry: Geometry
@@ -64,14 +65,14 @@ export class Ext4Volume implements Ext4Context {
   #superblockChanged = false
 
   constructor(device: BlockDevice, superblock: Superblock, writable: boolean, now: () => Timestamp) {
-    this.device = device
+    this.device = new WatchedDevice(device, 0, device.size)
     this.writable = writable
     this.superblock = superblock
     this.geometry = new Geometry(superblock, device.size)
     this.blockSize = this.geometry.blockSize
     this.metadataChecksums = superblock.has('metadata_csum')
     this.checksumSeed = superblock.checksumSeed
-    this.blocks = new CachedMetadataBlocks(device, this.blockSize, this.geometry.blocksCount)
+    this.blocks = new CachedMetadataBlocks(this.device, this.blockSize, this.geometry.blocksCount)
     this.descriptors = new GroupDescriptors(superblock, this.geometry, this.blocks, writable)
     this.inodeStore = new InodeStore(superblock, this.geometry, this.descriptors, this.blocks, writable)
     this.now = now
