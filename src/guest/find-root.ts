@@ -77,7 +77,7 @@ function noRoot(volumes: readonly GuestVolume[], problems: readonly string[]): D
   })
   return new DrydiskError(
     volumes.some(volume => volume.found && !isSupported(volume.found.type)) ? 'ERR_UNSUPPORTED' : 'ENOENT',
-    `no root filesystem found: ${reasons.join('; ')}. Choose one as root if you know better`,
+    `no root filesystem found: ${reasons.join('; ')}. If you know better, choose one (option root)`,
     { volumes: volumes.map(volume => volume.name).join(',') },
   )
 }
