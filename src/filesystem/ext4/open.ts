@@ -11,7 +11,7 @@ import { requireJournalInode } from './journal-location.ts'
 import { recoverJournal } from './journal-recovery.ts'
 import { refuseWhenInUse } from './mmp.ts'
 import { cleanOrphans } from './orphans.ts'
-import { STATE, type Superblock } from './superblock.ts'
+import { EXT_MAGIC, STATE, type Superblock } from './superblock.ts'
 import { Ext4Volume, readSuperblock } from './volume.ts'
 
 export interface OpenExt4Options {
