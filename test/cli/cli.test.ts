@@ -171,7 +171,7 @@ describe('exit status and messages', () => {
     [['customize', 'IMAGE', '--password', 'root:file:/no/such/file'], 2, /cannot be read/],
     [['customize', 'IMAGE', '--root-password', 'env:DRYDISK_NO_SUCH'], 2, /no variable DRYDISK_NO_SUCH/],
     [['cp', 'a', 'b'], 2, /neither side is in an image/],
-    [['ls', '--format', 'vmdk', 'IMAGE'], 2, /expected raw or qcow2/],
+    [['ls', '--format', 'vmdk', 'IMAGE'], 2, /expected raw, qcow2 or auto/],
     [['cat', '/no/such/image', '/x'], 1, /no such file/i],
     [['cat', 'IMAGE', '/no'], 1, /no such file/],
     [['cat', '--root', '/dev/sda9', 'IMAGE', '/x'], 1, /no volume \/dev\/sda9/],
