@@ -8,7 +8,7 @@ import type { Storage } from '../../src/device/storage.ts'
 import type { ErrorCode } from '../../src/errors.ts'
 import { type CreateQcow2Options, createQcow2 } from '../../src/image/qcow2/create.ts'
 import { MAX_DEPTH, openQcow2 } from '../../src/image/qcow2/open.ts'
-import { checkWrittenImages, haveTool, runOk, temporaryFolder, writes } from '../support/native.ts'
+import { checkWrittenImages, haveTool, run, runOk, temporaryFolder, writes } from '../support/native.ts'
 import { openAlone, openFile, qemuCheck, readAll } from '../support/qcow2.ts'
 
 checkWrittenImages()
@@ -168,6 +168,15 @@ describe('qcow2', () => {
     const luks = await bytesOf(await newImage({ size: 1 << 20 }))
     luks[35] = 2
     await expectCode(openAlone(new MemoryStorage(luks), false), 'ERR_UNSUPPORTED', /LUKS/)
+  })
+
+  it.skipIf(!haveTool('qemu-img'))('refuses a raw data file that is none, as qemu does', async () => {
+    const bytes = await bytesOf(await newImage({ size: 1 << 20 }))
+    bytes[95] = 2
+    const path = join(temporaryFolder(), 'raw-data.qcow2')
+    writeFileSync(path, bytes)
+    expect((await run('qemu-img', ['check', path])).status).not.toBe(0)
+    await expect(openAlone(new MemoryStorage(bytes), false)).rejects.toMatchObject({ code: 'ERR_CORRUPT' })
   })
 
   it('keeps compatible bits and header extensions that it does not know, and clears such autoclear bits', async () => {

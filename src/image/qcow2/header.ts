@@ -120,6 +120,13 @@ export function parseHeader(name: string, cluster: Uint8Array): Header {
       `the image is encrypted (${['', 'AES', 'LUKS'][crypt_method] ?? `crypt_method ${crypt_method}`}); decrypt it first, for example with qemu-img convert`,
       { feature: 'encryption' },
     )
+  const autoclear_features = version === 2 ? 0n : view.big(88)
+  // As qemu: the guest's content would be looked for in a file that there is not.
+  if (
+    (autoclear_features & AUTOCLEAR.rawExternalData) !== 0n &&
+    (incompatible_features & INCOMPATIBLE.dataFile) === 0n
+  )
+    throw fail('autoclear_features', 'says that the data file is raw, and there is no data file')
   const refcount_order = version === 2 ? 4 : view.u32(96)
   if (refcount_order > 6) throw fail('refcount_order', `is ${refcount_order}; 0 to 6 are possible`)
   const cluster_bits = view.u32(20)
@@ -171,7 +178,7 @@ export function parseHeader(name: string, cluster: Uint8Array): Header {
     snapshots_offset,
     incompatible_features,
     compatible_features: version === 2 ? 0n : view.big(80),
-    autoclear_features: version === 2 ? 0n : view.big(88),
+    autoclear_features,
     refcount_order,
     header_length,
     compressionType: parseCompressionType(
