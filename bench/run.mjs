@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { compare, have, machine } from './harness.mjs'
 
-const main = resolve('dist/cli/main.js')
+const main = resolve('dist/bin/main.js')
 const given = process.env.DRYDISK_BENCH_IMAGE
 const folder = mkdtempSync(join(given === undefined ? tmpdir() : dirname(resolve(given)), 'drydisk-bench-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))

@@ -4,7 +4,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 image=$folder/demo.qcow2
-drydisk() { node dist/cli/main.js "$@"; }
+drydisk() { node dist/bin/main.js "$@"; }
 step() { printf '\n\033[1m$ drydisk %s\033[0m\n' "$*" | sed "s#$folder/##g"; drydisk "$@" | sed "s#$folder/##g"; }
 
 edits=(--serial-console --sshd PermitRootLogin=prohibit-password --qemu-ga

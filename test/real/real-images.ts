@@ -15,7 +15,7 @@ if (!haveScripts)
     `SKIPPED CHECKS: real images need root and the scripts that build them, not found at ${scripts} (set DRYDISK_IMAGE_SCRIPTS)\n`,
   )
 
-export const main = resolve('dist/cli/main.js')
+export const main = resolve('dist/bin/main.js')
 const walkScript = resolve('test/real/walk.py')
 
 export async function build(): Promise<void> {
