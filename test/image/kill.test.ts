@@ -84,10 +84,12 @@ test('a process killed at any moment leaves the old content or the new', { timeo
     const waitFor = async (word: string) => {
       while (!printed.includes(word) && child.exitCode === null) await sleep(1)
     }
-    // The first round runs to its end and tells how long a commit takes; one dies while staging; the others while committing.
+    // The first round runs to its end and tells how long a commit takes; two die while staging, the last one once it says that it
+    // has committed, the others while committing: so both outcomes are there, however long a commit takes the next time.
     if (round === 0) await gone
-    else if (round === 1) await waitFor('staging').then(() => sleep(15))
-    else await waitFor('committing').then(() => sleep((commitTakes * 1.1 * (round - 2)) / (rounds - 2)))
+    else if (round <= 2) await waitFor('staging').then(() => sleep(15 * (round - 1)))
+    else if (round === rounds - 1) await waitFor('committed')
+    else await waitFor('committing').then(() => sleep((commitTakes * 1.1 * (round - 3)) / (rounds - 3)))
     child.kill('SIGKILL')
     await gone
 
