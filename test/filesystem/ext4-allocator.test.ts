@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { type Ext4Variant, makeExt4Image } from '../../native-fixtures/ext4-images.ts'
 import { RangeSet } from '../../src/bytes/range-set.ts'
 import { FileStorage } from '../../src/device/file-storage.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
@@ -7,7 +8,6 @@ import type { BlockRun } from '../../src/filesystem/ext4/context.ts'
 import type { Inode } from '../../src/filesystem/ext4/inode.ts'
 import { openExt4 } from '../../src/filesystem/ext4/open.ts'
 import type { Ext4Volume } from '../../src/filesystem/ext4/volume.ts'
-import { type Ext4Variant, makeExt4Image } from '../support/ext4-images.ts'
 import { checkWrittenImages, haveTool, oracle, propertySettings, runOk, writes } from '../support/native.ts'
 
 checkWrittenImages()

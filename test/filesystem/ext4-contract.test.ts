@@ -1,8 +1,8 @@
+import { type Ext4Variant, makeExt4Image } from '../../native-fixtures/ext4-images.ts'
 import { FileStorage } from '../../src/device/file-storage.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
 import { openExt4 } from '../../src/filesystem/ext4/open.ts'
 import type { FileSystem } from '../../src/filesystem/filesystem.ts'
-import { type Ext4Variant, makeExt4Image } from '../support/ext4-images.ts'
 import { fileSystemContract } from '../support/filesystem-contract.ts'
 import { checkWrittenImages, writes } from '../support/native.ts'
 

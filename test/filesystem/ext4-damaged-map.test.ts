@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { emptyFiles, inodesOfRoot, makeExt4Image, withExt4 } from '../../native-fixtures/ext4-images.ts'
 import { MemoryDevice } from '../../src/device/memory-device.ts'
 import { DrydiskError } from '../../src/errors.ts'
 import { dataExtents, readData, truncateData, writeData } from '../../src/filesystem/ext4/file-data.ts'
 import type { Inode } from '../../src/filesystem/ext4/inode.ts'
 import { openExt4 } from '../../src/filesystem/ext4/open.ts'
-import { emptyFiles, inodesOfRoot, makeExt4Image, withExt4 } from '../support/ext4-images.ts'
 import { haveTool, propertySettings, runOk } from '../support/native.ts'
 
 const SHAPES = [

@@ -1,12 +1,12 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { copyImage, makeFileSystem, writeJournal } from '../../native-fixtures/ext4-journals.ts'
 import { toBytes } from '../../src/bytes/names.ts'
 import { MemoryDevice } from '../../src/device/memory-device.ts'
 import { OverlayDevice } from '../../src/device/overlay-device.ts'
 import { DrydiskError } from '../../src/errors.ts'
 import { openExt4 } from '../../src/filesystem/ext4/open.ts'
-import { copyImage, makeFileSystem, writeJournal } from '../support/ext4-journals.ts'
 import { haveTool, run, runOk, temporaryFolder } from '../support/native.ts'
 
 const tools = haveTool('mkfs.ext4') && haveTool('debugfs')

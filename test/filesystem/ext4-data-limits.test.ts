@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import { emptyFiles, inodesOfRoot, makeExt4Image, withExt4 } from '../../native-fixtures/ext4-images.ts'
 import { MemoryDevice } from '../../src/device/memory-device.ts'
 import { mapBlocks } from '../../src/filesystem/ext4/block-mapping.ts'
 import type { Ext4Context } from '../../src/filesystem/ext4/context.ts'
@@ -7,7 +8,6 @@ import { dataExtents, readData, truncateData, writeData } from '../../src/filesy
 import { INODE_FLAG, type Inode } from '../../src/filesystem/ext4/inode.ts'
 import { openExt4 } from '../../src/filesystem/ext4/open.ts'
 import { readTarget, storeTarget } from '../../src/filesystem/ext4/symlink-target.ts'
-import { emptyFiles, inodesOfRoot, makeExt4Image, withExt4 } from '../support/ext4-images.ts'
 import { checkWrittenImages, haveTool, runOk, writes } from '../support/native.ts'
 
 checkWrittenImages()

@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto'
 import { lstatSync, readFileSync, readlinkSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import type { Ext4FileSystem } from '../../src/filesystem/ext4/filesystem.ts'
 import {
   DATA_VARIANTS,
   type Ext4Variant,
@@ -10,7 +9,8 @@ import {
   withExt4,
   withKernelMount,
   writeAt,
-} from '../support/ext4-images.ts'
+} from '../../native-fixtures/ext4-images.ts'
+import type { Ext4FileSystem } from '../../src/filesystem/ext4/filesystem.ts'
 import { checkWrittenImages, haveLoopMounts, haveTool, run } from '../support/native.ts'
 
 checkWrittenImages()

@@ -2,9 +2,6 @@ import { closeSync, copyFileSync, mkdirSync, openSync, readSync, writeFileSync }
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { isDrydiskError } from '../../src/errors.ts'
-import { punchData, readData, truncateData, writeData } from '../../src/filesystem/ext4/file-data.ts'
-import type { Ext4FileSystem } from '../../src/filesystem/ext4/filesystem.ts'
 import {
   DATA_VARIANTS,
   type Ext4Variant,
@@ -12,7 +9,10 @@ import {
   makeExt4Image,
   withExt4,
   withKernelMount,
-} from '../support/ext4-images.ts'
+} from '../../native-fixtures/ext4-images.ts'
+import { isDrydiskError } from '../../src/errors.ts'
+import { punchData, readData, truncateData, writeData } from '../../src/filesystem/ext4/file-data.ts'
+import type { Ext4FileSystem } from '../../src/filesystem/ext4/filesystem.ts'
 import {
   checkWrittenImages,
   haveLoopMounts,

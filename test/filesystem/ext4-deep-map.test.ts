@@ -2,8 +2,6 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { punchData, readData, truncateData, writeData } from '../../src/filesystem/ext4/file-data.ts'
-import type { Inode } from '../../src/filesystem/ext4/inode.ts'
 import {
   type Ext4Variant,
   emptyFiles,
@@ -12,7 +10,9 @@ import {
   withExt4,
   withKernelMount,
   writeAt,
-} from '../support/ext4-images.ts'
+} from '../../native-fixtures/ext4-images.ts'
+import { punchData, readData, truncateData, writeData } from '../../src/filesystem/ext4/file-data.ts'
+import type { Inode } from '../../src/filesystem/ext4/inode.ts'
 import {
   checkWrittenImages,
   haveLoopMounts,

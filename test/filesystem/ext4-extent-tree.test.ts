@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
+import { emptyFiles, inodesOfRoot, makeExt4Image, withExt4 } from '../../native-fixtures/ext4-images.ts'
 import { mapBlocks } from '../../src/filesystem/ext4/block-mapping.ts'
 import type { Ext4Context } from '../../src/filesystem/ext4/context.ts'
 import { ExtentNode, encodeExtents, encodeIndex } from '../../src/filesystem/ext4/extent-node.ts'
 import { dataExtents, readData, truncateData, writeData } from '../../src/filesystem/ext4/file-data.ts'
 import type { Inode } from '../../src/filesystem/ext4/inode.ts'
 import { inodeSeed } from '../../src/filesystem/ext4/inode-seed.ts'
-import { emptyFiles, inodesOfRoot, makeExt4Image, withExt4 } from '../support/ext4-images.ts'
 import { checkWrittenImages, haveTool, runOk, writes } from '../support/native.ts'
 
 checkWrittenImages()

@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest'
+import { makeExt4Image, withExt4 } from '../../native-fixtures/ext4-images.ts'
 import { byteKey, toBytes } from '../../src/bytes/names.ts'
 import type * as Hash from '../../src/filesystem/ext4/directory-hash.ts'
-import { makeExt4Image, withExt4 } from '../support/ext4-images.ts'
 
 /*
  * Real hashes of 31 bits collide too rarely to fill a leaf with one hash. With five hashes in all, whole chains of leaves

@@ -2,11 +2,16 @@ import { statSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import {
+  type Ext4Variant,
+  makeExt4Image,
+  withExt4,
+  withKernelMount,
+} from '../../native-fixtures/ext4-images.ts'
 import { byteKey, toBytes } from '../../src/bytes/names.ts'
 import { directoryHash, hashName } from '../../src/filesystem/ext4/directory-hash.ts'
 import type { Ext4FileSystem } from '../../src/filesystem/ext4/filesystem.ts'
 import type { InodeNumber } from '../../src/filesystem/filesystem.ts'
-import { type Ext4Variant, makeExt4Image, withExt4, withKernelMount } from '../support/ext4-images.ts'
 import { checkWrittenImages, haveLoopMounts, runOk, writes } from '../support/native.ts'
 
 checkWrittenImages()

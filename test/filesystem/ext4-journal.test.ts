@@ -3,10 +3,7 @@ import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { isZero } from '../../src/bytes/compare.ts'
-import { isDrydiskError } from '../../src/errors.ts'
-import { recoverJournal } from '../../src/filesystem/ext4/journal-recovery.ts'
-import { withExt4, withKernelMount } from '../support/ext4-images.ts'
+import { withExt4, withKernelMount } from '../../native-fixtures/ext4-images.ts'
 import {
   copyImage,
   differingBlocks,
@@ -16,7 +13,10 @@ import {
   openVolume,
   recoverFile,
   writeJournal,
-} from '../support/ext4-journals.ts'
+} from '../../native-fixtures/ext4-journals.ts'
+import { isZero } from '../../src/bytes/compare.ts'
+import { isDrydiskError } from '../../src/errors.ts'
+import { recoverJournal } from '../../src/filesystem/ext4/journal-recovery.ts'
 import { kernelTree } from '../support/ext4-random.ts'
 import { type SnapshotEntry, snapshot } from '../support/filesystem-snapshot.ts'
 import {

@@ -1,11 +1,11 @@
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { withExt4, withKernelMount } from '../../native-fixtures/ext4-images.ts'
 import { FileStorage } from '../../src/device/file-storage.ts'
 import { MemoryDevice } from '../../src/device/memory-device.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
 import { type MakeExt4Options, makeExt4 } from '../../src/filesystem/ext4/mkfs.ts'
 import { openExt4 } from '../../src/filesystem/ext4/open.ts'
-import { withExt4, withKernelMount } from '../support/ext4-images.ts'
 import {
   checkWrittenImages,
   haveLoopMounts,

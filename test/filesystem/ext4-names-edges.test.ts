@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
+import { makeExt4Image, withExt4, writeAt } from '../../native-fixtures/ext4-images.ts'
 import { toBytes } from '../../src/bytes/names.ts'
 import { mapOne } from '../../src/filesystem/ext4/block-mapping.ts'
 import type { Ext4FileSystem } from '../../src/filesystem/ext4/filesystem.ts'
 import type { InodeNumber } from '../../src/filesystem/filesystem.ts'
-import { makeExt4Image, withExt4, writeAt } from '../support/ext4-images.ts'
 import { checkWrittenImages, runOk, writes } from '../support/native.ts'
 
 checkWrittenImages()

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { makeExt4Image, withExt4 } from '../../native-fixtures/ext4-images.ts'
 import { byteKey, bytesOfKey, toBytes } from '../../src/bytes/names.ts'
 import { MemoryDevice } from '../../src/device/memory-device.ts'
 import { isDrydiskError } from '../../src/errors.ts'
@@ -9,7 +10,6 @@ import type { Ext4FileSystem } from '../../src/filesystem/ext4/filesystem.ts'
 import { INODE_FLAG } from '../../src/filesystem/ext4/inode.ts'
 import { openExt4 } from '../../src/filesystem/ext4/open.ts'
 import type { InodeNumber } from '../../src/filesystem/filesystem.ts'
-import { makeExt4Image, withExt4 } from '../support/ext4-images.ts'
 import { propertySettings } from '../support/native.ts'
 
 const rw = { mode: 0o644, uid: 0, gid: 0 }

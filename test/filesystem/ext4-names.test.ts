@@ -2,10 +2,15 @@ import { existsSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import {
+  type Ext4Variant,
+  makeExt4Image,
+  withExt4,
+  withKernelMount,
+} from '../../native-fixtures/ext4-images.ts'
 import { byteKey, bytesOfKey, toBytes } from '../../src/bytes/names.ts'
 import type { Ext4FileSystem } from '../../src/filesystem/ext4/filesystem.ts'
 import type { InodeNumber } from '../../src/filesystem/filesystem.ts'
-import { type Ext4Variant, makeExt4Image, withExt4, withKernelMount } from '../support/ext4-images.ts'
 import { checkWrittenImages, haveLoopMounts, propertySettings, runOk, writes } from '../support/native.ts'
 
 checkWrittenImages()

@@ -1,13 +1,13 @@
 import { readdirSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { copyImage } from '../../native-fixtures/ext4-journals.ts'
 import { byteKey, toBytes } from '../../src/bytes/names.ts'
 import { FileStorage } from '../../src/device/file-storage.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
 import { isDrydiskError } from '../../src/errors.ts'
 import { openExt4 } from '../../src/filesystem/ext4/open.ts'
 import type { DirectoryEntry, FileSystem, FileType, InodeNumber } from '../../src/filesystem/filesystem.ts'
-import { copyImage } from '../support/ext4-journals.ts'
 import { haveTool, peersFolder, run, runOk, temporaryFolder } from '../support/native.ts'
 
 const peers = peersFolder()

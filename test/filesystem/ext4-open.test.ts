@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { type Ext4Variant, makeExt4Image, withExt4 } from '../../native-fixtures/ext4-images.ts'
 import { MemoryDevice } from '../../src/device/memory-device.ts'
 import { DrydiskError } from '../../src/errors.ts'
 import { FEATURES, type FeatureName } from '../../src/filesystem/ext4/features.ts'
@@ -8,7 +9,6 @@ import type { Ext4FileSystem } from '../../src/filesystem/ext4/filesystem.ts'
 import { makeExt4 } from '../../src/filesystem/ext4/mkfs.ts'
 import { openExt4 } from '../../src/filesystem/ext4/open.ts'
 import { Superblock } from '../../src/filesystem/ext4/superblock.ts'
-import { type Ext4Variant, makeExt4Image, withExt4 } from '../support/ext4-images.ts'
 import { haveTool, propertySettings, runOk } from '../support/native.ts'
 
 const MIB = 2 ** 20

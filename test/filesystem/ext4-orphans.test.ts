@@ -8,7 +8,7 @@ import {
   withExt4,
   withKernelMount,
   writeAt,
-} from '../support/ext4-images.ts'
+} from '../../native-fixtures/ext4-images.ts'
 import { checkWrittenImages, haveLoopMounts, haveTool, runOk, writes } from '../support/native.ts'
 
 checkWrittenImages()

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { type Ext4Variant, makeExt4Image, withExt4 } from '../../native-fixtures/ext4-images.ts'
 import { toBytes } from '../../src/bytes/names.ts'
 import { isDrydiskError } from '../../src/errors.ts'
 import type { InodeNumber } from '../../src/filesystem/filesystem.ts'
-import { type Ext4Variant, makeExt4Image, withExt4 } from '../support/ext4-images.ts'
 import { pattern } from '../support/filesystem-contract.ts'
 import { checkWrittenImages, propertySettings, runOk, writes } from '../support/native.ts'
 

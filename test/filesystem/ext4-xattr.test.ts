@@ -1,11 +1,16 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import {
+  type Ext4Variant,
+  makeExt4Image,
+  withExt4,
+  withKernelMount,
+} from '../../native-fixtures/ext4-images.ts'
 import { toBytes } from '../../src/bytes/names.ts'
 import type { Ext4FileSystem } from '../../src/filesystem/ext4/filesystem.ts'
 import { readXattrBlock } from '../../src/filesystem/ext4/xattr-block.ts'
 import type { InodeNumber } from '../../src/filesystem/filesystem.ts'
-import { type Ext4Variant, makeExt4Image, withExt4, withKernelMount } from '../support/ext4-images.ts'
 import { pattern } from '../support/filesystem-contract.ts'
 import { checkWrittenImages, haveLoopMounts, haveTool, runOk, writes } from '../support/native.ts'
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import * as phony from '../../native-fixtures/phony-guests.ts'
 import { verifyPassword } from '../../src/config/crypt.ts'
 import {
   type PasswordSelector,
@@ -8,7 +9,6 @@ import {
 } from '../../src/operations/password.ts'
 import { sshInject } from '../../src/operations/ssh-inject.ts'
 import { memoryGuest, runTwice, text } from './support/operations.ts'
-import * as phony from './support/phony-guests.ts'
 
 const shadowOf = async (guest: Awaited<ReturnType<typeof memoryGuest>>, user: string) =>
   (await text(guest, '/etc/shadow'))

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
+import { families } from '../../native-fixtures/phony-guests.ts'
 import { DrydiskError } from '../../src/errors.ts'
 import type { GuestFs } from '../../src/guest/guest-fs.ts'
 import { memoryGuest } from '../../src/guest/memory-guest.ts'
@@ -7,7 +8,6 @@ import { operations } from '../../src/operations/index.ts'
 import type { OperationReport } from '../../src/operations/operation.ts'
 import { propertySettings } from '../support/native.ts'
 import { watched } from './support/operations.ts'
-import { families } from './support/phony-guests.ts'
 
 const runs: [string, (guest: GuestFs) => Promise<OperationReport>][] = [
   ['serial-console', guest => operations['serial-console'].run(guest, {})],

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import * as phony from '../../native-fixtures/phony-guests.ts'
 import { readGrubEnvironment } from '../../src/config/grub-environment.ts'
 import { kernelArg } from '../../src/operations/kernel-arg.ts'
 import { serialConsole } from '../../src/operations/serial-console.ts'
 import { changedLines, memoryGuest, runTwice, text, watched } from './support/operations.ts'
-import * as phony from './support/phony-guests.ts'
 
 const CONSOLES = 'console=tty0 console=ttyS0,115200n8'
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import * as phony from '../../native-fixtures/phony-guests.ts'
 import { cloudInit } from '../../src/operations/cloud-init.ts'
 import { hostname } from '../../src/operations/hostname.ts'
 import { operations } from '../../src/operations/index.ts'
@@ -6,7 +7,6 @@ import { noZeroconf } from '../../src/operations/no-zeroconf.ts'
 import { qemuGa } from '../../src/operations/qemu-ga.ts'
 import { timezone } from '../../src/operations/timezone.ts'
 import { changedLines, memoryGuest, runTwice, text } from './support/operations.ts'
-import * as phony from './support/phony-guests.ts'
 
 describe('qemu-ga', () => {
   it('changes the variable that the unit reads', async () => {

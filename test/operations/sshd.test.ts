@@ -1,11 +1,11 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import * as phony from '../../native-fixtures/phony-guests.ts'
 import type { GuestFs } from '../../src/guest/guest-fs.ts'
 import { sshd } from '../../src/operations/sshd.ts'
 import { haveTool, runOk, temporaryFolder } from '../support/native.ts'
 import { memoryGuest, runTwice, text } from './support/operations.ts'
-import * as phony from './support/phony-guests.ts'
 
 const oracle = haveTool('sshd') && haveTool('ssh-keygen')
 

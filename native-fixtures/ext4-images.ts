@@ -10,11 +10,11 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FileStorage } from '../../src/device/file-storage.ts'
-import { StorageDevice } from '../../src/device/storage-device.ts'
-import type { Ext4FileSystem } from '../../src/filesystem/ext4/filesystem.ts'
-import { openExt4 } from '../../src/filesystem/ext4/open.ts'
-import { runOk, temporaryFolder } from './native.ts'
+import { FileStorage } from '../src/device/file-storage.ts'
+import { StorageDevice } from '../src/device/storage-device.ts'
+import type { Ext4FileSystem } from '../src/filesystem/ext4/filesystem.ts'
+import { openExt4 } from '../src/filesystem/ext4/open.ts'
+import { runOk, temporaryFolder } from '../test/support/native.ts'
 
 /** One shape of filesystem that mke2fs makes, and why it is worth having. */
 export interface Ext4Variant {

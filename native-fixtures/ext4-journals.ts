@@ -1,12 +1,12 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { FileStorage } from '../../src/device/file-storage.ts'
-import { StorageDevice } from '../../src/device/storage-device.ts'
-import { locateJournal } from '../../src/filesystem/ext4/journal-location.ts'
-import { type JournalRecovery, recoverJournal } from '../../src/filesystem/ext4/journal-recovery.ts'
-import { Ext4Volume, readSuperblock } from '../../src/filesystem/ext4/volume.ts'
-import { run, runOk } from './native.ts'
+import { FileStorage } from '../src/device/file-storage.ts'
+import { StorageDevice } from '../src/device/storage-device.ts'
+import { locateJournal } from '../src/filesystem/ext4/journal-location.ts'
+import { type JournalRecovery, recoverJournal } from '../src/filesystem/ext4/journal-recovery.ts'
+import { Ext4Volume, readSuperblock } from '../src/filesystem/ext4/volume.ts'
+import { run, runOk } from '../test/support/native.ts'
 
 /** A file as an ext4 volume before its journal is recovered. */
 export async function openVolume(path: string, writable: boolean): Promise<Ext4Volume> {
