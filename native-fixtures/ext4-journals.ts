@@ -11,7 +11,12 @@ import { run, runOk } from '../test/support/native.ts'
 /** A file as an ext4 volume before its journal is recovered. */
 export async function openVolume(path: string, writable: boolean): Promise<Ext4Volume> {
   const device = new StorageDevice(await FileStorage.open(path, writable ? 'write' : 'read'))
-  return new Ext4Volume(device, await readSuperblock(device), writable, () => 0n)
+  try {
+    return new Ext4Volume(device, await readSuperblock(device), writable, () => 0n)
+  } catch (error) {
+    await device.close()
+    throw error
+  }
 }
 
 /** Recovers the journal of an image file in place. */
