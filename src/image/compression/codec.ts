@@ -4,6 +4,9 @@ import { zstdFrame } from './zstd-frame.ts'
 /** Decompresses one cluster: `from` may have padding after the stream. Errors: `ERR_CORRUPT`. */
 export type Decompress = (from: Uint8Array, size: number) => Uint8Array
 
+/** Compresses one cluster; `undefined` when it would not become smaller, and is better stored as it is. */
+export type Compress = (cluster: Uint8Array) => Uint8Array | undefined
+
 interface NodeZlib {
   inflateRawSync(from: Uint8Array, options: object): Uint8Array
   deflateRawSync(from: Uint8Array, options: object): Uint8Array
@@ -25,6 +28,23 @@ export async function loadDecompressor(type: 'zlib' | 'zstd', portable = false):
   const zlib = portable ? undefined : nodeZlib()
   if (type === 'zlib') return zlib === undefined ? portableInflate() : nativeInflate(zlib)
   return zlib?.zstdDecompressSync === undefined ? portableZstd() : nativeZstd(zlib)
+}
+
+/** qcow2 deflates with a window of 12 bits: a stream made with a larger one does not read back. */
+const WINDOW_BITS = 12
+
+/**
+ * The compressor of a qcow2 compression type.
+ * Errors: `ERR_UNSUPPORTED` where there is none for the type.
+ */
+export async function loadCompressor(type: 'zlib' | 'zstd'): Promise<Compress> {
+  const zlib = nodeZlib()
+  if (type !== 'zlib' || zlib === undefined)
+    throw new DrydiskError('ERR_UNSUPPORTED', `no ${type} compressor here`, { feature: type })
+  return cluster => {
+    const bytes = zlib.deflateRawSync(cluster, { windowBits: WINDOW_BITS, memLevel: 9, level: 4 })
+    return bytes.length < cluster.length ? bytes : undefined
+  }
 }
 
 function wrong(what: string, cause?: unknown): DrydiskError {
