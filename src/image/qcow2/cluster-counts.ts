@@ -103,6 +103,21 @@ export class ClusterCounts {
     return 0
   }
 
+  clone(): ClusterCounts {
+    const copy = new ClusterCounts(this.#name)
+    for (const [index, chunk] of this.#chunks) copy.#chunks.set(index, chunk.slice())
+    for (const [cluster, count] of this.#large) copy.#large.set(cluster, count)
+    return copy
+  }
+
+  /** The highest count; 0 when there is none. */
+  largest(): number {
+    let largest = 0
+    for (const chunk of this.#chunks.values()) for (const count of chunk) if (count > largest) largest = count
+    for (const count of this.#large.values()) largest = Math.max(largest, count)
+    return largest
+  }
+
   /** Whether any of the clusters has a count. */
   anyIn(first: number, count: number): boolean {
     for (let at = first; at < first + count; ) {
