@@ -1,4 +1,5 @@
 import type { BlockDevice, Extent } from './block-device.ts'
+import type { MappedDevice, MappedRun } from './mapped-runs.ts'
 import { checkRange, checkWritable } from './range.ts'
 import type { Storage } from './storage.ts'
 import { zeros } from './zeros.ts'
@@ -7,7 +8,7 @@ import { zeros } from './zeros.ts'
  * The bytes of a `Storage` as a device of fixed size, written through at once. The size need not be a multiple of a sector.
  * For an image that someone relies on, use `openImage`, which stages.
  */
-export class StorageDevice implements BlockDevice {
+export class StorageDevice implements BlockDevice, MappedDevice {
   readonly size: number
   readonly writable: boolean
   readonly storage: Storage
@@ -56,6 +57,18 @@ export class StorageDevice implements BlockDevice {
     const stored = Math.max(offset, Math.min(end, this.storage.size))
     if (stored > offset) yield { offset, length: stored - offset, kind: 'data', depth: 0 }
     if (end > stored) yield { offset: stored, length: end - stored, kind: 'zero', depth: 0 }
+  }
+
+  async *mappedRuns(offset: number, length: number): AsyncIterable<readonly MappedRun[]> {
+    const { storage } = this
+    const runs: MappedRun[] = []
+    for await (const { kind, ...place } of this.extents(offset, length))
+      runs.push(
+        kind === 'data'
+          ? { ...place, kind, storage, host: place.offset }
+          : { ...place, kind, allocated: false },
+      )
+    if (runs.length > 0) yield runs
   }
 
   async flush(): Promise<void> {

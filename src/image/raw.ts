@@ -1,4 +1,5 @@
 import type { BlockDevice, DiskImage, Extent } from '../device/block-device.ts'
+import { type MappedDevice, type MappedRun, RunBatch } from '../device/mapped-runs.ts'
 import { DEFAULT_BUDGET, overlayExtents } from '../device/overlay-device.ts'
 import { PageOverlay } from '../device/page-overlay.ts'
 import { checkRange, checkWritable } from '../device/range.ts'
@@ -11,7 +12,7 @@ import { DrydiskError } from '../errors.ts'
  * A raw image: the file's bytes are the disk's. Its length need not be a multiple of a sector. Writes are staged in memory up to
  * a budget and in the redo log beside the image beyond it; `commit()` completes the log before the image changes.
  */
-export class RawImage implements DiskImage {
+export class RawImage implements DiskImage, MappedDevice {
   readonly format = 'raw'
   readonly size: number
   readonly writable: boolean
@@ -102,6 +103,21 @@ export class RawImage implements DiskImage {
 
   extents(offset: number, length: number): AsyncIterable<Extent> {
     return overlayExtents(this.#overlay, this.#base, offset, length)
+  }
+
+  /** What is staged, or waits in a redo log, has no place of its own. */
+  async *mappedRuns(offset: number, length: number): AsyncIterable<readonly MappedRun[]> {
+    checkRange(this.size, offset, length)
+    const batch = new RunBatch()
+    for (const { start, end, page, zero } of [...this.#overlay.segments(offset, offset + length)]) {
+      const place = { offset: start, length: end - start, depth: 0 }
+      if (page !== undefined) batch.add({ ...place, kind: 'staged' })
+      else if (zero) batch.add({ ...place, kind: 'zero', allocated: true })
+      else batch.add({ ...place, kind: 'data', storage: this.#storage, host: start })
+      if (batch.full) yield batch.take()
+    }
+    const rest = batch.takeAll()
+    if (rest.length > 0) yield rest
   }
 
   /** Nothing is stable before `commit()`. */

@@ -7,8 +7,8 @@ import type { MappingTables } from './mapping-tables.ts'
 export type Run =
   /** In the file (or the data file), in one piece from `host`. */
   | { readonly kind: 'data'; readonly length: number; readonly host: number }
-  /** Reads as zeros. */
-  | { readonly kind: 'zero'; readonly length: number }
+  /** Reads as zeros. `host`: an allocated cluster stands behind it, in one piece from there. */
+  | { readonly kind: 'zero'; readonly length: number; readonly host?: number }
   /** Not here: in the backing file, or zeros. */
   | { readonly kind: 'hole'; readonly length: number }
   /** In one compressed cluster, from `within` of its decompressed bytes. */
@@ -98,10 +98,15 @@ export class ClusterMap {
 
   /** The longest run from `offset` that one answer covers, at most `most` bytes. */
   async run(offset: number, most: number): Promise<Run> {
+    const l1Index = Math.floor(offset / this.#geometry.l2Span)
+    return this.runIn(await this.tables.l2(l1Index), offset, most)
+  }
+
+  /** As `run`, with the L2 table of `offset` in hand; `undefined` when its L1 entry has none. */
+  runIn(table: L2Table | undefined, offset: number, most: number): Run {
     const { l2Span, clusterSize } = this.#geometry
     const l1Index = Math.floor(offset / l2Span)
     const length = Math.min(most, (l1Index + 1) * l2Span - offset)
-    const table = await this.tables.l2(l1Index)
     if (table === undefined) return { kind: 'hole', length: this.#emptyTables(l1Index, offset, most) }
     const start = offset - l1Index * l2Span
     let index = Math.floor(start / clusterSize)
@@ -120,6 +125,12 @@ export class ClusterMap {
       const next = this.#piece(table, index, within)
       if (next.kind !== first.kind) break
       if (first.kind === 'data' && next.kind === 'data' && next.host !== first.host + total) break
+      if (
+        first.kind === 'zero' &&
+        next.kind === 'zero' &&
+        (first.host === undefined ? next.host !== undefined : next.host !== first.host + total)
+      )
+        break
       total += next.length
     }
     return { ...first, length: Math.min(total, length) }
@@ -156,7 +167,9 @@ export class ClusterMap {
     if (entry.kind === 'hole') return { kind: 'hole', length: rest }
     if (entry.kind === 'compressed')
       return { kind: 'compressed', length: rest, host: entry.offset, stored: entry.length, within }
-    if (entry.zero === ALL) return { kind: 'zero', length: rest }
+    const zeroOf = (length: number): Run =>
+      entry.host < 0 ? { kind: 'zero', length } : { kind: 'zero', length, host: entry.host + within }
+    if (entry.zero === ALL) return zeroOf(rest)
     if (entry.allocated === ALL) return { kind: 'data', length: rest, host: entry.host + within }
     const size = clusterSize / subclusters
     let sub = Math.floor(within / size)
@@ -166,6 +179,7 @@ export class ClusterMap {
     do sub++
     while (sub < subclusters && kindOf(sub) === kind)
     const length = sub * size - within
+    if (kind === 'zero') return zeroOf(length)
     return kind === 'data' ? { kind, length, host: entry.host + within } : { kind, length }
   }
 }

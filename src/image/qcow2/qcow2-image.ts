@@ -1,4 +1,5 @@
 import type { BlockDevice, DiskImage, Extent } from '../../device/block-device.ts'
+import type { MappedDevice, MappedRun } from '../../device/mapped-runs.ts'
 import { checkRange, checkWritable } from '../../device/range.ts'
 import type { Storage } from '../../device/storage.ts'
 import { DrydiskError } from '../../errors.ts'
@@ -11,6 +12,7 @@ import type { GuestWriter } from './data-file-staging.ts'
 import type { GuestReader } from './guest-reader.ts'
 import { type Header, headerClusterSize, parseHeader } from './header.ts'
 import { infoOf, type Qcow2Info } from './info.ts'
+import { mappedRuns } from './mapped-runs.ts'
 import { readPadded } from './padded-read.ts'
 import { ReadWriteLock } from './read-write-lock.ts'
 import type { Snapshot } from './snapshot-table.ts'
@@ -37,7 +39,7 @@ export interface ImageParts {
 }
 
 /** A qcow2 image as a device whose writes are staged until `commit()`. Made by `openQcow2`. */
-export class Qcow2Image implements DiskImage {
+export class Qcow2Image implements DiskImage, MappedDevice {
   readonly format = 'qcow2'
   readonly size: number
   readonly writable: boolean
@@ -124,6 +126,32 @@ export class Qcow2Image implements DiskImage {
       at += run.length
     }
     if (last !== undefined) yield last
+  }
+
+  /** Where the bytes lie; clusters that are staged are to be read through the image. */
+  mappedRuns(offset: number, length: number): AsyncIterable<readonly MappedRun[]> {
+    checkRange(this.size, offset, length)
+    this.#checkUsable()
+    const { header, reader, storage, dataFile, writing } = this.#parts
+    return mappedRuns(
+      {
+        header,
+        map: reader.map,
+        backing: reader.backing,
+        storage,
+        dataFile,
+        // The lock is not held while the caller has the runs: it may want to write.
+        locked: step => this.#lock.shared(step),
+        staged:
+          writing === undefined
+            ? undefined
+            : writing.files === undefined
+              ? cluster => writing.allocator.isStaged(cluster)
+              : () => true,
+      },
+      offset,
+      length,
+    )
   }
 
   /** Nothing is on disk before the commit, and the commit flushes. */
