@@ -1,5 +1,5 @@
 import { isDrydiskError } from '../errors.ts'
-import { printJson, warn } from './output.ts'
+import { printEvent, warn } from './output.ts'
 
 /** Exit statuses; docs/cli.md tells users of them. A signal gives 128 and its number. */
 export const STATUS = { ok: 0, error: 1, usage: 2 } as const
@@ -17,7 +17,8 @@ export async function reportError(error: unknown, json: boolean): Promise<number
   const status = error instanceof UsageError ? STATUS.usage : STATUS.error
   if (error instanceof AlreadyReported) return status
   const { code, message, context } = describe(error)
-  if (json) await printJson({ error: { code, message, context } })
+  // On one line: it may end a stream of events.
+  if (json) await printEvent({ error: { code, message, context } })
   else warn(message)
   if (process.env.DRYDISK_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`)
   return status

@@ -1,7 +1,11 @@
 /** What an interruption has to give back: the images that are open. */
 export const openImages = new Set<{ close(): Promise<void> }>()
 
+/** Long work that is under way: told to stop before the images that it uses are closed. */
+const running = new Set<() => Promise<void>>()
+
 let busy = false
+let dying = false
 let pending: NodeJS.Signals | undefined
 let inChild = false
 
@@ -30,6 +34,32 @@ export async function uninterrupted(step: () => Promise<void>): Promise<void> {
   if (pending !== undefined) await dieOf(pending)
 }
 
+/**
+ * Runs long work that an interruption stops: the signal is aborted, and the process ends when the work has taken back what it
+ * had begun.
+ * @param stopping called at the interruption, before the work is told.
+ */
+export async function stoppable<T>(
+  work: (signal: AbortSignal) => Promise<T>,
+  stopping?: () => void,
+): Promise<T> {
+  const controller = new AbortController()
+  const working = work(controller.signal)
+  const stop = async (): Promise<void> => {
+    stopping?.()
+    controller.abort()
+    await working.catch(() => undefined)
+  }
+  running.add(stop)
+  try {
+    return await working
+  } finally {
+    running.delete(stop)
+    // What was interrupted has no result and no error: the process is about to end.
+    if (dying) await new Promise(() => undefined)
+  }
+}
+
 /** As `uninterrupted`, for a program that has the terminal: Ctrl-C there is meant for that program alone. */
 export async function withTerminal(step: () => Promise<void>): Promise<void> {
   inChild = true
@@ -41,9 +71,14 @@ export async function withTerminal(step: () => Promise<void>): Promise<void> {
 }
 
 async function closeImages(): Promise<void> {
-  const closing = [...openImages].map(image => image.close().catch(() => undefined))
+  dying = true
   const patience = new Promise(resolve => setTimeout(resolve, 3000))
-  await Promise.race([Promise.all(closing), patience])
+  await Promise.race([closeAll(), patience])
+}
+
+async function closeAll(): Promise<void> {
+  await Promise.all([...running].map(stop => stop()))
+  await Promise.all([...openImages].map(image => image.close().catch(() => undefined)))
 }
 
 /** Ends as the shell expects it: by the signal itself. process.exit() would wait for a thread that waits for a pipe. */

@@ -11,6 +11,11 @@ export function printJson(value: unknown): Promise<void> {
   return print(`${JSON.stringify(value, jsonValue, 2)}\n`)
 }
 
+/** One JSON document on one line: commands that take long print several, of which the last is the result. */
+export function printEvent(value: unknown): Promise<void> {
+  return print(`${JSON.stringify(value, jsonValue)}\n`)
+}
+
 function jsonValue(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? value.toString() : value
 }

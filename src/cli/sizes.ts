@@ -8,14 +8,23 @@ const UNITS: Readonly<Record<string, number>> = {
   M: 2 ** 20,
   G: 2 ** 30,
   T: 2 ** 40,
+  P: 2 ** 50,
+  E: 2 ** 60,
+}
+
+/** As `parseSize`, where nothing is a size too; `undefined` for what is no size. */
+export function sizeOf(text: string): number | undefined {
+  const match = /^(?:(0x[\da-f]+)|(\d+(?:\.\d*)?)([KMGTPEB]?)(?:iB|B)?)$/i.exec(text.trim())
+  if (match === null) return undefined
+  const [, hexadecimal, decimal, unit = ''] = match
+  const size = Math.floor(Number(hexadecimal ?? decimal) * (UNITS[unit.toUpperCase()] ?? 1))
+  return Number.isSafeInteger(size) ? size : undefined
 }
 
 /** Bytes of `3G`, `512M`, `1048576`: units are powers of 1024, as in qemu-img and virt-make-fs. */
 export function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)([KMGTB]?)(?:iB|B)?$/i.exec(text)
-  const size = Math.floor(Number(match?.[1]) * (UNITS[(match?.[2] ?? '').toUpperCase()] ?? Number.NaN))
-  if (!Number.isSafeInteger(size) || size <= 0)
-    throw new UsageError(`"${text}" is not a size such as 512M or 3G`)
+  const size = sizeOf(text)
+  if (size === undefined || size === 0) throw new UsageError(`"${text}" is not a size such as 512M or 3G`)
   return size
 }
 

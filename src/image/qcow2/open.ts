@@ -150,7 +150,7 @@ function checkWritableImage(name: string, header: Header, hasDataFile: boolean, 
     )
 }
 
-async function readL1(storage: Storage, header: Header): Promise<L1Table> {
+export async function readL1(storage: Storage, header: Header): Promise<L1Table> {
   const bytes = new Uint8Array(header.l1_size * 8)
   if (header.l1_size > 0 && header.l1_table_offset >= storage.size)
     throw corrupt(

@@ -36,6 +36,8 @@ export interface ImageParts {
   readonly bitmaps: BitmapDirectory | undefined
   readonly dataFile: Storage | undefined
   readonly writing: WritingParts | undefined
+  /** The files belong to another image, which closes them. */
+  readonly borrowed?: true
 }
 
 /** A qcow2 image as a device whose writes are staged until `commit()`. Made by `openQcow2`. */
@@ -66,6 +68,12 @@ export class Qcow2Image implements DiskImage, MappedDevice {
   /** Bytes of a cluster. */
   get clusterSize(): number {
     return this.#parts.header.geometry.clusterSize
+  }
+
+  /** For a view of another state that the same file holds. */
+  get parts(): ImageParts {
+    this.#checkUsable()
+    return this.#parts
   }
 
   get backing(): BlockDevice | undefined {
@@ -223,7 +231,8 @@ export class Qcow2Image implements DiskImage, MappedDevice {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    const { storage, dataFile, reader } = this.#parts
+    const { storage, dataFile, reader, borrowed } = this.#parts
+    if (borrowed) return
     try {
       await this.#lock.exclusive(() => this.#rollback())
     } finally {
