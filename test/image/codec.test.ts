@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { deflateRawSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { isDrydiskError } from '../../src/errors.ts'
-import { loadDecompressor } from '../../src/image/compression/codec.ts'
+import { loadCompressor, loadDecompressor } from '../../src/image/compression/codec.ts'
 import { zstdFrame } from '../../src/image/compression/zstd-frame.ts'
 
 const SIZE = 65_536
@@ -103,5 +103,50 @@ describe.each([false, true])('zstd frames of compressed clusters (portable: %s)'
       skippable: false,
     })
     expect(zstdFrame(new Uint8Array(20), 0)).toBeUndefined()
+  })
+})
+
+describe.each(['zlib', 'zstd'] as const)('clusters compressed by %s', type => {
+  it.each([
+    [false, false],
+    [false, true],
+    [true, false],
+    [true, true],
+  ])('come back whole (portable compressor: %s, portable decompressor: %s)', async (portable, back) => {
+    const compress = await loadCompressor(type, portable)
+    const decompress = await loadDecompressor(type, back)
+    for (const size of [512, 4096, SIZE, 2 << 20])
+      for (const content of [new Uint8Array(size), Buffer.alloc(size, 'some words and '), halfNoise(size)]) {
+        const bytes = compress(content)
+        if (bytes === undefined) throw new Error('this should have become smaller')
+        expect(bytes.length).toBeLessThan(size)
+        const padded = Buffer.concat([bytes, Buffer.alloc(-bytes.length & 511, 0x5a)])
+        expect(Buffer.compare(decompress(padded, size), content)).toBe(0)
+      }
+    for (const size of [512, SIZE]) expect(compress(randomBytes(size))).toBeUndefined()
+  })
+})
+
+function halfNoise(size: number): Uint8Array {
+  return Buffer.concat([randomBytes(size / 2), Buffer.alloc(size / 2)])
+}
+
+describe.each([false, true])('a zstd frame that claims more than a cluster (portable: %s)', portable => {
+  it('is refused before memory is taken for it', async () => {
+    const decode = await loadDecompressor('zstd', portable)
+    // A window of its own and eight bytes of content size: 2^31, 2^40.
+    for (const high of [0, 256]) {
+      const frame = new Uint8Array(40)
+      frame.set([0x28, 0xb5, 0x2f, 0xfd, 0xc0, 0x30])
+      new DataView(frame.buffer).setUint32(6, 0x8000_0000, true)
+      new DataView(frame.buffer).setUint32(10, high, true)
+      frame.set([1, 0, 0], 14)
+      expect(
+        isDrydiskError(
+          failure(() => decode(frame, SIZE)),
+          'ERR_CORRUPT',
+        ),
+      ).toBe(true)
+    }
   })
 })

@@ -11,7 +11,8 @@ interface NodeZlib {
   inflateRawSync(from: Uint8Array, options: object): Uint8Array
   deflateRawSync(from: Uint8Array, options: object): Uint8Array
   zstdDecompressSync?(from: Uint8Array, options: object): Uint8Array
-  readonly constants: { readonly Z_SYNC_FLUSH: number }
+  zstdCompressSync?(from: Uint8Array, options: object): Uint8Array
+  readonly constants: { readonly Z_SYNC_FLUSH: number; readonly ZSTD_c_compressionLevel?: number }
 }
 
 /** node:zlib where there is a Node, without an import that a browser's bundler would stumble over. */
@@ -33,18 +34,73 @@ export async function loadDecompressor(type: 'zlib' | 'zstd', portable = false):
 /** qcow2 deflates with a window of 12 bits: a stream made with a larger one does not read back. */
 const WINDOW_BITS = 12
 
+/** qemu's level of zstd, which is zstd's own default. */
+const ZSTD_LEVEL = 3
+
 /**
- * The compressor of a qcow2 compression type.
- * Errors: `ERR_UNSUPPORTED` where there is none for the type.
+ * The compressor of a qcow2 compression type: the native one where there is one, else WebAssembly's (zstd) or JavaScript's
+ * (zlib), loaded when needed.
+ * @param portable not the native one in any case.
  */
-export async function loadCompressor(type: 'zlib' | 'zstd'): Promise<Compress> {
-  const zlib = nodeZlib()
-  if (type !== 'zlib' || zlib === undefined)
-    throw new DrydiskError('ERR_UNSUPPORTED', `no ${type} compressor here`, { feature: type })
+export async function loadCompressor(type: 'zlib' | 'zstd', portable = false): Promise<Compress> {
+  const zlib = portable ? undefined : nodeZlib()
+  const compress =
+    type === 'zlib'
+      ? zlib === undefined
+        ? await portableDeflate()
+        : nativeDeflate(zlib)
+      : zlib?.zstdCompressSync === undefined
+        ? await portableZstdCompress()
+        : nativeZstdCompress(zlib)
   return cluster => {
-    const bytes = zlib.deflateRawSync(cluster, { windowBits: WINDOW_BITS, memLevel: 9, level: 4 })
+    const bytes = compress(cluster)
     return bytes.length < cluster.length ? bytes : undefined
   }
+}
+
+function nativeDeflate(zlib: NodeZlib): (cluster: Uint8Array) => Uint8Array {
+  const options = { windowBits: WINDOW_BITS, memLevel: 9, level: 4 }
+  return cluster => zlib.deflateRawSync(cluster, options)
+}
+
+async function portableDeflate(): Promise<(cluster: Uint8Array) => Uint8Array> {
+  const { deflateRaw } = await import('pako')
+  return cluster => deflateRaw(cluster, { windowBits: WINDOW_BITS, memLevel: 9, level: 4 })
+}
+
+function nativeZstdCompress(zlib: NodeZlib): (cluster: Uint8Array) => Uint8Array {
+  const params = { [zlib.constants.ZSTD_c_compressionLevel ?? 100]: ZSTD_LEVEL }
+  // One chunk that holds any outcome: joining several costs more than the compression of some clusters.
+  return cluster =>
+    zlib.zstdCompressSync?.(cluster, {
+      params,
+      chunkSize: cluster.length + (cluster.length >>> 8) + 128,
+    }) ?? cluster
+}
+
+async function portableZstdCompress(): Promise<(cluster: Uint8Array) => Uint8Array> {
+  const { wasm, compression } = await loadZstdWasm()
+  return cluster => wasm.compressUsingDict(compression, cluster, NO_DICTIONARY, ZSTD_LEVEL)
+}
+
+const NO_DICTIONARY = new Uint8Array()
+
+interface ZstdWasm {
+  readonly wasm: typeof import('@bokuweb/zstd-wasm')
+  readonly compression: number
+  readonly decompression: number
+}
+
+let zstdWasm: Promise<ZstdWasm> | undefined
+
+/** One instance per thread, however many codecs use it. Contexts that are used again spare their setting up. */
+function loadZstdWasm(): Promise<ZstdWasm> {
+  zstdWasm ??= (async () => {
+    const wasm = await import('@bokuweb/zstd-wasm')
+    await wasm.init()
+    return { wasm, compression: wasm.createCCtx(), decompression: wasm.createDCtx() }
+  })()
+  return zstdWasm
 }
 
 function wrong(what: string, cause?: unknown): DrydiskError {
@@ -94,8 +150,10 @@ async function portableInflate(): Promise<Decompress> {
   }
 }
 
+type DecodeFrame = (bytes: Uint8Array, most: number) => Uint8Array
+
 /** Frame by frame: padding follows the last one, and a cluster may be made of several. */
-function zstd(decode: (frame: Uint8Array, most: number) => Uint8Array): Decompress {
+function zstd(decode: DecodeFrame): Decompress {
   return (from, size) => {
     const parts: Uint8Array[] = []
     let filled = 0
@@ -104,6 +162,8 @@ function zstd(decode: (frame: Uint8Array, most: number) => Uint8Array): Decompre
       if (frame === undefined) throw wrong(`ends after ${filled} of ${size} bytes`)
       at = frame.end
       if (frame.skippable) continue
+      // A decoder may take memory for what the frame claims before it looks at the rest.
+      if ((frame.contentSize ?? 0) > size - filled) throw wrong('holds more than a cluster')
       let part: Uint8Array
       try {
         part = decode(from.subarray(frame.start, frame.end), size - filled)
@@ -128,22 +188,16 @@ function zstd(decode: (frame: Uint8Array, most: number) => Uint8Array): Decompre
 
 function nativeZstd(zlib: NodeZlib): Decompress {
   return zstd(
-    (frame, most) => zlib.zstdDecompressSync?.(frame, { maxOutputLength: most }) ?? new Uint8Array(),
+    (frame, most) =>
+      zlib.zstdDecompressSync?.(frame, { maxOutputLength: most, chunkSize: Math.max(most, 64) }) ??
+      new Uint8Array(),
   )
 }
 
 async function portableZstd(): Promise<Decompress> {
-  const { Decompress: Stream } = await import('fzstd')
-  // The stream hands over block by block. The one-shot call would not say how much it decoded, nor stop at a bomb.
-  return zstd((frame, most) => {
-    const output = new Uint8Array(most)
-    let filled = 0
-    const stream = new Stream(chunk => {
-      if (filled + chunk.length > most) throw wrong('holds more than a cluster')
-      output.set(chunk, filled)
-      filled += chunk.length
-    })
-    stream.push(frame, true)
-    return output.subarray(0, filled)
-  })
+  const { wasm, decompression } = await loadZstdWasm()
+  // The heap size is for frames that do not say how much they hold.
+  return zstd((frame, most) =>
+    wasm.decompressUsingDict(decompression, frame, NO_DICTIONARY, { defaultHeapSize: most }),
+  )
 }

@@ -13,6 +13,8 @@ export interface ZstdFrame {
   readonly end: number
   /** A skippable frame holds no content. */
   readonly skippable: boolean
+  /** Bytes of content, where the frame says so. */
+  readonly contentSize?: number
 }
 
 /**
@@ -37,7 +39,8 @@ export function zstdFrame(bytes: Uint8Array, start: number): ZstdFrame | undefin
     window = base + (base / 8) * (exponent & 7)
   }
   at += [0, 1, 2, 4][descriptor & 3] ?? 0
-  if (single) window = contentSize(view, at, contentFlag)
+  const claimed = single || contentFlag > 0 ? contentSize(view, at, contentFlag) : undefined
+  if (single) window = claimed ?? 0
   if (window > MAX_WINDOW)
     throw new DrydiskError('ERR_CORRUPT', `zstd frame: a window of ${window} bytes for one cluster`, {
       structure: 'zstd frame',
@@ -55,10 +58,11 @@ export function zstdFrame(bytes: Uint8Array, start: number): ZstdFrame | undefin
     if ((header & 1) !== 0) break
   }
   if ((descriptor & 4) !== 0) at += 4
-  return { start, end: checkedEnd(at, bytes), skippable: false }
+  const frame = { start, end: checkedEnd(at, bytes), skippable: false }
+  return claimed === undefined ? frame : { ...frame, contentSize: claimed }
 }
 
-/** A frame of a single segment says how large its content is, and needs a window of that size. */
+/** A frame of a single segment always says how large its content is, and needs a window of that size. */
 function contentSize(view: ByteView, at: number, flag: number): number {
   if (flag === 0) return view.u8(at)
   if (flag === 1) return view.u16(at) + 256
