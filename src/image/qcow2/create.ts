@@ -1,8 +1,8 @@
 import { bigEndian } from '../../bytes/byte-view.ts'
 import type { Storage } from '../../device/storage.ts'
 import { DrydiskError } from '../../errors.ts'
-import { ClusterCounts } from './cluster-counts.ts'
-import { type Geometry, geometryOf, roundUp } from './geometry.ts'
+import { type CreateLayout, createLayout } from './create-layout.ts'
+import { type Geometry, geometryOf, TWO_32 } from './geometry.ts'
 import {
   COMPATIBLE_LAZY_REFCOUNTS,
   COMPRESSION_TYPES,
@@ -12,6 +12,8 @@ import {
   QCOW2_MAGIC,
 } from './header.ts'
 import { EXTENSION, serializeFeatureNames, serializeHeaderExtensions } from './header-extensions.ts'
+import { COPIED } from './l2-table.ts'
+import { writeRefcount } from './refcount-block.ts'
 import { serializeRefcountTable } from './refcount-table.ts'
 
 export interface CreateQcow2Options {
@@ -30,6 +32,8 @@ export interface CreateQcow2Options {
   readonly backingFile?: string
   readonly backingFormat?: string
   readonly lazyRefcounts?: boolean
+  /** Every cluster of the disk gets its place in the file, which becomes as long as the disk: holes, where there can be. */
+  readonly preallocated?: boolean
 }
 
 /** Features that an image of ours names, so that a program that does not know one can say which it is. */
@@ -42,58 +46,107 @@ const FEATURES = [
   { type: 1, bit: 0, name: 'lazy refcounts' },
 ] as const
 
+/** Bytes of metadata in one write. */
+const PIECE = 1 << 20
+
 /**
  * Makes an empty image in an empty storage, and flushes it. Errors: `ERR_INVALID_ARGUMENT` for what cannot be.
+ * @returns the bytes of the file that hold the disk's own bytes: none unless the image is preallocated.
  */
-export async function createQcow2(storage: Storage, options: CreateQcow2Options): Promise<void> {
+export async function createQcow2(
+  storage: Storage,
+  options: CreateQcow2Options,
+): Promise<{ readonly dataStart: number; readonly dataEnd: number }> {
   const { clusterSize = 65_536, refcountBits = 16, version = 3, extendedL2 = false } = options
   const geometry = checkOptions(options, clusterSize, refcountBits, version, extendedL2)
-  const size = roundUp(options.size, 512)
-  const l1Size = Math.ceil(size / geometry.l2Span)
-  if (l1Size * 8 > MAX_L1_BYTES)
+  const layout = createLayout(geometry, options.size, options.preallocated ?? false)
+  if (layout.l1Size * 8 > MAX_L1_BYTES)
     throw invalid(
-      `a disk of ${size} bytes is too large for clusters of ${clusterSize} bytes; take larger ones`,
+      `a disk of ${layout.size} bytes is too large for clusters of ${clusterSize} bytes; take larger ones`,
     )
-
-  // Header, L1 table, refcount blocks, refcount table, one after another. The blocks count themselves and the table.
-  const l1Clusters = Math.ceil((l1Size * 8) / clusterSize)
-  let blocks = 1
-  let tableClusters = 1
-  for (;;) {
-    const total = 1 + l1Clusters + blocks + tableClusters
-    const neededBlocks = Math.ceil(total / geometry.refcountsPerBlock)
-    const neededTable = Math.ceil((neededBlocks * 8) / clusterSize)
-    if (neededBlocks <= blocks && neededTable <= tableClusters) break
-    blocks = Math.max(blocks, neededBlocks)
-    tableClusters = Math.max(tableClusters, neededTable)
-  }
-  const total = 1 + l1Clusters + blocks + tableClusters
-  const firstBlock = 1 + l1Clusters
-  const firstTable = firstBlock + blocks
-
-  const counts = new ClusterCounts(storage.name)
-  for (let cluster = 0; cluster < total; cluster++) counts.set(cluster, 1)
-  const metadata = new Uint8Array((total - 1) * clusterSize)
-  for (let index = 0; index < blocks; index++) {
-    const at = (firstBlock + index - 1) * clusterSize
-    const first = index * geometry.refcountsPerBlock
-    counts.encode(metadata.subarray(at, at + clusterSize), 0, first, geometry.refcountsPerBlock, refcountBits)
-  }
-  const offsets = Array.from({ length: blocks }, (_, index) => (firstBlock + index) * clusterSize)
-  metadata.set(serializeRefcountTable(offsets, tableClusters, clusterSize), (firstTable - 1) * clusterSize)
-  await storage.write(clusterSize, metadata)
+  const header = headerCluster(options, geometry, layout)
+  await writeL1(storage, geometry, layout)
+  await writeRefcounts(storage, geometry, layout)
+  await writeL2(storage, geometry, layout)
+  const dataEnd = layout.total * clusterSize
+  if (storage.size < dataEnd) await storage.truncate(dataEnd)
   // The header comes last: until it is there, the file is no image at all.
   await storage.flush()
-  await storage.write(
-    0,
-    headerCluster(options, geometry, {
-      size,
-      l1Size,
-      refcountTable: firstTable * clusterSize,
-      tableClusters,
-    }),
-  )
+  await storage.write(0, header)
   await storage.flush()
+  return { dataStart: layout.data.first * clusterSize, dataEnd }
+}
+
+/** Writes clusters from `first` on, a few at a time; `fill` gets each of them, empty, with its index. */
+async function writeClusters(
+  storage: Storage,
+  clusterSize: number,
+  { first, count }: { readonly first: number; readonly count: number },
+  fill: (cluster: Uint8Array, index: number) => void,
+): Promise<void> {
+  const most = Math.max(1, Math.floor(PIECE / clusterSize))
+  for (let done = 0; done < count; done += most) {
+    const piece = new Uint8Array(Math.min(most, count - done) * clusterSize)
+    for (let at = 0; at < piece.length; at += clusterSize)
+      fill(piece.subarray(at, at + clusterSize), done + at / clusterSize)
+    await storage.write((first + done) * clusterSize, piece)
+  }
+}
+
+/** Entries that point at consecutive clusters, each used once. */
+function fillEntries(
+  table: Uint8Array,
+  entrySize: number,
+  clusterSize: number,
+  first: number,
+  count: number,
+): void {
+  const view = new DataView(table.buffer, table.byteOffset, table.byteLength)
+  for (let index = 0; index < count; index++) {
+    const offset = (first + index) * clusterSize
+    view.setUint32(index * entrySize, (COPIED | Math.floor(offset / TWO_32)) >>> 0)
+    view.setUint32(index * entrySize + 4, offset >>> 0)
+  }
+}
+
+async function writeL1(storage: Storage, { clusterSize }: Geometry, layout: CreateLayout): Promise<void> {
+  const { l1, l2 } = layout
+  const entries = clusterSize / 8
+  await writeClusters(storage, clusterSize, l1, (cluster, index) => {
+    const before = index * entries
+    fillEntries(cluster, 8, clusterSize, l2.first + before, Math.max(0, Math.min(entries, l2.count - before)))
+  })
+}
+
+async function writeRefcounts(storage: Storage, geometry: Geometry, layout: CreateLayout): Promise<void> {
+  const { clusterSize, refcountsPerBlock, refcountBits } = geometry
+  const { refcountBlocks, refcountTable, total } = layout
+  const full = new Uint8Array(clusterSize)
+  for (let index = 0; index < refcountsPerBlock; index++) writeRefcount(full, index, refcountBits, 1)
+  await writeClusters(storage, clusterSize, refcountBlocks, (cluster, index) => {
+    const used = total - index * refcountsPerBlock
+    if (used >= refcountsPerBlock) cluster.set(full)
+    else for (let at = 0; at < used; at++) writeRefcount(cluster, at, refcountBits, 1)
+  })
+  const offsets = Array.from(
+    { length: refcountBlocks.count },
+    (_, index) => (refcountBlocks.first + index) * clusterSize,
+  )
+  await storage.write(
+    refcountTable.first * clusterSize,
+    serializeRefcountTable(offsets, refcountTable.count, clusterSize),
+  )
+}
+
+/** With extended entries the clusters are there and their subclusters unallocated, as qemu preallocates. */
+async function writeL2(storage: Storage, geometry: Geometry, layout: CreateLayout): Promise<void> {
+  const { clusterSize, l2Entries, l2EntrySize } = geometry
+  const { l2, data } = layout
+  await writeClusters(storage, clusterSize, l2, (cluster, index) => {
+    const before = index * l2Entries
+    const count = Math.min(l2Entries, data.count - before)
+    fillEntries(cluster, l2EntrySize, clusterSize, data.first + before, count)
+  })
 }
 
 function invalid(what: string): DrydiskError {
@@ -122,20 +175,13 @@ function checkOptions(
     throw invalid(
       'version 2 knows neither other refcount widths than 16, nor extended L2 entries, lazy refcounts or zstd',
     )
+  if (options.preallocated && options.backingFile !== undefined && !extendedL2)
+    throw invalid('preallocated clusters would hide the backing file, unless L2 entries are extended')
   if (extendedL2 && clusterBits < 14) throw invalid('extended L2 entries need clusters of 16 KiB at least')
   return geometryOf(clusterBits, order, extendedL2)
 }
 
-function headerCluster(
-  options: CreateQcow2Options,
-  geometry: Geometry,
-  layout: {
-    readonly size: number
-    readonly l1Size: number
-    readonly refcountTable: number
-    readonly tableClusters: number
-  },
-): Uint8Array {
+function headerCluster(options: CreateQcow2Options, geometry: Geometry, layout: CreateLayout): Uint8Array {
   const { version = 3, compressionType = 'zlib' } = options
   const bytes = new Uint8Array(geometry.clusterSize)
   const view = bigEndian(bytes, 'header')
@@ -145,8 +191,8 @@ function headerCluster(
   view.setU64(24, layout.size)
   view.setU32(36, layout.l1Size)
   view.setU64(40, geometry.clusterSize)
-  view.setU64(48, layout.refcountTable)
-  view.setU32(56, layout.tableClusters)
+  view.setU64(48, layout.refcountTable.first * geometry.clusterSize)
+  view.setU32(56, layout.refcountTable.count)
   if (version === 3) {
     view.setBig(
       72,
