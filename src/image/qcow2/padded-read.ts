@@ -2,8 +2,9 @@ import type { Storage } from '../../device/storage.ts'
 
 /** Pieces closer than this are read with what lies between them, */
 const MAX_GAP = 32 << 10
-/** up to this many bytes at a time. */
+/** up to this many bytes, and this many reads, at a time. */
 const MAX_RUN = 1 << 20
+const MAX_READS = 16
 /** Larger pieces are worth a read each. */
 const MAX_PIECE = 8 << 10
 
@@ -39,25 +40,67 @@ export async function readPieces(
     if (inside.length === offsets.length) return
     offsets = Float64Array.from(offsets).subarray(inside.length)
   }
-  let buffer = new Uint8Array(0)
-  for (let first = 0; first < offsets.length; ) {
-    const start = offsets[first] ?? 0
-    let end = start + length
-    let next = first + 1
-    for (; next < offsets.length; next++) {
-      const offset = offsets[next] ?? 0
-      if (offset - end > MAX_GAP || offset + length - start > MAX_RUN) break
-      end = offset + length
+  // Two batches: while one is gone over, the other is read.
+  const room = Math.min(Math.max(length, MAX_RUN), offsets.length * (length + MAX_GAP))
+  let spare = new Uint8Array(offsets.length * length > room ? room : 0)
+  let batch = begin(storage, offsets, length, 0, new Uint8Array(room))
+  while (batch !== undefined) {
+    if (spare.length === 0 && batch.end < offsets.length) spare = new Uint8Array(room)
+    const following = begin(storage, offsets, length, batch.end, spare)
+    // Where this batch fails, nobody waits for that one.
+    following?.read.catch(() => undefined)
+    await batch.read
+    const { buffer } = batch
+    for (const { first, end, at } of batch.runs) {
+      const start = offsets[first] ?? 0
+      for (let index = first; index < end; index++) {
+        const from = at + (offsets[index] ?? 0) - start
+        each(offsets[index] ?? 0, buffer.subarray(from, from + length))
+      }
     }
-    if (buffer.length < end - start)
-      buffer = new Uint8Array(Math.max(end - start, Math.min(MAX_RUN, offsets.length * length)))
-    const run = buffer.subarray(0, end - start)
-    await readPadded(storage, start, run)
-    for (; first < next; first++) {
-      const at = (offsets[first] ?? 0) - start
-      each(start + at, run.subarray(at, at + length))
-    }
+    spare = buffer
+    batch = following
   }
+}
+
+/** Runs of near pieces that are read at the same time. */
+interface Batch {
+  readonly buffer: Uint8Array<ArrayBuffer>
+  /** Indexes of the pieces, and where in the buffer they begin. */
+  readonly runs: readonly { first: number; end: number; at: number }[]
+  readonly end: number
+  readonly read: Promise<unknown>
+}
+
+/** Starts reading as many pieces from index `first` as the buffer holds. */
+function begin(
+  storage: Storage,
+  offsets: ArrayLike<number>,
+  length: number,
+  first: number,
+  buffer: Uint8Array<ArrayBuffer>,
+): Batch | undefined {
+  if (first >= offsets.length) return undefined
+  const runs: Batch['runs'][number][] = []
+  const reads: Promise<void>[] = []
+  let at = 0
+  let next = first
+  while (next < offsets.length && runs.length < MAX_READS) {
+    const start = offsets[next] ?? 0
+    if (at + length > buffer.length) break
+    let bytes = length
+    let end = next + 1
+    for (; end < offsets.length; end++) {
+      const offset = offsets[end] ?? 0
+      if (offset - start - bytes > MAX_GAP || at + offset - start + length > buffer.length) break
+      bytes = offset - start + length
+    }
+    runs.push({ first: next, end, at })
+    reads.push(readPadded(storage, start, buffer.subarray(at, at + bytes)))
+    at += bytes
+    next = end
+  }
+  return { buffer, runs, end: next, read: Promise.all(reads) }
 }
 
 async function readMany(

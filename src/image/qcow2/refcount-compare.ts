@@ -6,7 +6,7 @@ import type { Geometry } from './geometry.ts'
 import { readPieces } from './padded-read.ts'
 
 /** More refcounts than an image of 64 TiB has: beyond it, a sparse file is made to waste time. */
-const MAX_REFCOUNTS = 2 ** 30
+export const MAX_REFCOUNTS = 2 ** 30
 
 /**
  * Compares the refcounts of the file with the counted references; `found` hears of each difference, in no particular order.

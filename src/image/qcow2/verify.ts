@@ -40,7 +40,7 @@ export async function verifyRefcounts(storage: Storage, header: Header): Promise
   const blocks = await readRefcountTable(storage, header)
   if (new Set(blocks.filter(offset => offset !== 0)).size !== blocks.filter(offset => offset !== 0).length)
     fail('the refcount table names the same block twice')
-  const counts = await countReferences(storage, header, blocks, fail)
+  const counts = await countReferences(storage, header, blocks, what => fail(what()))
   // A commit writes these in place too.
   if (counts.get(0) > 1) fail('the header cluster is in use for something else too')
   const directory = await readBitmapDirectory(storage, header)
