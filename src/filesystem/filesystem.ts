@@ -91,6 +91,12 @@ export interface FileExtent {
   readonly deviceOffset?: number
 }
 
+/** A run of bytes of a volume. */
+export interface ByteRange {
+  readonly offset: number
+  readonly length: number
+}
+
 /**
  * A filesystem on a volume, addressed by inode and by byte names. Paths, symlinks and mounts belong to guest/.
  *
@@ -161,6 +167,15 @@ export interface FileSystem {
   removexattr(ino: InodeNumber, name: string): Promise<void>
 
   statfs(): Promise<FileSystemUsage>
+  /**
+   * The space of the volume that is the filesystem's and holds nothing: whatever is written there, the filesystem reads
+   * as before. Merged and in order. Only where drydisk can tell for this type.
+   *
+   * An error at any point means that the filesystem's accounting is not to be believed, and that what was given before
+   * counts for nothing either: `ERR_CORRUPT`, `ERR_UNSUPPORTED`, `ERR_IN_USE`.
+   * @param warn is told, in whole sentences, what was taken as in use because its accounting is damaged.
+   */
+  freeRanges?(warn?: (warning: string) => void): AsyncIterable<ByteRange>
   /** Writes everything held in memory to the volume; the volume is then consistent by the native checker's word. */
   sync(): Promise<void>
   /** `sync()` where writable, then lets go. The volume stays open. */

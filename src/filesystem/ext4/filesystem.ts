@@ -1,6 +1,7 @@
 import { DrydiskError, type ErrorCode, isDrydiskError } from '../../errors.ts'
 import type {
   AttributeChange,
+  ByteRange,
   DeviceNumber,
   DirectoryEntry,
   FileExtent,
@@ -14,6 +15,7 @@ import { requireFile } from './data-access.ts'
 import { readDeviceNumber } from './device-number.ts'
 import { listNames, lookupName } from './directory.ts'
 import { dataExtents, readData, truncateData, writeData } from './file-data.ts'
+import { freeRanges, type Unreplayed } from './free-space.ts'
 import { INODE_FLAG, type Inode } from './inode.ts'
 import { create, link, mkdir, mknod, rmdir, symlink, unlink } from './namespace.ts'
 import { rename } from './rename.ts'
@@ -65,12 +67,15 @@ export class Ext4FileSystem implements FileSystem {
   /** What is odd about the filesystem but does not keep it from being used: one sentence each. */
   readonly warnings: readonly string[]
   readonly #volume: Ext4Volume
+  readonly #unreplayed: Unreplayed | undefined
   /** What stopped a change midway. */
   #stopped: unknown
 
-  constructor(volume: Ext4Volume, warnings: readonly string[]) {
+  /** @param unreplayed the volume at rest, where what is read here is as it will be after its journal is replayed. */
+  constructor(volume: Ext4Volume, warnings: readonly string[], unreplayed?: Unreplayed) {
     this.#volume = volume
     this.warnings = warnings
+    this.#unreplayed = unreplayed
   }
 
   /** What the parts of the ext4 code share; for those parts' tests. */
@@ -133,6 +138,11 @@ export class Ext4FileSystem implements FileSystem {
       freeInodes: free.inodes,
       maxNameLength: MAX_NAME,
     }
+  }
+
+  async *freeRanges(warn: (warning: string) => void = () => {}): AsyncIterable<ByteRange> {
+    if (this.writable) await this.sync()
+    yield* freeRanges(this.#volume, { doubts: this.warnings, unreplayed: this.#unreplayed, warn })
   }
 
   async write(ino: InodeNumber, offset: number, from: Uint8Array): Promise<void> {

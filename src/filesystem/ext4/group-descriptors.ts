@@ -36,6 +36,11 @@ export class GroupDescriptors {
     return this.#view(await this.#blocks.read(block), offset, group)
   }
 
+  /** Whether a descriptor's checksum is right; true where descriptors have none. `ERR_CORRUPT` as `read`. */
+  async checksumIsRight(group: number): Promise<boolean> {
+    return (await this.read(group)).checksumIsRight(group, this.#checksum)
+  }
+
   /** Changes a descriptor in place; its checksum follows with `seal`. */
   async change(group: number, how: (descriptor: GroupDescriptor) => void): Promise<void> {
     const [block, offset] = this.#place(group)

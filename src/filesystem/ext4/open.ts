@@ -35,20 +35,23 @@ export async function openExt4(device: BlockDevice, options: OpenExt4Options = {
   const now = options.now ?? systemTime
   let volume = await openVolume(device, writable, now)
   if (writable) await refuseWhenInUse(volume)
+  const atRest = volume.superblock
   const warnings: string[] = []
   const recovery = await recoverJournal(volume, (recovered, commits) => rehearse(recovered, commits, now))
   if (recovery !== undefined) {
     warnings.push(...recovery.warnings)
     volume = await openVolume(recovery.device, writable, now)
   }
-  warnings.push(...warningsOf(volume.superblock))
+  warnings.push(...warningsOf(volume.superblock, atRest))
   if (writable) {
     await volume.prepareWriting(recovery !== undefined)
     await refuseBadMetadata(volume)
     if (recovery !== undefined) await replayFastCommits(volume, recovery.fastCommits)
     await cleanOrphans(volume)
   }
-  return new Ext4FileSystem(volume, warnings)
+  const unreplayed =
+    recovery === undefined || writable ? undefined : { device, fastCommits: recovery.fastCommits.length > 0 }
+  return new Ext4FileSystem(volume, warnings, unreplayed)
 }
 
 /**
@@ -119,9 +122,10 @@ function checkSuperblock(superblock: Superblock, writable: boolean): void {
     )
 }
 
-function warningsOf(superblock: Superblock): string[] {
+/** @param atRest the superblock before the journal was replayed: a mark in it outlives the replay (ext4_load_journal). */
+function warningsOf(superblock: Superblock, atRest: Superblock): string[] {
   const warnings: string[] = []
-  if ((superblock.s_state & STATE.ERROR) !== 0)
+  if (((superblock.s_state | atRest.s_state) & STATE.ERROR) !== 0)
     warnings.push('the filesystem is marked as having errors; run e2fsck')
   else if (!superblock.has('has_journal') && (superblock.s_state & STATE.VALID) === 0)
     warnings.push('the filesystem has no journal and was not cleanly unmounted; run e2fsck')
