@@ -39,19 +39,32 @@ export class RefcountOnes {
     const offsets = Float64Array.from(blocks, ({ offset }) => offset)
     await readPieces(storage, offsets, geometry.clusterSize, (_offset, bytes) => {
       const first = (blocks[next++]?.index ?? 0) * refcountsPerBlock
-      if (isZero(bytes)) return
-      for (let index = 0; index < refcountsPerBlock; index++) {
-        const refcount =
-          refcountBits === 16
-            ? ((bytes[index * 2] as number) << 8) | (bytes[index * 2 + 1] as number)
-            : readRefcount(bytes, index, refcountBits)
-        if (refcount === 0) continue
-        const cluster = first + index
-        if (cluster >= ones.end && cluster < limit) ones.end = cluster + 1
-        if (refcount === 1) ones.#add(cluster)
-      }
+      if (!isZero(bytes)) ones.#addBlock(first, bytes, refcountsPerBlock, refcountBits, limit)
     })
     return ones
+  }
+
+  /** Eight refcounts make a byte of bits; a block holds a multiple of eight. */
+  #addBlock(first: number, bytes: Uint8Array, count: number, bits: number, limit: number): void {
+    let last = -1
+    for (let index = 0; index < count; index += 8) {
+      let set = 0
+      let any = 0
+      for (let bit = 0; bit < 8; bit++) {
+        const at = index + bit
+        const refcount =
+          bits === 16
+            ? ((bytes[at * 2] as number) << 8) | (bytes[at * 2 + 1] as number)
+            : readRefcount(bytes, at, bits)
+        if (refcount === 0) continue
+        any = bit + 1
+        if (refcount === 1) set |= 1 << bit
+      }
+      if (any > 0) last = index + any - 1
+      if (set !== 0)
+        this.#chunkForWrite(Math.floor((first + index) / CHUNK))[((first + index) % CHUNK) >>> 3] = set
+    }
+    if (last >= 0) this.end = Math.max(this.end, Math.min(first + last + 1, limit))
   }
 
   #chunk(index: number): Uint8Array | undefined {
@@ -62,16 +75,14 @@ export class RefcountOnes {
     return this.#last
   }
 
-  #add(cluster: number): void {
-    const index = Math.floor(cluster / CHUNK)
+  #chunkForWrite(index: number): Uint8Array {
     let chunk = this.#chunk(index)
     if (chunk === undefined) {
       chunk = new Uint8Array(CHUNK >>> 3)
       this.#chunks.set(index, chunk)
       this.#last = chunk
     }
-    const bit = cluster % CHUNK
-    chunk[bit >>> 3] = (chunk[bit >>> 3] ?? 0) | (1 << (bit & 7))
+    return chunk
   }
 
   has(cluster: number): boolean {
@@ -79,5 +90,25 @@ export class RefcountOnes {
     if (chunk === undefined) return false
     const bit = cluster % CHUNK
     return (((chunk[bit >>> 3] as number) >>> (bit & 7)) & 1) !== 0
+  }
+
+  /** First of the clusters whose refcount is 1 where `one` is false, or something else where it is true; `end` if there is none. */
+  nextOther(from: number, end: number, one: boolean): number {
+    const whole = one ? 0xff : 0
+    for (let at = from; at < end; ) {
+      const base = Math.floor(at / CHUNK) * CHUNK
+      const chunk = this.#chunk(base / CHUNK)
+      const stop = Math.min(end, base + CHUNK)
+      if (chunk === undefined) {
+        if (one) return at
+        at = stop
+        continue
+      }
+      while (at < stop)
+        if ((at & 7) === 0 && at + 8 <= stop && chunk[(at - base) >>> 3] === whole) at += 8
+        else if (((((chunk[(at - base) >>> 3] as number) >>> (at & 7)) & 1) !== 0) !== one) return at
+        else at++
+    }
+    return end
   }
 }

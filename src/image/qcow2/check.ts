@@ -133,8 +133,10 @@ class ActiveTables implements TableObserver {
       return
     }
     const first = host / clusterSize
-    for (let at = 0; at < count; at++)
-      if (this.#ones.has(first + at) !== copied) this.#wrongEntry(index + at, copied)
+    for (let at = 0; at < count; at++) {
+      at = this.#ones.nextOther(first + at, first + count, copied) - first
+      if (at < count) this.#wrongEntry(index + at, copied)
+    }
   }
 
   compressed(): void {

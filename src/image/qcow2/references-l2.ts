@@ -48,33 +48,18 @@ export function scanL2(bytes: Uint8Array, geometry: Geometry, dataFile: boolean,
   let host = 0
   let count = 0
   let copied = false
-  // The entry that would go on with the run.
-  let nextHigh = 0
-  let nextLow = 0
   const end = (): void => {
     if (count > 0) sink.clusters(first, host, count, copied)
     count = 0
   }
   for (let index = 0; index < entries; index++) {
-    if (words !== undefined && !extended) {
-      let word = index * stride
-      while (word < words.length && ((words[word] as number) | (words[word + 1] as number)) === 0)
-        word += stride
-      index = word / stride
+    if (words !== undefined) {
+      index = nextUsed(words, index * stride) / stride
       if (index >= entries) break
     }
     const at = index * l2EntrySize
     const high = view.getUint32(at)
     const low = view.getUint32(at + 4)
-    if (count > 0 && high === nextHigh && low === nextLow && index === first + count && !extended) {
-      count++
-      nextLow += clusterSize
-      if (nextLow >= TWO_32) {
-        nextLow -= TWO_32
-        nextHigh++
-      }
-      continue
-    }
     const zeros = extended ? view.getUint32(at + 8) : (low & ZERO) !== 0 ? 0xffff_ffff : 0
     const allocated = extended ? view.getUint32(at + 12) : 0
     if ((high | low | zeros | allocated) === 0) continue
@@ -114,14 +99,39 @@ export function scanL2(bytes: Uint8Array, geometry: Geometry, dataFile: boolean,
       count = 1
       copied = isCopied
     }
-    nextHigh = high
-    nextLow = low + clusterSize
-    if (nextLow >= TWO_32) {
-      nextLow -= TWO_32
-      nextHigh++
+    // Entries that differ from this one by a cluster only: in 32-bit integers, with the carry. Odd ones are met one by one.
+    if (extended || reserved) continue
+    let nextHigh = high | 0
+    let nextLow = low | 0
+    while (index + 1 < entries) {
+      nextLow = (nextLow + clusterSize) | 0
+      if (nextLow >>> 0 < clusterSize) nextHigh = (nextHigh + 1) | 0
+      const next = (index + 1) * l2EntrySize
+      if (view.getInt32(next + 4) !== nextLow || view.getInt32(next) !== nextHigh) break
+      index++
+      count++
     }
-    // An odd entry is to be met one by one.
-    if (reserved) nextHigh = -1
   }
   end()
+}
+
+/** Index of the first word of the first entry of two words, from `from`, that is not 0; the length where there is none. */
+function nextUsed(words: Int32Array, from: number): number {
+  const end = words.length
+  let at = from
+  for (const last = end - 8; at <= last; at += 8)
+    if (
+      ((words[at] as number) |
+        (words[at + 1] as number) |
+        (words[at + 2] as number) |
+        (words[at + 3] as number) |
+        (words[at + 4] as number) |
+        (words[at + 5] as number) |
+        (words[at + 6] as number) |
+        (words[at + 7] as number)) !==
+      0
+    )
+      break
+  for (; at < end; at += 2) if (((words[at] as number) | (words[at + 1] as number)) !== 0) return at
+  return end
 }
