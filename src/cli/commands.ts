@@ -26,6 +26,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./commands/customize.ts'),
   },
   {
+    name: 'create',
+    summary: 'make an empty disk image',
+    load: () => import('./commands/create.ts'),
+  },
+  {
     name: 'make-fs',
     summary: 'make a disk image from a folder',
     load: () => import('./commands/make-fs.ts'),

@@ -130,6 +130,15 @@ function fail(error: Error): never {
   throw error
 }
 
+/**
+ * The format of an image to be made. Raw where nothing tells, as with qemu-img; but nobody wants a raw image that is called
+ * `disk.qcow2`.
+ */
+export function targetFormat(option: string, value: string | undefined, path: string): 'raw' | 'qcow2' {
+  if (value !== undefined) return formatOf(option, value)
+  return /\.qcow2$/i.test(path) ? 'qcow2' : 'raw'
+}
+
 /** A format as `-f`, `-O` and `-F` name it. */
 export function formatOf(option: string, value: string): 'raw' | 'qcow2' {
   if (value !== 'raw' && value !== 'qcow2')

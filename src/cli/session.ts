@@ -3,25 +3,36 @@ import { isDrydiskError } from '../errors.ts'
 import { ChangeRecorder } from '../guest/change-recorder.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
 import { type Guest, openGuest } from '../guest/open-guest.ts'
+import type { BackingPolicy } from '../image/beside-file.ts'
 import { readVolumes } from '../volume/read-volumes.ts'
 import { UsageError } from './errors.ts'
 import { openImages, uninterrupted } from './interruption.ts'
 import type { ImageOptions, WriteOptions } from './options.ts'
 import { warn } from './output.ts'
 
+/** What `--backing` says. */
+export function backingPolicy(value: string | undefined): BackingPolicy {
+  if (value === undefined || value === 'beside') return 'beside'
+  if (value !== 'any' && value !== 'none')
+    throw new UsageError(
+      `--backing is ${value}; expected beside, any or none. (It says where backing files may lie; a backing file itself is ` +
+        'named with -b or -B, --backing-file)',
+    )
+  return value
+}
+
 export async function openDisk(path: string, options: ImageOptions, writable: boolean): Promise<DiskImage> {
   const { openImage } = await import('../image/open.ts')
-  const { backing, force } = options
+  const { force } = options
+  const allowBacking = backingPolicy(options.backing)
   const format = options.format === 'auto' ? undefined : options.format
-  if (backing !== undefined && backing !== 'beside' && backing !== 'any' && backing !== 'none')
-    throw new UsageError(`--backing is ${backing}; expected beside, any or none`)
   if (format !== undefined && format !== 'raw' && format !== 'qcow2')
     throw new UsageError(`--format is ${format}; expected raw, qcow2 or auto`)
   const image = await openImage(path, {
     writable,
     force: force ?? false,
     ...(format === undefined ? {} : { format }),
-    allowBacking: backing ?? 'beside',
+    allowBacking,
   })
   openImages.add(image)
   return image

@@ -1,0 +1,46 @@
+import { stat, statfs } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { DrydiskError, isDrydiskError } from '../errors.ts'
+import { humanSize } from './output.ts'
+
+/**
+ * Runs a step that makes a file; where there is no room for it, the error says how much there is and how much it takes.
+ * @param path of the file.
+ * @param needed bytes that the file takes, or a way to tell when the step has failed; `undefined` when nobody knows.
+ */
+export async function withDiskFull<T>(
+  path: string,
+  needed: number | undefined | (() => number | undefined),
+  step: () => Promise<T>,
+): Promise<T> {
+  const before = await stat(path).catch(() => undefined)
+  try {
+    return await step()
+  } catch (error) {
+    if (!isDrydiskError(error, 'ENOSPC', 'EFBIG')) throw error
+    const bytes = typeof needed === 'function' ? needed() : needed
+    const wants = bytes === undefined ? '' : `; about ${humanSize(bytes)} are needed`
+    const left = before === undefined ? 'Nothing is left of it' : `${path} is as it was`
+    if (error.code === 'EFBIG')
+      throw new DrydiskError(
+        'EFBIG',
+        `cannot write ${path}: it would grow beyond what its filesystem or the limit of this process (ulimit -f) allows${wants}. ${left}`,
+        { ...error.context, path, needed: bytes },
+        error,
+      )
+    // Looked at when what was written is gone again: this is what there is to write to.
+    const free = await freeSpace(path)
+    const has = free === undefined ? '' : `: ${humanSize(free)} are free there`
+    throw new DrydiskError(
+      'ENOSPC',
+      `cannot write ${path}: no space left where it lies${has}${wants}. ${left}`,
+      { ...error.context, path, free, needed: bytes },
+      error,
+    )
+  }
+}
+
+async function freeSpace(path: string): Promise<number | undefined> {
+  const found = await statfs(dirname(resolve(path))).catch(() => undefined)
+  return found === undefined ? undefined : found.bavail * found.bsize
+}
