@@ -11,14 +11,19 @@ import {
 /** `QFI\xfb` */
 export const QCOW2_MAGIC = 0x514649fb
 
-/** Byte offsets of the header fields that a commit switches; all lie in the first 512 bytes. */
+/** Byte offsets of the header fields that a change switches; all lie in the first 512 bytes. */
 export const FIELD = {
+  size: 24,
   l1_size: 36,
   l1_table_offset: 40,
   refcount_table_offset: 48,
   refcount_table_clusters: 56,
+  nb_snapshots: 60,
+  snapshots_offset: 64,
   incompatible_features: 72,
+  compatible_features: 80,
   autoclear_features: 88,
+  refcount_order: 96,
 } as const
 
 export const INCOMPATIBLE = {
@@ -41,7 +46,7 @@ const V3_MIN_LENGTH = 104
 /** Bounds that qemu holds an image to (block/qcow2.h): no image beyond them was made by it. */
 export const MAX_L1_BYTES = 32 << 20
 const MAX_REFCOUNT_TABLE_BYTES = 8 << 20
-const MAX_SNAPSHOTS = 65_536
+export const MAX_SNAPSHOTS = 65_536
 const MAX_BACKING_NAME = 1023
 
 /** The fields of the header under the specification's names, with what follows from them. */

@@ -41,6 +41,22 @@ export function compressedDescriptor(clusterBits: number, high: number, low: num
   return { offset, length: sectors * 512 - (offset % 512) }
 }
 
+/**
+ * The entry of a compressed cluster whose stream is `length` bytes from `offset`; `undefined` when the offset is beyond what the
+ * descriptor holds (512 TiB with clusters of 2 MiB).
+ */
+export function compressedEntry(
+  clusterBits: number,
+  offset: number,
+  length: number,
+): { readonly high: number; readonly low: number } | undefined {
+  const shift = 62 - (clusterBits - 8) - 32
+  const offsetHigh = Math.floor(offset / TWO_32)
+  if (offsetHigh >= 2 ** shift) return undefined
+  const sectors = Math.floor((offset + length - 1) / 512) - Math.floor(offset / 512)
+  return { high: (COMPRESSED | (sectors << shift) | offsetHigh) >>> 0, low: offset >>> 0 }
+}
+
 /** One L2 table in memory, in the bytes of the file. */
 export class L2Table {
   /** Host offset of the table. */
@@ -109,9 +125,9 @@ export class L1Table {
   offset(index: number): number {
     return entryOffset(this.high(index), this.low(index))
   }
-  /** An L2 table with a refcount of exactly 1. */
-  set(index: number, offset: number): void {
-    this.#view.setUint32(index * 8, (Math.floor(offset / TWO_32) | COPIED) >>> 0)
+  /** @param copied the table's refcount is exactly 1. */
+  set(index: number, offset: number, copied = true): void {
+    this.#view.setUint32(index * 8, (Math.floor(offset / TWO_32) | (copied ? COPIED : 0)) >>> 0)
     this.#view.setUint32(index * 8 + 4, offset >>> 0)
   }
   clone(): L1Table {
