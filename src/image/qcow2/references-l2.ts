@@ -54,7 +54,8 @@ export function scanL2(bytes: Uint8Array, geometry: Geometry, dataFile: boolean,
   }
   for (let index = 0; index < entries; index++) {
     if (words !== undefined) {
-      index = nextUsed(words, index * stride) / stride
+      // An extended entry has four words, and the first two may be 0.
+      index = Math.floor(nextUsed(words, index * stride) / stride)
       if (index >= entries) break
     }
     const at = index * l2EntrySize
