@@ -99,7 +99,7 @@ export async function requireTrust(
 
 /** After a replay the superblock's count is of the last mount; else e2fsck takes a difference for a reason to check everything. */
 async function requireSameCount(volume: Ext4Volume): Promise<void> {
-  const { blocks } = await volume.countFree()
+  const blocks = (await volume.countFree()).blocks * volume.geometry.clusterRatio
   const { s_free_blocks_count } = volume.superblock
   if (blocks !== s_free_blocks_count)
     throw doubt(

@@ -68,7 +68,7 @@ export class Superblock {
   set s_r_blocks_count(value: number) {
     this.#setWide(0x8, 0x154, value)
   }
-  /** Counts clusters with bigalloc, blocks otherwise. */
+  /** Counts blocks also with bigalloc, where descriptors count clusters (EXT4_C2B in ext4_update_super). */
   get s_free_blocks_count(): number {
     return this.#wide(0xc, 0x158)
   }
