@@ -8,6 +8,7 @@ export interface ImageOptions {
   readonly root?: string
   readonly backing?: string
   readonly force?: boolean
+  readonly keepCompressed?: boolean
   readonly json?: boolean
 }
 
@@ -35,5 +36,6 @@ export function writeOptions(command: Command): Command {
   return imageOptions(command)
     .option('-n, --dry-run', 'write nothing: show a diff of what would change')
     .option('-q, --quiet', 'print nothing but warnings and errors')
+    .option('--no-keep-compressed', 'store what is written uncompressed, also in a compressed image')
     .option('--force', 'write even if the image is in use (it may be destroyed)')
 }

@@ -31,6 +31,7 @@ export async function openDisk(path: string, options: ImageOptions, writable: bo
   const image = await openImage(path, {
     writable,
     force: force ?? false,
+    keepCompressed: options.keepCompressed ?? true,
     ...(format === undefined ? {} : { format }),
     allowBacking,
   })

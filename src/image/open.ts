@@ -21,11 +21,17 @@ export interface OpenImageOptions {
   readonly format?: ImageFormat
   /** Which backing and data files may be opened; `beside` when left out. */
   readonly allowBacking?: BackingPolicy
+  /**
+   * qcow2: stores compressed what is written over compressed clusters, and what is new where most clusters are compressed; true when
+   * left out.
+   */
+  readonly keepCompressed?: boolean
 }
 
 /** What one call of `openImage` shares along the chain of files that it opens. */
 interface Opening {
   readonly force: boolean
+  readonly keepCompressed: boolean
   readonly policy: BackingPolicy
   readonly folders: ReadonlySet<string>
   /** Locks to release when the image is closed. */
@@ -45,6 +51,7 @@ export async function openImage(path: string, options: OpenImageOptions = {}): P
   const place = await placeOf(path)
   const opening: Opening = {
     force: options.force ?? false,
+    keepCompressed: options.keepCompressed ?? true,
     policy: options.allowBacking ?? 'beside',
     folders: await foldersBeside(place),
     locks: [],
@@ -107,6 +114,7 @@ async function openFormat(
       writable: storage.writable,
       depth,
       redo: { folder, imageName: place.name },
+      keepCompressed: opening.keepCompressed,
       openBacking: (name, backingFormat, backingDepth) =>
         openBacking(name, backingFormat, place, backingDepth, below, opening),
       openDataFile: (name, writable) => openDataFile(name, place, writable, opening),

@@ -7,16 +7,21 @@ export type Decompress = (from: Uint8Array, size: number) => Uint8Array
 /** Compresses one cluster; `undefined` when it would not become smaller, and is better stored as it is. */
 export type Compress = (cluster: Uint8Array) => Uint8Array | undefined
 
-interface NodeZlib {
+/** What of node:zlib is used. */
+export interface NodeZlib {
   inflateRawSync(from: Uint8Array, options: object): Uint8Array
   deflateRawSync(from: Uint8Array, options: object): Uint8Array
   zstdDecompressSync?(from: Uint8Array, options: object): Uint8Array
   zstdCompressSync?(from: Uint8Array, options: object): Uint8Array
+  deflateRaw(from: Uint8Array, options: object, done: Compressed): void
+  zstdCompress?(from: Uint8Array, options: object, done: Compressed): void
   readonly constants: { readonly Z_SYNC_FLUSH: number; readonly ZSTD_c_compressionLevel?: number }
 }
 
+type Compressed = (error: Error | null, bytes: Uint8Array) => void
+
 /** node:zlib where there is a Node, without an import that a browser's bundler would stumble over. */
-function nodeZlib(): NodeZlib | undefined {
+export function nodeZlib(): NodeZlib | undefined {
   const host = globalThis as { process?: { getBuiltinModule?(name: string): unknown } }
   return host.process?.getBuiltinModule?.('node:zlib') as NodeZlib | undefined
 }
@@ -58,24 +63,29 @@ export async function loadCompressor(type: 'zlib' | 'zstd', portable = false): P
   }
 }
 
+/** Options of qcow2's deflate, for node:zlib and pako. */
+export const DEFLATE_OPTIONS = { windowBits: WINDOW_BITS, memLevel: 9, level: 4 }
+
+/** Options of zstd for node:zlib, for clusters of `size` bytes. */
+export function zstdOptions(zlib: NodeZlib, size: number): object {
+  return {
+    params: { [zlib.constants.ZSTD_c_compressionLevel ?? 100]: ZSTD_LEVEL },
+    // One chunk that holds any outcome: joining several costs more than the compression of some clusters.
+    chunkSize: size + (size >>> 8) + 128,
+  }
+}
+
 function nativeDeflate(zlib: NodeZlib): (cluster: Uint8Array) => Uint8Array {
-  const options = { windowBits: WINDOW_BITS, memLevel: 9, level: 4 }
-  return cluster => zlib.deflateRawSync(cluster, options)
+  return cluster => zlib.deflateRawSync(cluster, DEFLATE_OPTIONS)
 }
 
 async function portableDeflate(): Promise<(cluster: Uint8Array) => Uint8Array> {
   const { deflateRaw } = await import('pako')
-  return cluster => deflateRaw(cluster, { windowBits: WINDOW_BITS, memLevel: 9, level: 4 })
+  return cluster => deflateRaw(cluster, DEFLATE_OPTIONS)
 }
 
 function nativeZstdCompress(zlib: NodeZlib): (cluster: Uint8Array) => Uint8Array {
-  const params = { [zlib.constants.ZSTD_c_compressionLevel ?? 100]: ZSTD_LEVEL }
-  // One chunk that holds any outcome: joining several costs more than the compression of some clusters.
-  return cluster =>
-    zlib.zstdCompressSync?.(cluster, {
-      params,
-      chunkSize: cluster.length + (cluster.length >>> 8) + 128,
-    }) ?? cluster
+  return cluster => zlib.zstdCompressSync?.(cluster, zstdOptions(zlib, cluster.length)) ?? cluster
 }
 
 async function portableZstdCompress(): Promise<(cluster: Uint8Array) => Uint8Array> {

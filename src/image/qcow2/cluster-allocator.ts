@@ -2,8 +2,11 @@ import { type Range, RangeSet } from '../../bytes/range-set.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { ClusterCounts } from './cluster-counts.ts'
 
-/** Host offsets are 56 bits wide; JavaScript counts exactly to 2^53. */
-const MAX_FILE = 2 ** 53
+/**
+ * Host offsets are 56 bits wide, and JavaScript counts exactly to 2^53. The upper half of that is for staged clusters that have
+ * no place in the file yet: there, the host offset is this and the guest offset.
+ */
+export const UNPLACED = 2 ** 52
 
 /**
  * Hands out host clusters in memory only. A cluster handed out is *staged*: no table on disk reaches it until a commit. What
@@ -16,6 +19,7 @@ export class ClusterAllocator {
   #released: { first: number; count: number }[] = []
   #hint = 1
   #end: number
+  #transaction = 0
 
   /**
    * @param counts references of the committed state, which are its refcounts too.
@@ -36,8 +40,18 @@ export class ClusterAllocator {
     return this.#staged.runs > 0
   }
 
+  /** Changes with every commit and rollback: what was staged before it is no longer. */
+  get transaction(): number {
+    return this.#transaction
+  }
+
   isStaged(cluster: number): boolean {
-    return this.#staged.has(cluster)
+    return this.isUnplaced(cluster) || this.#staged.has(cluster)
+  }
+
+  /** Whether the cluster is staged in memory alone. */
+  isUnplaced(cluster: number): boolean {
+    return cluster * this.#clusterSize >= UNPLACED
   }
 
   stagedRanges(): IterableIterator<Range> {
@@ -68,17 +82,31 @@ export class ClusterAllocator {
     return first
   }
 
+  /** The cluster right behind a staged one where it is free, else the first free one. */
+  allocateBehind(cluster: number): number {
+    if (this.counts.get(cluster + 1) !== 0) return this.allocate(1).first
+    this.#take(cluster + 1, 1)
+    return cluster + 1
+  }
+
+  /** One more reference to a staged cluster. */
+  share(cluster: number): void {
+    this.counts.add(cluster, 1)
+  }
+
   #take(first: number, count: number): void {
-    if ((first + count) * this.#clusterSize > MAX_FILE)
-      throw new DrydiskError('EFBIG', 'the image file would grow beyond 2^53 bytes', { cluster: first })
+    if ((first + count) * this.#clusterSize > UNPLACED)
+      throw new DrydiskError('EFBIG', 'the image file would grow beyond 2^52 bytes', { cluster: first })
     this.counts.addRun(first, count, 1)
     this.#staged.add(first, first + count)
     this.#end = Math.max(this.#end, first + count)
   }
 
-  /** Gives a staged cluster back at once: nothing on disk ever reached it. */
+  /** Takes one reference from staged clusters, and gives them back at once if it was the last: nothing on disk ever reached them. */
   freeStaged(first: number, count = 1): void {
+    if (this.isUnplaced(first)) return
     this.counts.addRun(first, count, -1)
+    if (count === 1 && this.counts.get(first) > 0) return
     this.#staged.delete(first, first + count)
     this.#hint = Math.min(this.#hint, first)
   }
@@ -92,7 +120,9 @@ export class ClusterAllocator {
 
   /** Drops what was staged; the committed state's counts are as before. */
   rollback(fileClusters: number): void {
-    for (const { start, end } of this.#staged.ranges()) this.counts.addRun(start, end - start, -1)
+    for (const { start, end } of this.#staged.ranges())
+      for (let cluster = start; cluster < end; cluster++) this.counts.set(cluster, 0)
+    this.#transaction++
     this.#staged = new RangeSet()
     this.#released = []
     this.#hint = 1
@@ -102,6 +132,7 @@ export class ClusterAllocator {
   /** After the switch: staged clusters are committed ones, and what was released loses a reference. Gives what was released. */
   publish(): readonly { readonly first: number; readonly count: number }[] {
     const released = this.#released
+    this.#transaction++
     this.#staged = new RangeSet()
     this.#released = []
     for (const { first, count } of released) this.counts.addRun(first, count, -1)

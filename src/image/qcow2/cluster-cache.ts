@@ -6,17 +6,28 @@ const BUDGET = 16 << 20
 /** Neighbours are written together up to this many bytes. */
 const MAX_WRITE = 1 << 20
 
-/** Staged data clusters that are not in the file yet, by host cluster. */
+/** Staged data clusters that are not in the file yet, by host cluster (`UNPLACED` and above: their place is to be found). */
 export class ClusterCache {
   readonly #storage: Storage
   readonly #clusterSize: number
   readonly #most: number
   readonly #changed = new Map<number, Uint8Array>()
+  #place: (() => Promise<void>) | undefined
 
   constructor(storage: Storage, clusterSize: number) {
     this.#storage = storage
     this.#clusterSize = clusterSize
     this.#most = Math.max(8, Math.floor(BUDGET / clusterSize))
+  }
+
+  /** Has `place` give a place in the file, before anything is written, to each cluster that has none. */
+  placeWith(place: () => Promise<void>): void {
+    this.#place = place
+  }
+
+  /** Clusters in memory, ascending. */
+  clusters(): number[] {
+    return [...this.#changed.keys()].sort((a, b) => a - b)
   }
 
   get(cluster: number): Uint8Array | undefined {
@@ -49,7 +60,8 @@ export class ClusterCache {
 
   /** Writes everything to the file. On an error nothing is forgotten. */
   async writeAll(): Promise<void> {
-    const clusters = [...this.#changed.keys()].sort((a, b) => a - b)
+    await this.#place?.()
+    const clusters = this.clusters()
     const atOnce = Math.max(1, Math.floor(MAX_WRITE / this.#clusterSize))
     for (let first = 0; first < clusters.length; ) {
       const start = clusters[first] ?? 0

@@ -1,15 +1,16 @@
 import { LruCache } from '../../bytes/lru-cache.ts'
 import type { BlockDevice, Extent } from '../../device/block-device.ts'
-import type { Storage } from '../../device/storage.ts'
 import { type Decompress, loadDecompressor } from '../compression/codec.ts'
 import type { ClusterMap, Run } from './cluster-map.ts'
 import type { Header } from './header.ts'
-import { readPadded } from './padded-read.ts'
 
 /** Bytes of decompressed clusters kept. */
 const DECOMPRESSED_BUDGET = 4 << 20
 
-/** Where the bytes of data clusters come from: the image file with what is staged over it, or the external data file. */
+/**
+ * Where the bytes of clusters come from: the image file with what is staged over it, or the external data file (no cluster of
+ * such an image is compressed).
+ */
 export interface HostBytes {
   read(offset: number, into: Uint8Array): Promise<void>
 }
@@ -18,20 +19,12 @@ export interface HostBytes {
 export class GuestReader {
   readonly map: ClusterMap
   readonly backing: BlockDevice | undefined
-  readonly #storage: Storage
   readonly #header: Header
   readonly #host: HostBytes
   readonly #decompressed: LruCache<number, Uint8Array>
   #decompress: Promise<Decompress> | undefined
 
-  constructor(
-    storage: Storage,
-    header: Header,
-    map: ClusterMap,
-    host: HostBytes,
-    backing: BlockDevice | undefined,
-  ) {
-    this.#storage = storage
+  constructor(header: Header, map: ClusterMap, host: HostBytes, backing: BlockDevice | undefined) {
     this.#header = header
     this.map = map
     this.#host = host
@@ -64,15 +57,20 @@ export class GuestReader {
     this.#decompress ??= loadDecompressor(this.#header.compressionType)
     const decompress = await this.#decompress
     const stored = new Uint8Array(run.stored)
-    await readPadded(this.#storage, run.host, stored)
+    await this.#host.read(run.host, stored)
     const cluster = decompress(stored, this.#header.geometry.clusterSize)
     this.#decompressed.set(run.host, cluster, cluster.length)
     return cluster
   }
 
-  /** After a commit: a host offset may come to mean something else. */
+  /** After a commit or a rollback: a host offset may come to mean something else. */
   forgetDecompressed(): void {
     this.#decompressed.clear()
+  }
+
+  /** The compressed cluster at a host offset is given back. */
+  forgetCompressed(host: number): void {
+    this.#decompressed.delete(host)
   }
 
   /** The extents of one run of the map, where a hole is the backing file's to answer. */

@@ -16,6 +16,7 @@ import { readPadded } from './padded-read.ts'
 import { Qcow2Image, readHeader, type WritingParts } from './qcow2-image.ts'
 import { RefcountWriter } from './refcount-writer.ts'
 import { readSnapshotTable } from './snapshot-table.ts'
+import { StagedCompression } from './staged-compression.ts'
 import { findInterrupted, type RedoPlace, StagedFiles } from './staged-files.ts'
 import { Staging } from './staging.ts'
 import { type Verified, verifyRefcounts } from './verify.ts'
@@ -39,6 +40,11 @@ export interface Qcow2Options {
   readonly openDataFile: (name: string | undefined, writable: boolean) => Promise<Storage>
   /** Where the redo log of an image with an external data file goes; without it such an image opens for reading only. */
   readonly redo?: RedoPlace
+  /**
+   * Stores compressed what is written over compressed clusters, and what is new where most clusters are compressed; true when left
+   * out.
+   */
+  readonly keepCompressed?: boolean
 }
 
 /**
@@ -126,11 +132,22 @@ async function open(
     data === undefined
       ? cache
       : { read: (offset: number, into: Uint8Array) => readPadded(data, offset, into) }
-  const reader = new GuestReader(storage, header, map, host, backing)
+  const reader = new GuestReader(header, map, host, backing)
   const writing =
     verified === undefined || allocator === undefined
       ? undefined
-      : await prepareWriting({ storage, header, sector, verified, allocator, reader, cache, bitmaps, files })
+      : await prepareWriting({
+          storage,
+          header,
+          sector,
+          verified,
+          allocator,
+          reader,
+          cache,
+          bitmaps,
+          files,
+          keepCompressed: options.keepCompressed ?? true,
+        })
   return new Qcow2Image({ storage, header, reader, snapshots, bitmaps, dataFile, writing })
 }
 
@@ -174,6 +191,7 @@ async function prepareWriting(parts: {
   readonly cache: ClusterCache
   readonly bitmaps: BitmapDirectory | undefined
   readonly files: StagedFiles | undefined
+  readonly keepCompressed: boolean
 }): Promise<WritingParts> {
   const { storage, header, verified, allocator, reader, cache, files } = parts
   const { geometry, size, version } = header
@@ -198,10 +216,21 @@ async function prepareWriting(parts: {
     await committer.cutTail()
     await storage.flush()
   } else committer.noteOverstated(verified.leaks)
+  const compression =
+    parts.keepCompressed && files === undefined
+      ? new StagedCompression({
+          geometry,
+          compressionType: header.compressionType,
+          reader,
+          allocator,
+          cache,
+          compressNew: verified.mostlyCompressed,
+        })
+      : undefined
   const raw = (header.autoclear_features & AUTOCLEAR.rawExternalData) !== 0n
   const writer =
     files === undefined
-      ? new Staging({ storage, geometry, size, version, reader, allocator, cache })
+      ? new Staging({ storage, geometry, size, version, reader, allocator, cache, compression })
       : new DataFileStaging(geometry, size, reader, files, raw)
   return { allocator, cache, writer, committer, files }
 }

@@ -202,6 +202,7 @@ export class Qcow2Image implements DiskImage, MappedDevice {
     )
       return
     writing.cache.clear()
+    reader.forgetDecompressed()
     reader.map.tables.rollback()
     writing.allocator.rollback(Math.ceil(this.#committedSize / this.clusterSize))
     if (writing.files !== undefined) {

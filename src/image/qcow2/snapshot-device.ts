@@ -60,7 +60,7 @@ export async function snapshotDevice(image: Qcow2Image, choice: SnapshotChoice):
   return new Qcow2Image({
     storage,
     header: shown,
-    reader: new GuestReader(storage, shown, map, host, reader.backing),
+    reader: new GuestReader(shown, map, host, reader.backing),
     snapshots: [],
     bitmaps: undefined,
     dataFile: undefined,

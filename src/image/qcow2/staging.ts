@@ -5,6 +5,7 @@ import type { Entry } from './cluster-map.ts'
 import { type Geometry, TWO_32 } from './geometry.ts'
 import type { GuestReader } from './guest-reader.ts'
 import { COPIED, type L2Table, ZERO } from './l2-table.ts'
+import type { StagedCompression } from './staged-compression.ts'
 
 const ALL = 0xffff_ffff
 /** The whole clusters of a write of this many bytes or more go to the file at once, past the cache. */
@@ -22,6 +23,8 @@ export interface StagingParts {
   readonly reader: GuestReader
   readonly allocator: ClusterAllocator
   readonly cache: ClusterCache
+  /** Where clusters are to be stored compressed. */
+  readonly compression: StagedCompression | undefined
 }
 
 /**
@@ -46,11 +49,12 @@ export class Staging {
       const within = offset + at - cluster * clusterSize
       const rest = from.length - at
       if (within === 0 && rest >= clusterSize && from.length >= DIRECT) {
-        at += await this.#writeDirect(
+        const written = await this.#writeDirect(
           cluster,
           from.subarray(at, at + Math.floor(rest / clusterSize) * clusterSize),
         )
-        continue
+        at += written
+        if (written > 0) continue
       }
       const length = Math.min(clusterSize - within, rest)
       const bytes = await this.#stage(cluster, length < clusterSize)
@@ -87,9 +91,12 @@ export class Staging {
     const start = cluster * clusterSize
     if (keep) await reader.read(start, bytes.subarray(0, Math.min(clusterSize, size - start)))
     const table = await tables.l2ForChange(l1Index)
-    const { first } = allocator.allocate(1)
-    this.#replace(table, index, first * clusterSize)
-    cache.set(first, bytes)
+    const { compression } = this.#parts
+    const host = compression?.wants(cluster, reader.map.decode(table, index))
+      ? compression.unplaced(cluster)
+      : allocator.allocate(1).first
+    this.#replace(table, index, host * clusterSize)
+    cache.set(host, bytes)
     return bytes
   }
 
@@ -98,7 +105,7 @@ export class Staging {
     return entry.host > 0 && this.#parts.allocator.isStaged(entry.host / this.#parts.geometry.clusterSize)
   }
 
-  /** Writes whole clusters from one L2 table to the file. @returns bytes written. */
+  /** Writes whole clusters from one L2 table to the file. @returns bytes written; 0 when the first is to be compressed. */
   async #writeDirect(cluster: number, from: Uint8Array): Promise<number> {
     const { geometry, reader, allocator, cache, storage } = this.#parts
     const { clusterSize, l2Entries } = geometry
@@ -110,11 +117,17 @@ export class Staging {
       Math.max(1, Math.floor(MAX_DIRECT / clusterSize)),
     )
     const table = await tables.l2ForChange(l1Index)
+    const { compression } = this.#parts
+    /** -1: not staged. -2: to be compressed, or in memory for that. */
     const hostOf = (at: number): number => {
       const entry = decode(table, at)
-      return entry.kind === 'cluster' && this.#isStaged(entry) ? entry.host / clusterSize : -1
+      if (compression?.wants(cluster + at - index, entry)) return -2
+      if (entry.kind !== 'cluster' || !this.#isStaged(entry)) return -1
+      const host = entry.host / clusterSize
+      return allocator.isUnplaced(host) ? -2 : host
     }
     const own = hostOf(index)
+    if (own === -2) return 0
     let count = 1
     if (own >= 0) {
       // Staged before: nothing on disk reaches these clusters, so they are written over.
@@ -123,7 +136,7 @@ export class Staging {
       cache.drop(own, count)
       return count * clusterSize
     }
-    while (count < most && hostOf(index + count) < 0) count++
+    while (count < most && hostOf(index + count) === -1) count++
     const run = allocator.allocate(count)
     try {
       await storage.write(run.first * clusterSize, from.subarray(0, run.count * clusterSize))
@@ -147,6 +160,7 @@ export class Staging {
     const { clusterSize } = geometry
     if (entry.kind === 'hole') return
     if (entry.kind === 'compressed') {
+      if (this.#parts.compression?.letGo(entry.offset, entry.length)) return
       const first = Math.floor(entry.offset / clusterSize)
       const last = Math.floor((entry.offset + entry.length - 1) / clusterSize)
       allocator.release(first, last - first + 1)

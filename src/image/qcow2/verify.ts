@@ -8,7 +8,7 @@ import { COMPRESSED, entryOffset, L1Table } from './l2-table.ts'
 import { readPadded, readPieces } from './padded-read.ts'
 import { compareRefcounts } from './refcount-compare.ts'
 import { readRefcountTable } from './refcount-table.ts'
-import { countReferences } from './references.ts'
+import { countReferences, type TableObserver } from './references.ts'
 
 /** A refcount structure that was found right, or that is to be made anew. */
 export interface Verified {
@@ -18,6 +18,8 @@ export interface Verified {
   readonly leaks: readonly Range[]
   /** True when the refcounts on disk are not to be trusted: the image has its dirty bit set. */
   readonly rebuild: boolean
+  /** Whether more of the guest's clusters are stored compressed than as they are. */
+  readonly mostlyCompressed: boolean
 }
 
 /** More than any crash leaves; beyond it, a refcount structure is noise. */
@@ -40,7 +42,8 @@ export async function verifyRefcounts(storage: Storage, header: Header): Promise
   const blocks = await readRefcountTable(storage, header)
   if (new Set(blocks.filter(offset => offset !== 0)).size !== blocks.filter(offset => offset !== 0).length)
     fail('the refcount table names the same block twice')
-  const counts = await countReferences(storage, header, blocks, what => fail(what()))
+  const stored = new StoredClusters()
+  const counts = await countReferences(storage, header, blocks, what => fail(what()), stored)
   // A commit writes these in place too.
   if (counts.get(0) > 1) fail('the header cluster is in use for something else too')
   const directory = await readBitmapDirectory(storage, header)
@@ -50,7 +53,7 @@ export async function verifyRefcounts(storage: Storage, header: Header): Promise
         fail('the bitmap directory is in use for something else too')
   if ((header.incompatible_features & INCOMPATIBLE.dirty) !== 0n) {
     checkWidth(counts, header, fail)
-    return { counts, blocks, leaks: [], rebuild: true }
+    return { counts, blocks, leaks: [], rebuild: true, mostlyCompressed: stored.mostlyCompressed }
   }
   const leaks: { start: number; end: number }[] = []
   const addLeak = (cluster: number): void => {
@@ -75,7 +78,32 @@ export async function verifyRefcounts(storage: Storage, header: Header): Promise
       else addLeak(cluster)
   }
   leaks.sort((a, b) => a.start - b.start)
-  return { counts, blocks, leaks, rebuild: false }
+  return { counts, blocks, leaks, rebuild: false, mostlyCompressed: stored.mostlyCompressed }
+}
+
+/** Counts how the active tables store the guest's clusters. */
+class StoredClusters implements TableObserver {
+  #active = false
+  #plain = 0
+  #compressed = 0
+
+  get mostlyCompressed(): boolean {
+    return this.#compressed > this.#plain
+  }
+
+  table(_offset: number, active: number): void {
+    this.#active = active > 0
+  }
+
+  clusters(_index: number, _host: number, count: number): void {
+    if (this.#active) this.#plain += count
+  }
+
+  compressed(): void {
+    if (this.#active) this.#compressed++
+  }
+
+  fault(): void {}
 }
 
 function checkWidth(counts: ClusterCounts, header: Header, fail: (what: string) => never): void {
