@@ -125,6 +125,35 @@ async function openFormat(
   }
 }
 
+/** What opens the files that an image refers to, for work on the image's own file. */
+export interface NeighbourOpeners {
+  openBacking(name: string, format: string | undefined, depth: number): Promise<BlockDevice>
+  openDataFile(name: string | undefined, writable: boolean): Promise<Storage>
+  /** Gives back the locks of files that were opened for writing. */
+  release(): Promise<void>
+}
+
+/** Openers with the policy and the locks of `openImage`, for the image at `place`, which is open as `storage`. */
+export async function neighbourOpeners(
+  storage: FileStorage,
+  place: ImagePlace,
+  options: Pick<OpenImageOptions, 'force' | 'allowBacking'>,
+): Promise<NeighbourOpeners> {
+  const opening: Opening = {
+    force: options.force ?? false,
+    policy: options.allowBacking ?? 'beside',
+    folders: await foldersBeside(place),
+    locks: [],
+    written: [],
+  }
+  const chain = new Set([`${storage.device}:${storage.inode}`])
+  return {
+    openBacking: (name, format, depth) => openBacking(name, format, place, depth, chain, opening),
+    openDataFile: (name, writable) => openDataFile(name, place, writable, opening),
+    release: () => releaseAll(opening),
+  }
+}
+
 async function openBacking(
   name: string,
   format: string | undefined,
