@@ -56,7 +56,7 @@ export class ProgressBar {
   }
 
   update(done: number, total: number): void {
-    if (!this.#started) this.#bar.start(total, 0, { rate: '' })
+    if (!this.#started) this.#bar.start(total, 0, { rate: '0 B/s' })
     this.#started = true
     const seconds = (Date.now() - this.#start) / 1000
     if (this.#bar.getTotal() !== total) this.#bar.setTotal(total)

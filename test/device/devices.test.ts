@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { ConcatDevice } from '../../src/device/concat-device.ts'
 import { FileFolder } from '../../src/device/file-folder.ts'
 import { FileStorage } from '../../src/device/file-storage.ts'
 import { MemoryDevice } from '../../src/device/memory-device.ts'
@@ -36,6 +37,17 @@ blockDeviceContract('SliceDevice', async () => {
   return {
     device: new SliceDevice(new MemoryDevice(content), 1234, 500_001),
     content: content.slice(1234, 501_235),
+  }
+})
+
+blockDeviceContract('ConcatDevice', async () => {
+  const content = pattern(300_000)
+  const parts = [content.subarray(0, 100_001), content.subarray(100_001, 150_000), content.subarray(150_000)]
+  const joined = new Uint8Array(100_352 + 50_176 + 150_000)
+  for (const [index, start] of [0, 100_352, 150_528].entries()) joined.set(parts[index] ?? [], start)
+  return {
+    device: new ConcatDevice(parts.map(part => new MemoryDevice(part.slice(), { writable: false }))),
+    content: joined,
   }
 })
 

@@ -1,0 +1,168 @@
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Job, withProgress } from '../../src/cli/progress.ts'
+import { humanTime } from '../../src/cli/progress-bar.ts'
+import { builtCli, start } from '../support/built-cli.ts'
+import { haveTool, run, runOk, temporaryFolder } from '../support/native.ts'
+
+const MIB = 1 << 20
+
+/** What a terminal, or a pipe, is sent. */
+function screen(isTTY: boolean) {
+  const stream = Object.assign(new PassThrough(), { isTTY, columns: 120 })
+  let text = ''
+  stream.on('data', bytes => {
+    text += bytes
+  })
+  return { stream, text: () => text }
+}
+
+/** Half of the work, a moment, and all of it. */
+async function halfAndWhole({ onProgress }: Job): Promise<string> {
+  onProgress({ done: 1 * MIB, total: 4 * MIB, written: 0 })
+  await sleep(150)
+  onProgress({ done: 2 * MIB, total: 4 * MIB, written: 0 })
+  await sleep(150)
+  onProgress({ done: 4 * MIB, total: 4 * MIB, written: 0 })
+  return 'done'
+}
+
+describe('progress', () => {
+  it('is a bar with bytes, rate and time left on a terminal, and is gone at the end', async () => {
+    const { stream, text } = screen(true)
+    expect(await withProgress('convert', {}, halfAndWhole, stream)).toBe('done')
+    expect(text()).toMatch(/convert +50 % \[#{12}\.{12}\] 2 MiB of 4 MiB, [\d.]+ [KM]iB\/s, \d s left/)
+    // The last thing sent: to the line's beginning, and clear it.
+    expect(text().endsWith('\x1b[1G\x1b[2K')).toBe(true)
+    expect(text()).not.toContain('\n')
+    // What was switched is switched back.
+    expect(text().split('\x1b[?7l')).toHaveLength(2)
+    expect(text().split('\x1b[?7h')).toHaveLength(2)
+    expect(text()).not.toMatch(/NULL|INF|NaN/)
+  })
+
+  it('goes away before an error is told', async () => {
+    const { stream, text } = screen(true)
+    const failing = async (job: Job): Promise<void> => {
+      await halfAndWhole(job)
+      throw new Error('broken')
+    }
+    await expect(withProgress('convert', {}, failing, stream)).rejects.toThrow('broken')
+    expect(text().endsWith('\x1b[2K')).toBe(true)
+  })
+
+  it('is quiet in a pipe and with --quiet', async () => {
+    for (const [isTTY, options] of [
+      [false, {}],
+      [true, { quiet: true }],
+      [false, { quiet: true, progress: true }],
+    ] as const) {
+      const { stream, text } = screen(isTTY)
+      await withProgress('convert', options, halfAndWhole, stream)
+      expect(text()).toBe('')
+    }
+  })
+
+  it('is a line now and then in a pipe when -p asks for it', async () => {
+    const { stream, text } = screen(false)
+    await withProgress('convert', { progress: true }, halfAndWhole, stream)
+    expect(text()).toMatch(
+      /^convert +0 % .* 0 B of 4 MiB, 0 B\/s, .*\n(convert .*\n)*convert 100 % .* 4 MiB of 4 MiB.*\n+$/,
+    )
+    expect(text()).not.toContain('\x1b')
+  })
+
+  it('says times as people do', () => {
+    expect([0, 59.4, 60, 125, 3600, 90_061].map(humanTime)).toEqual([
+      '0 s',
+      '59 s',
+      '1 min 00 s',
+      '2 min 05 s',
+      '1 h 00 min',
+      '25 h 01 min',
+    ])
+  })
+})
+
+/** A filesystem of 24 MiB; `undefined` where none may be mounted. */
+async function smallFilesystem(): Promise<string | undefined> {
+  const folder = temporaryFolder()
+  const { status } = await run('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', folder])
+  return status === 0 ? folder : undefined
+}
+
+describe('a long command', () => {
+  let small: string | undefined
+  let main = ''
+  beforeAll(async () => {
+    small = await smallFilesystem()
+    if (small === undefined) process.stderr.write('SKIPPED CHECKS: a full disk (no tmpfs may be mounted)\n')
+    main = await builtCli()
+  })
+  afterAll(async () => {
+    if (small !== undefined) await runOk('umount', [small])
+  })
+
+  it('stops at a signal within a second, by that signal, with nothing left', {
+    timeout: 30_000,
+  }, async () => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      const folder = temporaryFolder()
+      const args = ['create', '-o', 'preallocation=full', join(folder, 'disk.qcow2'), '8G']
+      const { child, ended } = start(process.execPath, [main, ...args])
+      while (!readdirSync(folder).some(name => statSync(join(folder, name)).size > 0)) await sleep(20)
+      const told = performance.now()
+      child.kill(signal)
+      expect(await ended).toMatchObject({ signal, status: null, stdout: '', stderr: '' })
+      expect(performance.now() - told).toBeLessThan(1000)
+      expect(readdirSync(folder)).toEqual([])
+    }
+  })
+
+  it('says how full a full disk is, and leaves what was there', { timeout: 30_000 }, async context => {
+    if (small === undefined) return context.skip()
+    const path = join(small, 'disk.raw')
+    const make = (...args: string[]) => start(process.execPath, [main, 'create', ...args]).ended
+    expect(await make(path, '4M')).toMatchObject({ status: 0 })
+    const { status, stderr } = await make('--force', '-o', 'preallocation=full', path, '64M')
+    expect([status, stderr]).toEqual([
+      1,
+      `drydisk: cannot write ${path}: no space left where it lies: 24 MiB are free there; about 64 MiB are needed. ${path} is as it was\n`,
+    ])
+    expect(readdirSync(small)).toEqual(['disk.raw'])
+    expect(statSync(path).size).toBe(4 * MIB)
+    const failed = await make('--json', '-o', 'preallocation=full', join(small, 'other.raw'), '64M')
+    expect(JSON.parse(failed.stdout.trimEnd().split('\n').at(-1) ?? '')).toMatchObject({
+      error: {
+        code: 'ENOSPC',
+        context: { path: join(small, 'other.raw'), free: 24 * MIB, needed: 64 * MIB },
+      },
+    })
+    expect(readdirSync(small)).toEqual(['disk.raw'])
+  })
+
+  it('says that a limit of the process is reached', async () => {
+    const folder = temporaryFolder()
+    const path = join(folder, 'disk.raw')
+    const command = `ulimit -f 2048; exec "$0" "$@"`
+    const args = [process.execPath, main, 'create', '-o', 'preallocation=full', path, '64M']
+    const { status, stderr } = await start('bash', ['-c', command, ...args]).ended
+    expect([status, stderr]).toEqual([
+      1,
+      expect.stringMatching(/disk\.raw: it would grow .*ulimit -f.* Nothing is left of it\n$/),
+    ])
+    expect(readdirSync(folder)).toEqual([])
+  })
+
+  it.skipIf(!haveTool('script'))('draws its bar on a real terminal', { timeout: 30_000 }, async () => {
+    const path = join(temporaryFolder(), 'disk.raw')
+    const command = `'${process.execPath}' '${main}' create -o preallocation=full '${path}' 300M`
+    const { status, stdout } = await start('script', ['-qec', command, '/dev/null']).ended
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/create +\d+ % \[[#.]{24}\] [\d.]+ \w+ of 300 MiB, [\d.]+ \wiB\/s/)
+    expect(stdout.trimEnd().split('\n').at(-1)).toContain(`${path}: raw, 300 MiB`)
+  })
+})
