@@ -145,6 +145,7 @@ export async function neighbourOpeners(
     folders: await foldersBeside(place),
     locks: [],
     written: [],
+    keepCompressed: true,
   }
   const chain = new Set([`${storage.device}:${storage.inode}`])
   return {
