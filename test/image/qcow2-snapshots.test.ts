@@ -28,7 +28,7 @@ async function make(options: string, size = '300k'): Promise<string> {
 
 const VARIANTS = [
   'cluster_size=512',
-  'cluster_size=4k,refcount_bits=4',
+  'cluster_size=4k,refcount_bits=8',
   'cluster_size=64k',
   'compat=0.10,cluster_size=1k',
   'extended_l2=on,cluster_size=16k',

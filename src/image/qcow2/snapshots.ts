@@ -14,9 +14,11 @@ import {
   snapshotEntry,
 } from './snapshot-table.ts'
 import {
+  changeStructure,
   countReached,
   fixCopied,
   hasDataFile,
+  type NewState,
   readL1Table,
   releaseL1Table,
   writeL1Table,
@@ -51,26 +53,27 @@ export async function createSnapshot(storage: Storage, { name, date }: NewSnapsh
   if (table.snapshots.length >= MAX_SNAPSHOTS)
     throw new DrydiskError('EFBIG', `${storage.name} has ${MAX_SNAPSHOTS} snapshots, the most that it can`)
   const id = String(1 + table.snapshots.reduce((highest, { id }) => Math.max(highest, leadingNumber(id)), 0))
-  const active = await readL1Table(restructure, header)
-  const saved = active.clone()
-  await countReached(restructure, active, 1)
-  // The new snapshot has the same L2 tables; in none of them is a cluster that only the disk uses.
-  await fixCopied(restructure, [active, saved])
   const now = date ?? Date.now()
-  const entry = snapshotEntry({
-    id,
-    name,
-    date: Math.floor(now / 1000),
-    dateNanoseconds: Math.floor((now % 1000) * 1e6),
-    vmClock: 0n,
-    vmStateSize: 0,
-    diskSize: header.size,
-    l1_table_offset: await writeL1Table(restructure, saved),
-    l1_size: saved.length,
+  await changeStructure(restructure, async () => {
+    const active = await readL1Table(restructure, header)
+    const saved = active.clone()
+    await countReached(restructure, active, 1)
+    // The new snapshot has the same L2 tables; in none of them is a cluster that only the disk uses.
+    await fixCopied(restructure, [active, saved])
+    const entry = snapshotEntry({
+      id,
+      name,
+      date: Math.floor(now / 1000),
+      dateNanoseconds: Math.floor((now % 1000) * 1e6),
+      vmClock: 0n,
+      vmStateSize: 0,
+      diskSize: header.size,
+      l1_table_offset: await writeL1Table(restructure, saved),
+      l1_size: saved.length,
+    })
+    const place = await moveTable(restructure, table, [...table.snapshots.map(old => old.entry), entry])
+    return newState(restructure, active, header.size, place)
   })
-  const place = await moveTable(restructure, table, [...table.snapshots.map(old => old.entry), entry])
-  releaseL1Table(restructure, header)
-  await publish(restructure, place, { l1: active, size: header.size })
   return id
 }
 
@@ -98,13 +101,13 @@ export async function applySnapshot(storage: Storage, choice: SnapshotChoice): P
       `snapshot ${snapshot.id}: an L1 table of ${snapshot.l1_size} entries is too short for its disk`,
       { structure: 'snapshot table' },
     )
-  const before = await readL1Table(restructure, header)
-  const after = await readL1Table(restructure, snapshot)
-  await countReached(restructure, after, 1)
-  await countReached(restructure, before, -1)
-  releaseL1Table(restructure, header)
-  await fixCopied(restructure, [after])
-  await publish(restructure, undefined, { l1: after, size: snapshot.diskSize })
+  await changeStructure(restructure, async () => {
+    const after = await readL1Table(restructure, snapshot)
+    await countReached(restructure, after, 1)
+    await countReached(restructure, await readL1Table(restructure, header), -1)
+    await fixCopied(restructure, [after])
+    return newState(restructure, after, snapshot.diskSize)
+  })
   return snapshot
 }
 
@@ -119,14 +122,14 @@ export async function deleteSnapshot(storage: Storage, choice: SnapshotChoice): 
   const table = await readSnapshotTable(storage, header)
   const named = table.snapshots.find(({ name }) => name === choice)
   const snapshot = named ?? findSnapshot(table.snapshots, choice, storage.name)
-  await countReached(restructure, await readL1Table(restructure, snapshot), -1)
-  releaseL1Table(restructure, snapshot)
-  const active = await readL1Table(restructure, header)
-  await fixCopied(restructure, [active])
-  const rest = table.snapshots.filter(other => other !== snapshot).map(({ entry }) => entry)
-  const place = await moveTable(restructure, table, rest)
-  releaseL1Table(restructure, header)
-  await publish(restructure, place, { l1: active, size: header.size })
+  await changeStructure(restructure, async () => {
+    await countReached(restructure, await readL1Table(restructure, snapshot), -1)
+    releaseL1Table(restructure, snapshot)
+    const active = await readL1Table(restructure, header)
+    await fixCopied(restructure, [active])
+    const rest = table.snapshots.filter(other => other !== snapshot).map(({ entry }) => entry)
+    return newState(restructure, active, header.size, await moveTable(restructure, table, rest))
+  })
   return snapshot
 }
 
@@ -171,18 +174,23 @@ export async function moveTable(
   return { offset, count: entries.length }
 }
 
-async function publish(
+/** The state with this disk; with the snapshots as they are where no new table is given. */
+async function newState(
   restructure: Restructure,
-  table: TablePlace | undefined,
-  disk: { readonly l1: L1Table; readonly size: number },
-): Promise<void> {
-  const offset = await writeL1Table(restructure, disk.l1)
-  await restructure.publish(view => {
-    view.setU64(FIELD.size, disk.size)
-    view.setU32(FIELD.l1_size, disk.l1.length)
-    view.setU64(FIELD.l1_table_offset, offset)
-    if (table === undefined) return
-    view.setU32(FIELD.nb_snapshots, table.count)
-    view.setU64(FIELD.snapshots_offset, table.offset)
-  })
+  l1: L1Table,
+  size: number,
+  table?: TablePlace,
+): Promise<NewState> {
+  releaseL1Table(restructure, restructure.header)
+  const offset = await writeL1Table(restructure, l1)
+  return {
+    edit: view => {
+      view.setU64(FIELD.size, size)
+      view.setU32(FIELD.l1_size, l1.length)
+      view.setU64(FIELD.l1_table_offset, offset)
+      if (table === undefined) return
+      view.setU32(FIELD.nb_snapshots, table.count)
+      view.setU64(FIELD.snapshots_offset, table.offset)
+    },
+  }
 }

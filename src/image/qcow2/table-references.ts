@@ -1,3 +1,4 @@
+import type { ByteView } from '../../bytes/byte-view.ts'
 import type { ClusterCounts } from './cluster-counts.ts'
 import type { Geometry } from './geometry.ts'
 import { type Header, INCOMPATIBLE } from './header.ts'
@@ -7,6 +8,28 @@ import type { Restructure } from './restructure.ts'
 
 /** Bytes of L2 tables in memory at a time. */
 const BATCH = 4 << 20
+
+/** What a change of the structure comes to: how the header's sector is edited for the new state, once all else of it is written. */
+export interface NewState {
+  readonly edit: (header: ByteView) => void
+  /** As they are when left out. */
+  readonly refcountBits?: number
+}
+
+/** Has `prepare` write a new state and switches to it. Where that fails, what was written is cut off again. */
+export async function changeStructure(
+  restructure: Restructure,
+  prepare: () => Promise<NewState>,
+): Promise<void> {
+  let state: NewState
+  try {
+    state = await prepare()
+  } catch (error) {
+    await restructure.abandon()
+    throw error
+  }
+  await restructure.publish(state.edit, state.refcountBits)
+}
 
 /** An L1 table as the file has it. `Restructure.of` has seen to it that it lies in the file and that its entries are sound. */
 export async function readL1Table(
