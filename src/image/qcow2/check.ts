@@ -7,7 +7,7 @@ import { readPadded } from './padded-read.ts'
 import { compareRefcounts } from './refcount-compare.ts'
 import { readRefcountTable } from './refcount-table.ts'
 import { countReferences, type TableObserver } from './references.ts'
-import type { EntryFault } from './references-l2.ts'
+import { type EntryFault, isPlaced } from './references-l2.ts'
 
 /** What a check found. Counts are per cluster or entry, as `qemu-img check` counts them. */
 export interface CheckResult {
@@ -74,14 +74,9 @@ export async function checkImage(storage: Storage, header: Header): Promise<Chec
   }
 }
 
-/** The table's blocks, with 0 for what is no cluster inside the file or comes up twice. */
-export function usableBlocks(table: readonly number[], clusterSize: number, fileSize: number): number[] {
-  const seen = new Set<number>()
-  return table.map(offset => {
-    if (offset % clusterSize !== 0 || offset >= fileSize || seen.has(offset)) return 0
-    seen.add(offset)
-    return offset
-  })
+/** The table's blocks, with 0 for what is no cluster inside the file. */
+function usableBlocks(table: readonly number[], clusterSize: number, fileSize: number): number[] {
+  return table.map(offset => (offset % clusterSize !== 0 || offset >= fileSize ? 0 : offset))
 }
 
 /** Looks at the tables of the guest's disk as they are now: what is allocated, and OFLAG_COPIED. */
@@ -147,7 +142,7 @@ class ActiveTables implements TableObserver {
   }
 
   fault(index: number, fault: EntryFault, high: number, low: number): void {
-    if (this.#times === 0 || (fault !== 'misaligned' && fault !== 'misaligned zero')) return
+    if (this.#times === 0 || !isPlaced(fault)) return
     const offset = entryOffset(high, low)
     this.#place(offset, 1)
     const copied = (high & COPIED) !== 0

@@ -19,6 +19,11 @@ export type EntryFault =
   /** As `misaligned`, and the entry reads as zeros: nothing is lost without the cluster. */
   | 'misaligned zero'
 
+/** Whether an entry with this fault takes a cluster all the same, as qemu counts it. */
+export function isPlaced(fault: EntryFault): boolean {
+  return fault === 'bitmap' || fault === 'misaligned' || fault === 'misaligned zero'
+}
+
 /** Hears what an L2 table holds, in ascending order of the entries. */
 export interface L2Sink {
   /** `count` entries in a row that name host clusters in a row from `host`, all with the same OFLAG_COPIED. */

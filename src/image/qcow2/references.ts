@@ -6,7 +6,7 @@ import type { Geometry } from './geometry.ts'
 import { type Header, INCOMPATIBLE } from './header.ts'
 import { compressedDescriptor, entryOffset, L1_RESERVED_HIGH, L1_RESERVED_LOW, L1Table } from './l2-table.ts'
 import { readPadded, readPieces } from './padded-read.ts'
-import { type EntryFault, type L2Sink, scanL2 } from './references-l2.ts'
+import { type EntryFault, isPlaced, type L2Sink, scanL2 } from './references-l2.ts'
 import { readSnapshotTable } from './snapshot-table.ts'
 
 /** Bounds of what is read to count: hostile sparse files claim more metadata than any image has. */
@@ -20,6 +20,10 @@ export type ReportProblem = (what: () => string) => void
 export interface TableObserver extends L2Sink {
   /** How often the active L1 table and those of the snapshots name it. */
   table(offset: number, active: number, inactive: number): void
+  /** An entry has a fault. @returns true where that is seen to: it is no problem, and the entry takes no cluster by it. */
+  mends?(index: number, fault: EntryFault): boolean
+  /** An entry of an L1 table has reserved bits set. @returns true where that is seen to, and no problem. */
+  mendsL1?(): boolean
 }
 
 const FAULTS: Readonly<Record<EntryFault, string>> = {
@@ -37,27 +41,20 @@ const FAULTS: Readonly<Record<EntryFault, string>> = {
  * Counts what the image's own tables reference: the header, the active L1 table and those of the snapshots, L2 tables,
  * data and compressed clusters, the refcount structure, the snapshot table, and the bitmaps. The counting goes on past
  * problems, which `problem` hears of (it may throw).
+ * @param refcountTable as the file has it; left out, the refcount structure is not counted.
  */
 export async function countReferences(
   storage: Storage,
   header: Header,
-  refcountTable: readonly number[],
+  refcountTable: readonly number[] | undefined,
   problem: ReportProblem,
   observer?: TableObserver,
 ): Promise<ClusterCounts> {
   const counter = new ReferenceCounter(storage, header, problem, observer)
   counter.run(0, 1, 1, 'header')
-  counter.run(
-    header.refcount_table_offset,
-    header.refcount_table_clusters * header.geometry.clusterSize,
-    1,
-    'refcount table',
-  )
-  for (const [index, offset] of refcountTable.entries())
-    if (offset !== 0) counter.aligned(offset, 1, `refcount block ${index}`)
   await counter.tables()
   await counter.bitmaps()
-  counter.checkOwn(refcountTable)
+  if (refcountTable !== undefined) counter.refcounts(refcountTable)
   return counter.counts
 }
 
@@ -72,7 +69,7 @@ class ReferenceCounter implements L2Sink {
   /** The L2 table at hand: its host offset, how often it is named, and whether the observer wants to hear of it. */
   #table = 0
   #times = 1
-  /** Clusters that may be referenced: qemu takes references that exceed the file by less than a cluster. */
+  /** Clusters of the file; the last may be there in part. */
   readonly #fileClusters: number
 
   constructor(storage: Storage, header: Header, problem: ReportProblem, observer: TableObserver | undefined) {
@@ -82,17 +79,17 @@ class ReferenceCounter implements L2Sink {
     this.#problem = problem
     this.#observer = observer
     this.#dataFile = (header.incompatible_features & INCOMPATIBLE.dataFile) !== 0n
-    this.#fileClusters = Math.ceil(storage.size / header.geometry.clusterSize) + 1
+    this.#fileClusters = Math.ceil(storage.size / header.geometry.clusterSize)
     this.counts = new ClusterCounts(storage.name)
   }
 
-  /** Counts the clusters that a run of bytes touches. */
+  /** Counts the clusters that a run of bytes touches. As with qemu, it may exceed the file by less than a cluster. */
   run(offset: number, length: number, times: number, what: string | (() => string)): void {
     if (length === 0) return
     const size = this.#geometry.clusterSize
     const first = Math.floor(offset / size)
     const last = Math.floor((offset + length - 1) / size)
-    if (last >= this.#fileClusters || offset + length - this.#storage.size > size) {
+    if (offset + length - this.#storage.size >= size) {
       this.#problem(
         () =>
           `${textOf(what)} (${length} bytes at ${offset}) lies outside the file of ${this.#storage.size} bytes`,
@@ -118,12 +115,14 @@ class ReferenceCounter implements L2Sink {
     return true
   }
 
-  /** Like `aligned`, and what a misplaced cluster touches counts as well: whoever follows the reference meets it. */
-  #touched(offset: number, times: number, what: string): boolean {
-    if (offset % this.#geometry.clusterSize === 0) return this.aligned(offset, times, what)
-    this.#problem(() => `${what} at byte ${offset} is not on a cluster boundary`)
-    this.run(offset, this.#geometry.clusterSize, times, what)
-    return false
+  /** An L2 table. Whoever follows a misplaced reference meets what lies there, so that counts as well. */
+  #l2Table(offset: number, times: number): void {
+    if (offset % this.#geometry.clusterSize === 0) {
+      this.aligned(offset, times, 'L2 table')
+      return
+    }
+    this.#problem(() => `L2 table at byte ${offset} is not on a cluster boundary`)
+    this.run(offset, this.#geometry.clusterSize, times, 'L2 table')
   }
 
   async tables(): Promise<void> {
@@ -163,7 +162,8 @@ class ReferenceCounter implements L2Sink {
       const high = l1.high(entry)
       const low = l1.low(entry)
       if (high === 0 && low === 0) continue
-      if ((high & L1_RESERVED_HIGH) !== 0 || (low & L1_RESERVED_LOW) !== 0)
+      const reserved = (high & L1_RESERVED_HIGH) !== 0 || (low & L1_RESERVED_LOW) !== 0
+      if (reserved && this.#observer?.mendsL1?.() !== true)
         this.#problem(() => `${what}: entry ${entry} has reserved bits set`)
       const offset = l1.offset(entry)
       if (offset !== 0) offsets[next++] = offset
@@ -180,10 +180,10 @@ class ReferenceCounter implements L2Sink {
       const [firstActive, firstInactive] = [a, i]
       while (a < active.length && active[a] === offset) a++
       while (i < inactive.length && inactive[i] === offset) i++
-      if (this.#touched(offset, a - firstActive + i - firstInactive, 'L2 table')) {
-        offsets.push(offset)
-        times.push(a - firstActive, i - firstInactive)
-      }
+      this.#l2Table(offset, a - firstActive + i - firstInactive)
+      if (offset >= this.#storage.size) continue
+      offsets.push(offset)
+      times.push(a - firstActive, i - firstInactive)
     }
     if (offsets.length * this.#geometry.clusterSize > MAX_L2_TOTAL)
       throw unsupported(this.#storage.name, `${offsets.length} L2 tables are more than drydisk counts`)
@@ -221,11 +221,12 @@ class ReferenceCounter implements L2Sink {
   }
 
   fault(index: number, fault: EntryFault, high: number, low: number): void {
+    if (this.#observer?.mends?.(index, fault) === true) return
     this.#observer?.fault(index, fault, high, low)
     const table = this.#table
     this.#problem(() => `L2 entry ${index} at ${table} ${FAULTS[fault]}`)
     // Whoever follows the reference meets what lies there.
-    if ((fault === 'misaligned' || fault === 'misaligned zero') && !this.#dataFile)
+    if (isPlaced(fault) && !this.#dataFile)
       this.run(
         entryOffset(high, low),
         this.#geometry.clusterSize,
@@ -235,10 +236,16 @@ class ReferenceCounter implements L2Sink {
   }
 
   /** A refcount block must belong to nothing else, however right its refcount may be: it is written in place. */
-  checkOwn(refcountTable: readonly number[]): void {
+  refcounts(refcountTable: readonly number[]): void {
+    const { refcount_table_offset, refcount_table_clusters } = this.#header
     const { clusterSize } = this.#geometry
+    this.run(refcount_table_offset, refcount_table_clusters * clusterSize, 1, 'refcount table')
     for (const [index, offset] of refcountTable.entries())
-      if (offset !== 0 && offset % clusterSize === 0 && this.counts.get(offset / clusterSize) > 1)
+      if (
+        offset !== 0 &&
+        this.aligned(offset, 1, `refcount block ${index}`) &&
+        this.counts.get(offset / clusterSize) > 1
+      )
         this.#problem(() => `refcount block ${index} at byte ${offset} is in use for something else too`)
   }
 
