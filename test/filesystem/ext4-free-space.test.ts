@@ -99,7 +99,7 @@ describe.skipIf(!tools)('free space of ext2, ext3 and ext4', () => {
     ['large room for descriptors', 200, '-t ext4 -b 1024 -E resize=4000000'],
     ['bigalloc of 64 KiB', 300, '-t ext4 -g 2048 -O bigalloc -C 65536'],
     ['bigalloc with 1 KiB blocks', 100, '-t ext4 -b 1024 -O bigalloc -C 16384'],
-    ['bigalloc of 1 MiB, no flex_bg', 300, '-t ext4 -g 65536 -O bigalloc,^flex_bg -C 1048576'],
+    ['bigalloc of 1 MiB, no flex_bg', 300, '-t ext4 -O bigalloc,^flex_bg -C 1048576'],
     ['64 KiB blocks', 300, '-t ext4 -b 65536 -g 1024'],
     ['a last group of a few blocks', 50, '-t ext4 -b 1024 IMAGE 16700'],
     ['no lazy initialisation', 60, '-t ext4 -b 1024 -E lazy_itable_init=0,lazy_journal_init=0'],
