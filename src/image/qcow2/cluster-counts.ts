@@ -131,6 +131,20 @@ export class ClusterCounts {
     return false
   }
 
+  /** How many of the clusters have a count. */
+  used(first: number, count: number): number {
+    let used = 0
+    for (let at = first; at < first + count; ) {
+      const base = Math.floor(at / CHUNK) * CHUNK
+      const end = Math.min(first + count, base + CHUNK)
+      const chunk = this.#chunk(base / CHUNK)
+      if (chunk !== undefined)
+        for (let index = at - base; index < end - base; index++) if (chunk[index] !== 0) used++
+      at = end
+    }
+    return used
+  }
+
   /** Index ranges of 64 Ki clusters that hold counts at all, ascending: where a search has to look. */
   ranges(): { readonly first: number; readonly count: number }[] {
     return [...this.#chunks.keys()]

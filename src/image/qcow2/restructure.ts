@@ -33,6 +33,8 @@ export class Restructure {
    * the old state reaches.
    */
   readonly counts: ClusterCounts
+  /** `allocate` takes no cluster below this one. */
+  lowest = 1
   readonly #size: number
   #hint = 1
 
@@ -95,7 +97,7 @@ export class Restructure {
    * @returns the first one's index.
    */
   allocate(count = 1): number {
-    let first = this.nextFree(this.#hint)
+    let first = this.nextFree(Math.max(this.#hint, this.lowest))
     const lowest = first
     for (let length = 1; length < count; ) {
       if (this.isFree(first + length)) length++
