@@ -177,15 +177,15 @@ describe.skipIf(!tools)('damage of single bitmaps', () => {
 })
 
 describe.skipIf(!tools || !haveLoopMounts())('a journal that is still to be replayed', () => {
-  // What was there before is committed and on its way home; what the journal alone knows is deleted, replaced and new.
+  // What was there before is at home; what is deleted, replaced and new, only the journal knows: fsync commits, and leaves
+  // writing home for later.
   const script = `
-    mkdir -p boot; for i in $(seq 1 150); do head -c $((i * 700)) /dev/urandom > f$i; done
+    mkdir -p boot; for i in $(seq 1 100); do head -c $((i * 700)) /dev/urandom > f$i; done
     head -c 300000 /dev/urandom > boot/grub.cfg; head -c 3000000 /dev/urandom > boot/vmlinuz.old; sync -f .
-    fsfreeze -f . && fsfreeze -u .
     rm -f f1? f2?; rm boot/vmlinuz.old
     head -c 310000 /dev/urandom > boot/grub.cfg.new; mv boot/grub.cfg.new boot/grub.cfg
-    mkdir new; for i in 1 2 3; do head -c 200000 /dev/urandom > new/x$i; done; sync -f .
-    rm new/x2 f30; sync -f .`
+    mkdir new; for i in 1 2 3; do head -c 200000 /dev/urandom > new/x$i; done; sync new/x3
+    rm new/x2 f30; sync new/x1`
 
   const tree = (path: string) => withExt4(path, false, fs => snapshot(fs, { times: true }))
   /** As GRUB reads it: the journal is not looked at. */
