@@ -88,6 +88,11 @@ export class FileStorage implements Storage {
     return this.#size
   }
 
+  /** The file descriptor, for threads that read and write themselves; it is closed with the storage. */
+  get fd(): number {
+    return this.#handle.fd
+  }
+
   async read(offset: number, into: Uint8Array): Promise<void> {
     if (!(offset >= 0 && offset + into.length <= this.#size))
       throw pastTheEnd(this.name, offset, into.length, this.#size)

@@ -82,6 +82,11 @@ export class RawImage implements DiskImage, MappedDevice {
     }
   }
 
+  /** The file itself, without what is staged. */
+  get storage(): Storage {
+    return this.#storage
+  }
+
   get dirty(): boolean {
     return this.writable && (this.#overlay.dirty || this.#log.published)
   }

@@ -153,7 +153,8 @@ function invalid(what: string): DrydiskError {
   return new DrydiskError('ERR_INVALID_ARGUMENT', what)
 }
 
-function checkOptions(
+/** What the options come to. Errors: `ERR_INVALID_ARGUMENT` for what cannot be. */
+export function checkOptions(
   options: CreateQcow2Options,
   clusterSize: number,
   refcountBits: number,
@@ -181,7 +182,12 @@ function checkOptions(
   return geometryOf(clusterBits, order, extendedL2)
 }
 
-function headerCluster(options: CreateQcow2Options, geometry: Geometry, layout: CreateLayout): Uint8Array {
+/** The first cluster; the L1 table follows it. */
+export function headerCluster(
+  options: CreateQcow2Options,
+  geometry: Geometry,
+  layout: Pick<CreateLayout, 'size' | 'l1Size' | 'refcountTable'>,
+): Uint8Array {
   const { version = 3, compressionType = 'zlib' } = options
   const bytes = new Uint8Array(geometry.clusterSize)
   const view = bigEndian(bytes, 'header')
