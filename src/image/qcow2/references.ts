@@ -238,13 +238,14 @@ class ReferenceCounter implements L2Sink {
   /** A refcount block must belong to nothing else, however right its refcount may be: it is written in place. */
   refcounts(refcountTable: readonly number[]): void {
     const { refcount_table_offset, refcount_table_clusters } = this.#header
-    const { clusterSize } = this.#geometry
+    // A reference beyond what the width can say is a problem of its own.
+    const { clusterSize, refcountMax } = this.#geometry
     this.run(refcount_table_offset, refcount_table_clusters * clusterSize, 1, 'refcount table')
     for (const [index, offset] of refcountTable.entries())
       if (
         offset !== 0 &&
         this.aligned(offset, 1, `refcount block ${index}`) &&
-        this.counts.get(offset / clusterSize) > 1
+        Math.min(this.counts.get(offset / clusterSize), refcountMax) > 1
       )
         this.#problem(() => `refcount block ${index} at byte ${offset} is in use for something else too`)
   }

@@ -2,6 +2,7 @@ import { bigEndian } from '../../bytes/byte-view.ts'
 import type { Storage } from '../../device/storage.ts'
 import { type CheckResult, checkImage } from './check.ts'
 import type { ClusterCounts } from './cluster-counts.ts'
+import { unsupported } from './corruption.ts'
 import { FIELD, type Header, INCOMPATIBLE } from './header.ts'
 import { COMPRESSED, COPIED, entryOffset, type L1Table } from './l2-table.ts'
 import { readHeader } from './qcow2-image.ts'
@@ -105,6 +106,7 @@ async function mendTables(restructure: Restructure, damage: Damage): Promise<Mov
     crowded.add(table.offset)
     counts.add(table.offset / clusterSize, -times)
   }
+  refuseOverflow(restructure)
   const moved = { all: new Map<number, number>(), active: new Map<number, number>() }
   let forAll = false
   await rewriteTables(
@@ -128,6 +130,19 @@ async function mendTables(restructure: Restructure, damage: Damage): Promise<Mov
     },
   )
   return moved
+}
+
+/** Entries that came to name the same cluster may be more than narrow refcounts can say; better told before anything is written. */
+function refuseOverflow({ storage, header, counts }: Restructure): void {
+  const largest = counts.largest()
+  const { refcountBits, refcountMax } = header.geometry
+  if (largest > refcountMax)
+    throw unsupported(
+      storage.name,
+      `a cluster is in use ${largest} times, and refcounts of ${refcountBits} bits count to ${refcountMax}; nothing was changed. ` +
+        'Copy the disk to a new image',
+      { refcountBits, largest },
+    )
 }
 
 /** Makes OFLAG_COPIED of the entries say what the counts say. @returns whether it did not before. */
