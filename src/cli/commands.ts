@@ -31,6 +31,26 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./commands/create.ts'),
   },
   {
+    name: 'convert',
+    summary: 'copy an image into another format, layout or compression',
+    load: () => import('./commands/convert.ts'),
+  },
+  {
+    name: 'sparsify',
+    summary: 'drop what the filesystems of an image do not use',
+    load: () => import('./commands/sparsify.ts'),
+  },
+  {
+    name: 'resize',
+    summary: 'make the disk of an image larger or smaller',
+    load: () => import('./commands/resize.ts'),
+  },
+  {
+    name: 'snapshot',
+    summary: 'list, create, apply and delete internal snapshots',
+    load: () => import('./commands/snapshot.ts'),
+  },
+  {
     name: 'make-fs',
     summary: 'make a disk image from a folder',
     load: () => import('./commands/make-fs.ts'),

@@ -1,0 +1,139 @@
+import { stat } from 'node:fs/promises'
+import type { Command } from 'commander'
+import type { RangeSet } from '../../bytes/range-set.ts'
+import { freeRanges } from '../../copy/free-ranges.ts'
+import { sparsifyInPlace } from '../../copy/sparsify-in-place.ts'
+import type { BlockDevice } from '../../device/block-device.ts'
+import { convertTo } from '../convert-to.ts'
+import { UsageError } from '../errors.ts'
+import { describeFree } from '../free-space.ts'
+import { collect, formatOf } from '../image-settings.ts'
+import { humanSize, print, printEvent, warn } from '../output.ts'
+import { withProgress } from '../progress.ts'
+import { backingPolicy, closeDisk, openDisk } from '../session.ts'
+import { TARGET_HELP, type TargetOptions, targetOptions, targetSettings } from './convert.ts'
+
+interface SparsifyOptions extends TargetOptions {
+  readonly format?: string
+  readonly ignore?: readonly string[]
+  readonly dryRun?: boolean
+  readonly checkOnly?: boolean
+}
+
+export function configure(command: Command): void {
+  targetOptions(command)
+    .argument('<image>', 'the image')
+    .argument('[target]', 'the smaller copy to make; left out: the image itself becomes smaller (qcow2)')
+    .option('-f, --format <format>', 'of the image: qcow2 or raw, instead of finding out')
+    .option('--ignore <volume>', 'leave a volume as it is, such as /dev/sda2; may be repeated', collect)
+    .option('-n, --dry-run', 'write nothing: tell what would be dropped')
+    .option('--check-only', 'as --dry-run')
+    .addHelpText(
+      'after',
+      `
+What filesystems do not use is dropped, without being read: free blocks of ext2, ext3 and ext4, the content of swap areas, gaps
+between partitions. A volume that is not known, or whose accounting is in doubt, stays whole, and you are told so.
+
+In place, clusters are freed, those at the end of the file move into the holes, and the file is cut; no space beside it is needed,
+and a crash at any moment leaves a valid image with the same files in it. A raw image has no holes that Node.js could make: name
+a target.
+${TARGET_HELP}
+Without -O the target has the format of the image.
+
+With --json: progress events, and at last {"event": "result", "filename", …}: for a copy as convert --sparsify prints it, in place
+{"free", "dropped", "moved", "before", "after", "warnings"}, with --dry-run {"dropped", "saved", "gaps", "volumes", "warnings"}.
+
+Examples:
+  drydisk sparsify disk.qcow2
+  drydisk sparsify -c disk.qcow2 small.qcow2
+  drydisk sparsify --dry-run disk.raw`,
+    )
+    .action(async (image: string, target: string | undefined, options: SparsifyOptions) => {
+      if (options.dryRun || options.checkOnly) await tellFree(image, options)
+      else if (target === undefined) await inPlace(image, options)
+      else await copy(image, target, options)
+    })
+}
+
+async function copy(image: string, target: string, options: SparsifyOptions): Promise<void> {
+  const format =
+    options.outputFormat === undefined
+      ? await formatOfImage(image, options)
+      : formatOf('-O', options.outputFormat)
+  const made = targetSettings(options, format)
+  if (made.backingFile !== undefined)
+    throw new UsageError('-o backing_file: sparsify makes whole images; use convert')
+  await convertTo(target, {
+    ...made,
+    operation: 'sparsify',
+    sources: [image],
+    sourceFormat: options.format,
+    sparsify: true,
+    ignore: options.ignore ?? [],
+    snapshot: undefined,
+    backingFormat: undefined,
+    force: options.force ?? false,
+    replaceInUse: options.force ?? false,
+    output: options,
+  })
+}
+
+async function formatOfImage(image: string, options: SparsifyOptions): Promise<'raw' | 'qcow2'> {
+  if (options.format !== undefined && options.format !== 'auto') return formatOf('--format', options.format)
+  const disk = await openDisk(image, options, false)
+  const { format } = disk
+  await closeDisk(disk)
+  return formatOf('the format of the image', format)
+}
+
+async function inPlace(image: string, options: SparsifyOptions): Promise<void> {
+  const { outputFormat, compress, compression, clusterSize, option, sparseSize } = options
+  for (const given of [outputFormat, compress, compression, clusterSize, option, sparseSize])
+    if (given !== undefined)
+      throw new UsageError('-O, -c, -o, -S and their like describe a copy; name the target too')
+  const result = await withProgress('sparsify', options, ({ signal, onProgress }) =>
+    sparsifyInPlace(image, {
+      force: options.force ?? false,
+      allowBacking: backingPolicy(options.backing),
+      signal,
+      onProgress: (_phase, done, total) => onProgress({ done, total }),
+    }),
+  )
+  if (options.json) return printEvent({ event: 'result', filename: image, ...result })
+  for (const warning of result.warnings) warn(`warning: ${warning}`)
+  if (!options.quiet)
+    await print(
+      `${image}: ${humanSize(result.dropped)} dropped, ${humanSize(result.moved)} moved, ` +
+        `${humanSize(result.before)} → ${humanSize(result.after)}\n`,
+    )
+}
+
+async function tellFree(image: string, options: SparsifyOptions): Promise<void> {
+  const disk = await openDisk(image, options, false)
+  try {
+    const free = await freeRanges(disk, { ignore: options.ignore ?? [] })
+    const held = await dataWithin(disk, free.ranges)
+    // A raw file does not tell where its holes are, and what it does not take cannot be saved.
+    const saved = Math.min(held, (await stat(image)).blocks * 512)
+    const { volumes, gaps, warnings } = free
+    const dropped = free.ranges.total
+    if (options.json)
+      return printEvent({ event: 'result', filename: image, dropped, saved, gaps, volumes, warnings })
+    for (const warning of warnings) warn(`warning: ${warning}`)
+    if (!options.quiet)
+      await print(
+        `${describeFree(free)}${image}: ${humanSize(dropped)} unused, of which the image holds up to ${humanSize(saved)}\n`,
+      )
+  } finally {
+    await closeDisk(disk)
+  }
+}
+
+/** Bytes of the ranges that the disk holds data for. */
+async function dataWithin(disk: BlockDevice, ranges: RangeSet): Promise<number> {
+  let total = 0
+  for await (const { kind, offset, length } of disk.extents(0, disk.size))
+    if (kind === 'data')
+      for (const { start, end } of ranges.ranges(offset, offset + length)) total += end - start
+  return total
+}

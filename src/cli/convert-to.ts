@@ -1,0 +1,206 @@
+import { stat } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import type { RangeSet } from '../bytes/range-set.ts'
+import { type ConvertResult, convertImage, streamRaw } from '../copy/convert.ts'
+import type { DiskFreeSpace } from '../copy/free-ranges.ts'
+import type { BlockDevice, DiskImage } from '../device/block-device.ts'
+import { withDiskFull } from './disk-full.ts'
+import { UsageError } from './errors.ts'
+import { describeFree } from './free-space.ts'
+import type { Qcow2Settings } from './image-settings.ts'
+import { humanSize, print, printEvent, warn } from './output.ts'
+import { type Progress, type ProgressOptions, withProgress } from './progress.ts'
+import { backingPolicy, closeDisk, openDisk } from './session.ts'
+import { parseSnapshot } from './snapshot-choice.ts'
+import { ReaderGone, standardOutput } from './standard-output.ts'
+
+const STANDARD_OUTPUT = '-'
+
+/** A conversion as the command line describes it. */
+export interface Conversion {
+  /** The command's name. */
+  readonly operation: string
+  readonly sources: readonly string[]
+  readonly sourceFormat: string | undefined
+  readonly snapshot: string | undefined
+  readonly sparsify: boolean
+  /** Volumes that are left as they are. */
+  readonly ignore?: readonly string[]
+  /** That of the first source when left out. */
+  readonly format: 'raw' | 'qcow2'
+  readonly qcow2: Qcow2Settings
+  readonly compress: boolean
+  readonly sparseSize: number | undefined
+  readonly backingFile: string | undefined
+  readonly backingFormat: 'raw' | 'qcow2' | undefined
+  /** Sources are read although they are in use. */
+  readonly force: boolean
+  /** The target is replaced although it is in use. */
+  readonly replaceInUse: boolean
+  readonly output: ProgressOptions & { readonly backing?: string }
+}
+
+/** Converts, and prints what came of it. */
+export async function convertTo(target: string, conversion: Conversion): Promise<void> {
+  checkCombination(target, conversion)
+  const opened: DiskImage[] = []
+  try {
+    const options = {
+      force: conversion.force,
+      ...(conversion.sourceFormat === undefined ? {} : { format: conversion.sourceFormat }),
+      ...(conversion.output.backing === undefined ? {} : { backing: conversion.output.backing }),
+    }
+    for (const source of conversion.sources) opened.push(await openDisk(source, options, false))
+    const sources = await chooseSnapshot(opened, conversion.snapshot)
+    const free = conversion.sparsify ? await findFree(sources, conversion) : undefined
+    if (target === STANDARD_OUTPUT) await toStandardOutput(sources, free?.ranges, conversion)
+    else await toFile(target, sources, free, conversion)
+  } finally {
+    for (const image of opened) await closeDisk(image)
+  }
+}
+
+function checkCombination(target: string, conversion: Conversion): void {
+  const { sources, snapshot, backingFile, backingFormat, format, output } = conversion
+  if (snapshot !== undefined && sources.length > 1)
+    throw new UsageError('a snapshot of one image at a time: several sources are named')
+  if (backingFile === undefined && backingFormat !== undefined)
+    throw new UsageError('-F is the format of a backing file, but none is named with -B')
+  if (backingFile !== undefined && sources.length > 1)
+    throw new UsageError('a target that is a difference to a backing file has one source; several are named')
+  if (backingFile !== undefined && format === 'raw')
+    throw new UsageError('a raw image has no backing file; make a qcow2 image with -O qcow2')
+  if (backingFile !== undefined && backingFormat === undefined)
+    throw new UsageError('the format of the backing file is not named: say -F raw or -F qcow2')
+  if (target !== STANDARD_OUTPUT) return
+  if (format === 'qcow2')
+    throw new UsageError('to standard output goes raw: the header of a qcow2 image is written last')
+  if (output.json) throw new UsageError('--json and - both want standard output')
+  if (process.stdout.isTTY)
+    throw new UsageError('standard output is a terminal; send it to a file or a program')
+}
+
+async function chooseSnapshot(
+  images: readonly DiskImage[],
+  choice: string | undefined,
+): Promise<readonly BlockDevice[]> {
+  const [image] = images
+  if (choice === undefined || image === undefined) return images
+  const { Qcow2Image } = await import('../image/qcow2/qcow2-image.ts')
+  const { snapshotDevice } = await import('../image/qcow2/snapshot-device.ts')
+  if (!(image instanceof Qcow2Image))
+    throw new UsageError(`a ${image.format} image has no internal snapshots`)
+  return [await snapshotDevice(image, parseSnapshot(choice))]
+}
+
+async function findFree(sources: readonly BlockDevice[], conversion: Conversion): Promise<DiskFreeSpace> {
+  const { freeRanges } = await import('../copy/free-ranges.ts')
+  const { ConcatDevice } = await import('../device/concat-device.ts')
+  const [only] = sources
+  const disk = sources.length === 1 && only !== undefined ? only : new ConcatDevice(sources)
+  return freeRanges(disk, conversion.ignore === undefined ? {} : { ignore: conversion.ignore })
+}
+
+async function toStandardOutput(
+  sources: readonly BlockDevice[],
+  free: RangeSet | undefined,
+  { operation, output }: Conversion,
+): Promise<void> {
+  try {
+    await withProgress(operation, output, job =>
+      streamRaw(sources, standardOutput(job.signal), { ...job, ...(free === undefined ? {} : { free }) }),
+    )
+  } catch (error) {
+    if (!(error instanceof ReaderGone)) throw error
+  }
+}
+
+async function toFile(
+  target: string,
+  sources: readonly BlockDevice[],
+  free: DiskFreeSpace | undefined,
+  conversion: Conversion,
+): Promise<void> {
+  const { operation, output, format, qcow2, compress, sparseSize, backingFile, backingFormat } = conversion
+  const backing =
+    backingFile === undefined || backingFormat === undefined
+      ? undefined
+      : await openDisk(
+          resolve(dirname(target), backingFile),
+          { format: backingFormat, backing: backingPolicy(output.backing) },
+          false,
+        )
+  try {
+    let last: Progress | undefined
+    const result = await withProgress(operation, output, ({ signal, onProgress }) =>
+      withDiskFull(
+        target,
+        () => estimate(last),
+        () =>
+          convertImage(sources, target, {
+            format,
+            compress,
+            force: conversion.replaceInUse,
+            ...(sparseSize === undefined ? {} : { sparseSize }),
+            ...(free === undefined ? {} : { free: free.ranges }),
+            ...(format === 'raw'
+              ? {}
+              : {
+                  qcow2: {
+                    ...qcow2,
+                    ...(backingFile === undefined ? {} : { backingFile }),
+                    ...(backingFormat === undefined ? {} : { backingFormat }),
+                  },
+                }),
+            ...(backing === undefined ? {} : { backing }),
+            signal,
+            onProgress: progress => {
+              last = progress
+              onProgress(progress)
+            },
+          }),
+      ),
+    )
+    await tell(target, result, free, conversion)
+  } finally {
+    if (backing !== undefined) await closeDisk(backing)
+  }
+}
+
+/** Bytes that the target would take if it went on as it began. */
+function estimate(last: Progress | undefined): number | undefined {
+  if (last?.written === undefined || last.done === 0) return undefined
+  return Math.round((last.written / last.done) * last.total)
+}
+
+async function tell(
+  target: string,
+  result: ConvertResult,
+  free: DiskFreeSpace | undefined,
+  { format, output }: Conversion,
+): Promise<void> {
+  if (output.json) {
+    const { volumes, gaps, warnings = [] } = free ?? {}
+    await printEvent({
+      event: 'result',
+      filename: target,
+      format,
+      ...(await sizesOf(target, result)),
+      ...(free === undefined ? {} : { sparsified: { dropped: free.ranges.total, gaps, volumes } }),
+      warnings,
+    })
+    return
+  }
+  for (const warning of free?.warnings ?? []) warn(`warning: ${warning}`)
+  if (output.quiet) return
+  const sizes = await sizesOf(target, result)
+  await print(
+    `${free === undefined ? '' : describeFree(free)}${target}: ${format}, ${humanSize(sizes['virtual-size'])}, ` +
+      `${humanSize(sizes['actual-size'])} on the host\n`,
+  )
+}
+
+async function sizesOf(target: string, result: ConvertResult) {
+  const { blocks } = await stat(target)
+  return { 'virtual-size': result.size, 'actual-size': blocks * 512 }
+}
