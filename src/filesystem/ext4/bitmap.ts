@@ -49,6 +49,36 @@ export function countFree(bitmap: Uint8Array, count: number): number {
   return free
 }
 
+/** Calls `found` with each run of free bits among the first `count`, in order. Goes 32 bits a step where they are alike. */
+export function forEachFreeRun(
+  bitmap: Uint8Array,
+  count: number,
+  found: (start: number, end: number) => void,
+): void {
+  const bytes = bitmap.byteOffset % 4 === 0 ? bitmap : bitmap.slice()
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2)
+  let start = -1
+  for (let first = 0; first < count; first += 32) {
+    // All zeros and all ones are the same in either byte order of the machine.
+    const word = words[first >>> 5]
+    if (word === 0) {
+      if (start < 0) start = first
+      continue
+    }
+    const end = Math.min(first + 32, count)
+    for (let bit = first; bit < end; bit++) {
+      const used = word === -1 || testBit(bytes, bit)
+      if (!used && start < 0) start = bit
+      if (used && start >= 0) {
+        found(start, bit)
+        start = -1
+      }
+      if (word === -1) break
+    }
+  }
+  if (start >= 0) found(start, count)
+}
+
 export interface BitRun {
   readonly start: number
   readonly count: number

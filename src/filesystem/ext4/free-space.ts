@@ -1,6 +1,6 @@
 import { DrydiskError } from '../../errors.ts'
 import type { ByteRange } from '../filesystem.ts'
-import { nextBit } from './bitmap.ts'
+import { forEachFreeRun } from './bitmap.ts'
 import type { BlockRun } from './context.ts'
 import { type NeverFree, requireTrust, type Unreplayed } from './free-space-trust.ts'
 import { blockBitmapKind, GroupBitmaps } from './group-bitmaps.ts'
@@ -76,25 +76,62 @@ async function freeInGroups(
   )
   const found: BlockRun[] = []
   for (let group = groups.first; group < groups.end; group++) {
+    const first = geometry.groupFirstBlock(group)
+    const add = (from: number, to: number): void => {
+      const block = first + from * geometry.clusterRatio
+      // The last cluster may reach past the end of the filesystem.
+      const end = Math.min(first + to * geometry.clusterRatio, geometry.blocksCount)
+      requireFree(never, group, block, end)
+      found.push({ block, count: end - block })
+    }
+    if (await isUninitialised(volume, group)) {
+      const fault = await addUnwritten(volume, group, never, add)
+      if (fault !== undefined) damaged.push(fault)
+      continue
+    }
     const { bytes, fault } = await bitmaps.load(group)
     if (fault !== undefined) {
       damaged.push(fault)
       continue
     }
     if (unreplayed !== undefined) await markUsedAtHome(volume, group, bytes, unreplayed)
-    const bits = geometry.groupClusters(group)
-    const first = geometry.groupFirstBlock(group)
-    for (let bit = nextBit(bytes, 0, bits, false); bit < bits; ) {
-      const until = nextBit(bytes, bit, bits, true)
-      const block = first + bit * geometry.clusterRatio
-      // The last cluster may reach past the end of the filesystem.
-      const end = Math.min(first + until * geometry.clusterRatio, geometry.blocksCount)
-      requireFree(never, group, block, end)
-      found.push({ block, count: end - block })
-      bit = nextBit(bytes, until, bits, false)
-    }
+    forEachFreeRun(bytes, geometry.groupClusters(group), add)
   }
   return found
+}
+
+/**
+ * What is free in a group whose bitmap was never written: all but the filesystem's own blocks, its own and those of other
+ * groups that flex_bg puts there. A cluster with one such block in it is in use (ext4_init_block_bitmap).
+ * @returns what is wrong, where the descriptor counts otherwise; nothing is added then.
+ */
+async function addUnwritten(
+  volume: Ext4Volume,
+  group: number,
+  never: NeverFree,
+  add: (from: number, to: number) => void,
+): Promise<string | undefined> {
+  const { geometry } = volume
+  const first = geometry.groupFirstBlock(group)
+  const clusters = geometry.groupClusters(group)
+  const runs: [number, number][] = []
+  let at = 0
+  let free = 0
+  const addUntil = (to: number): void => {
+    if (to <= at) return
+    runs.push([at, to])
+    free += to - at
+  }
+  for (const { start, end } of never.system.ranges(first, first + geometry.groupBlocks(group))) {
+    addUntil(Math.floor((start - first) / geometry.clusterRatio))
+    at = Math.max(at, Math.ceil((end - first) / geometry.clusterRatio))
+  }
+  addUntil(clusters)
+  const { bg_free_blocks_count } = await volume.descriptors.read(group)
+  if (free !== bg_free_blocks_count)
+    return `ext4 group ${group}: nothing but metadata is used and ${free} are free, but the group descriptor says ${bg_free_blocks_count}`
+  for (const [from, to] of runs) add(from, to)
+  return undefined
 }
 
 /** Bitmaps of neighbouring groups lie side by side with flex_bg: read in long runs, and several at a time without. */
@@ -130,7 +167,6 @@ async function markUsedAtHome(
   bitmap: Uint8Array,
   home: Unreplayed,
 ): Promise<void> {
-  if (await isUninitialised(volume, group)) return
   const place = (await volume.descriptors.read(group)).bg_block_bitmap
   const before = new Uint8Array(volume.blockSize)
   await home.device.read(place * volume.blockSize, before)

@@ -133,12 +133,8 @@ export function blockBitmapKind(
     },
     initialise: (bitmap, group) => {
       const first = geometry.groupFirstBlock(group)
-      // A cluster with one block of metadata in it is used as a whole (EXT4_B2C in ext4_init_block_bitmap).
-      const { clusterRatio } = geometry
-      for (const { start, end } of mark(first, first + geometry.groupBlocks(group))) {
-        const from = Math.floor((start - first) / clusterRatio)
-        fillBits(bitmap, from, Math.ceil((end - first) / clusterRatio) - from, true)
-      }
+      for (const { start, end } of mark(first, first + geometry.groupBlocks(group)))
+        fillBits(bitmap, start - first, end - start, true)
     },
   }
 }
