@@ -1,5 +1,6 @@
 import { crc32c } from '../../bytes/crc32c.ts'
 import { DrydiskError } from '../../errors.ts'
+import type { CachedBlocks } from '../cached-blocks.ts'
 import type { InodeNumber, Timestamp } from '../filesystem.ts'
 import { fillBits, nextBit, testBit } from './bitmap.ts'
 import type { Geometry } from './geometry.ts'
@@ -8,7 +9,6 @@ import { GROUP_FLAG, type GroupDescriptor, le32 } from './group-descriptor.ts'
 import type { GroupDescriptors } from './group-descriptors.ts'
 import { FILE_TYPE_BITS, GOOD_OLD_INODE_SIZE, type Inode } from './inode.ts'
 import type { InodeStore } from './inode-table.ts'
-import type { CachedMetadataBlocks } from './metadata-blocks.ts'
 import type { Superblock } from './superblock.ts'
 
 const ROOT_INODE = 2
@@ -19,7 +19,7 @@ export interface InodeAllocatorParts {
   readonly superblock: Superblock
   readonly geometry: Geometry
   readonly descriptors: GroupDescriptors
-  readonly blocks: CachedMetadataBlocks
+  readonly blocks: CachedBlocks
   readonly inodeBitmaps: GroupBitmaps
   readonly blockBitmaps: GroupBitmaps
   readonly store: InodeStore

@@ -1,5 +1,6 @@
 import { LruCache } from '../../bytes/lru-cache.ts'
 import { DrydiskError } from '../../errors.ts'
+import type { CachedBlocks } from '../cached-blocks.ts'
 import type { InodeNumber } from '../filesystem.ts'
 import type { BlockNumber } from './context.ts'
 import type { Geometry } from './geometry.ts'
@@ -7,7 +8,6 @@ import { GROUP_FLAG } from './group-descriptor.ts'
 import type { GroupDescriptors } from './group-descriptors.ts'
 import { GOOD_OLD_INODE_SIZE, Inode } from './inode.ts'
 import { inodeChecksumIsRight, updateInodeChecksum } from './inode-checksum.ts'
-import type { CachedMetadataBlocks } from './metadata-blocks.ts'
 import type { Superblock } from './superblock.ts'
 
 /** Inodes that nobody holds and that stay in memory all the same. */
@@ -20,7 +20,7 @@ export class InodeStore {
   readonly #superblock: Superblock
   readonly #geometry: Geometry
   readonly #descriptors: GroupDescriptors
-  readonly #blocks: CachedMetadataBlocks
+  readonly #blocks: CachedBlocks
   readonly #writable: boolean
   readonly #live = new Map<InodeNumber, WeakRef<Inode>>()
   readonly #recent = new LruCache<InodeNumber, Inode>(RECENT_INODES)
@@ -31,7 +31,7 @@ export class InodeStore {
     superblock: Superblock,
     geometry: Geometry,
     descriptors: GroupDescriptors,
-    blocks: CachedMetadataBlocks,
+    blocks: CachedBlocks,
     writable: boolean,
   ) {
     this.#superblock = superblock

@@ -1,6 +1,8 @@
 import type { BlockDevice } from '../../device/block-device.ts'
 import { DrydiskError } from '../../errors.ts'
+import { CachedBlocks } from '../cached-blocks.ts'
 import type { InodeNumber, Timestamp } from '../filesystem.ts'
+import { WatchedDevice } from '../watched-device.ts'
 import { GroupBlockAllocator } from './block-allocator.ts'
 import type { BlockAllocator, BlockRun, Ext4Context, InodeTable } from './context.ts'
 import { Geometry } from './geometry.ts'
@@ -9,10 +11,8 @@ import { GroupDescriptors } from './group-descriptors.ts'
 import type { Inode } from './inode.ts'
 import { InodeAllocator } from './inode-allocator.ts'
 import { InodeStore } from './inode-table.ts'
-import { CachedMetadataBlocks } from './metadata-blocks.ts'
 import { SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock } from './superblock.ts'
 import { systemBlocks } from './system-blocks.ts'
-import { WatchedDevice } from './watched-device.ts'
 
 /** Reads the superblock and checks its checksum; its shape is checked by `Geometry`. */
 export async function readSuperblock(device: BlockDevice): Promise<Superblock> {
@@ -57,7 +57,7 @@ export class Ext4Volume implements Ext4Context {
   readonly blockSize: number
   readonly metadataChecksums: boolean
   readonly checksumSeed: number
-  readonly blocks: CachedMetadataBlocks
+  readonly blocks: CachedBlocks
   readonly descriptors: GroupDescriptors
   readonly inodeStore: InodeStore
   readonly now: () => Timestamp
@@ -72,7 +72,10 @@ export class Ext4Volume implements Ext4Context {
     this.blockSize = this.geometry.blockSize
     this.metadataChecksums = superblock.has('metadata_csum')
     this.checksumSeed = superblock.checksumSeed
-    this.blocks = new CachedMetadataBlocks(this.device, this.blockSize, this.geometry.blocksCount)
+    this.blocks = new CachedBlocks(this.device, this.blockSize, this.geometry.blocksCount, {
+      filesystem: 'ext4',
+      checker: 'e2fsck',
+    })
     this.descriptors = new GroupDescriptors(superblock, this.geometry, this.blocks, writable)
     this.inodeStore = new InodeStore(superblock, this.geometry, this.descriptors, this.blocks, writable)
     this.now = now

@@ -1,4 +1,4 @@
-import { SliceDevice } from '../../device/slice-device.ts'
+import { SliceDevice } from '../device/slice-device.ts'
 
 /** A device that counts the writes that failed: whatever the code, the change that made them is then half done. */
 export class WatchedDevice extends SliceDevice {

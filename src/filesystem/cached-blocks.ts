@@ -1,7 +1,20 @@
-import { LruCache } from '../../bytes/lru-cache.ts'
-import type { BlockDevice } from '../../device/block-device.ts'
-import { DrydiskError } from '../../errors.ts'
-import type { BlockNumber, BlockRun, MetadataBlocks } from './context.ts'
+import { LruCache } from '../bytes/lru-cache.ts'
+import type { BlockDevice } from '../device/block-device.ts'
+import { DrydiskError } from '../errors.ts'
+
+type BlockNumber = number
+
+/** A run of blocks of the volume. */
+interface BlockRun {
+  readonly block: BlockNumber
+  readonly count: number
+}
+
+/** What messages call a filesystem and the program that repairs it. */
+export interface FileSystemNames {
+  readonly filesystem: string
+  readonly checker: string
+}
 
 /** Bytes of unmodified blocks kept in memory. */
 const CLEAN_BYTES = 16 << 20
@@ -9,19 +22,21 @@ const CLEAN_BYTES = 16 << 20
 const WRITE_BYTES = 1 << 20
 
 /** The metadata blocks of one filesystem in memory: unmodified ones bounded, changed ones until they are written. */
-export class CachedMetadataBlocks implements MetadataBlocks {
+export class CachedBlocks {
   readonly #device: BlockDevice
   readonly #blockSize: number
   readonly #blocksCount: number
+  readonly #names: FileSystemNames
   readonly #clean: LruCache<BlockNumber, Uint8Array>
   readonly #changed = new Map<BlockNumber, Uint8Array>()
   /** Reads under way, so that two callers at a time get one buffer. */
   readonly #reading = new Map<BlockNumber, Promise<Uint8Array>>()
 
-  constructor(device: BlockDevice, blockSize: number, blocksCount: number) {
+  constructor(device: BlockDevice, blockSize: number, blocksCount: number, names: FileSystemNames) {
     this.#device = device
     this.#blockSize = blockSize
     this.#blocksCount = blocksCount
+    this.#names = names
     this.#clean = new LruCache(CLEAN_BYTES)
   }
 
@@ -40,6 +55,10 @@ export class CachedMetadataBlocks implements MetadataBlocks {
     return this.#changed.has(block)
   }
 
+  /**
+   * The block's bytes: the cache's own buffer, so not to be changed by the caller. `ERR_CORRUPT` outside the volume.
+   * An unmodified block may be dropped from memory; a buffer in hand stays valid.
+   */
   async read(block: BlockNumber): Promise<Uint8Array> {
     const held = this.#held(block)
     if (held !== undefined) return held
@@ -55,6 +74,7 @@ export class CachedMetadataBlocks implements MetadataBlocks {
     }
   }
 
+  /** The same buffer, to be changed in place; it counts as changed from now on. */
   async edit(block: BlockNumber): Promise<Uint8Array> {
     const bytes = await this.read(block)
     this.#clean.delete(block)
@@ -62,6 +82,7 @@ export class CachedMetadataBlocks implements MetadataBlocks {
     return bytes
   }
 
+  /** A zeroed buffer for a block that was just allocated, without reading it. Counts as changed. */
   fresh(block: BlockNumber): Uint8Array {
     this.#check(block)
     const bytes = new Uint8Array(this.#blockSize)
@@ -70,6 +91,7 @@ export class CachedMetadataBlocks implements MetadataBlocks {
     return bytes
   }
 
+  /** Drops blocks that were freed: what was changed in them is not written. */
   forget(run: BlockRun): void {
     const end = run.block + run.count
     // A long run of file data is not looked up block by block when little is held.
@@ -147,7 +169,7 @@ export class CachedMetadataBlocks implements MetadataBlocks {
     if (!(Number.isInteger(block) && block >= 0 && block < this.#blocksCount))
       throw new DrydiskError(
         'ERR_CORRUPT',
-        `ext4: block ${block} is referred to, but the filesystem has ${this.#blocksCount} blocks; run e2fsck`,
+        `${this.#names.filesystem}: block ${block} is referred to, but the filesystem has ${this.#blocksCount} blocks; run ${this.#names.checker}`,
         { block, blocks: this.#blocksCount },
       )
   }
