@@ -54,7 +54,14 @@ export async function factsOf(image: Qcow2Image): Promise<string> {
 
 async function qemuStatus(medium: FaultMedium, folder: string): Promise<{ status: number; text: string }> {
   for (const name of medium.names) writeFileSync(join(folder, name), medium.content(name) ?? new Uint8Array())
-  const { status, stdout, stderr } = await run('qemu-img', ['check', '-f', 'qcow2', join(folder, 't.qcow2')])
+  // qemu looks for a data file in its own current folder.
+  const image = medium.names.includes('t.data')
+    ? [
+        '--image-opts',
+        `driver=qcow2,file.filename=${folder}/t.qcow2,data-file.driver=file,data-file.filename=${folder}/t.data`,
+      ]
+    : ['-f', 'qcow2', join(folder, 't.qcow2')]
+  const { status, stdout, stderr } = await run('qemu-img', ['check', ...image])
   return { status, text: stdout + stderr }
 }
 
