@@ -1,4 +1,4 @@
-import { readBitmapDirectory } from './bitmap-directory.ts'
+import { checkBitmaps } from './compact-bitmaps.ts'
 import { corrupt } from './corruption.ts'
 import type { Geometry } from './geometry.ts'
 import { COMPRESSED, compressedDescriptor, entryOffset } from './l2-table.ts'
@@ -67,7 +67,7 @@ export async function survey(restructure: Restructure): Promise<Survey> {
       if (counts.get(cluster) !== 1) throw shared(what, cluster)
     return { first, clusters }
   }
-  await checkBitmaps(restructure, own)
+  await checkBitmaps(restructure)
 
   const places = [header, ...snapshots].filter(({ l1_size }) => l1_size > 0)
   const { tables, times } = await distinctTables(restructure, places)
@@ -91,18 +91,6 @@ export async function survey(restructure: Restructure): Promise<Survey> {
     snapshotTable = { ...piece, highest: top }
   }
   return { tables, times, highest, l1s, snapshots, snapshotTable }
-}
-
-async function checkBitmaps(
-  restructure: Restructure,
-  own: (what: string, offset: number, bytes: number) => unknown,
-): Promise<void> {
-  const { storage, header } = restructure
-  const directory = await readBitmapDirectory(storage, header)
-  if (directory === undefined) return
-  own('the bitmap directory', directory.offset, directory.length)
-  for (const bitmap of directory.bitmaps)
-    own(`the table of bitmap "${bitmap.name}"`, bitmap.bitmap_table_offset, bitmap.bitmap_table_size * 8)
 }
 
 async function distinctTables(

@@ -22,7 +22,11 @@ export async function carryOut(
   restructure: Restructure,
   found: Survey,
   plan: CompactPlan,
-  options: { readonly signal?: AbortSignal | undefined; readonly onMoved: (bytes: number) => void },
+  options: {
+    readonly signal: AbortSignal | undefined
+    readonly beforeSwitch: (() => Promise<void>) | undefined
+    readonly onMoved: (bytes: number) => void
+  },
 ): Promise<void> {
   const { storage } = restructure
   const { clusterSize } = restructure.header.geometry
@@ -31,6 +35,7 @@ export async function carryOut(
     await writeL2Tables(restructure, plan)
     for (const [l1, to] of plan.l1s) await writeL1(restructure, plan, l1, to)
     if (plan.snapshotTable !== undefined) await writeSnapshotTable(restructure, found, plan)
+    await options.beforeSwitch?.()
     checkSignal(options.signal, storage)
   } catch (error) {
     await restructure.abandon()

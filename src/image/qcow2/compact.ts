@@ -13,6 +13,8 @@ export interface CompactOptions {
   readonly signal?: AbortSignal
   /** Bytes of data that are moved so far, and in all as far as is known. */
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void
+  /** Called before each switch; where it throws, that switch does not take place. */
+  readonly beforeSwitch?: () => Promise<void>
 }
 
 export interface CompactResult {
@@ -102,7 +104,7 @@ class Compaction {
 
   async round(begin: State): Promise<void> {
     let state = begin
-    if (await moveBitmaps(state.restructure, state.goal)) state = await this.look()
+    if (await moveBitmaps(state.restructure, state.goal, this.#options)) state = await this.look()
     await this.#pass(state, {
       limit: lowestLimit(state.restructure, state.found),
       tablesFrom: 1,
@@ -144,6 +146,7 @@ class Compaction {
     this.#total += plan.moves.total
     await carryOut(restructure, found, plan, {
       signal: this.#options.signal,
+      beforeSwitch: this.#options.beforeSwitch,
       onMoved: bytes => {
         this.copied += bytes
         this.#options.onProgress?.({ done: this.copied, total: this.#total })
