@@ -177,8 +177,10 @@ describe.skipIf(!haveTool('qemu-img') || !haveTool('qemu-io'))('check and repair
           return
         }
         const qemu = await figuresOf(file)
-        // Where qemu cannot read a refcount block it counts no refcounts at all.
-        if (qemu !== undefined && qemu['check-errors'] === 0) {
+        // Where qemu cannot read a refcount block it counts no refcounts at all; and it takes the header for an L2 table where an
+        // entry has lost its offset.
+        const comparable = !found.messages.some(message => message.includes('names no table'))
+        if (comparable && qemu !== undefined && qemu['check-errors'] === 0) {
           seen.checked++
           expect(found, found.messages.join('; ')).toMatchObject({
             corruptions: qemu.corruptions ?? 0,

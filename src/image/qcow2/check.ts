@@ -74,9 +74,12 @@ export async function checkImage(storage: Storage, header: Header): Promise<Chec
   }
 }
 
-/** The table's blocks, with 0 for what is no cluster inside the file. */
+/** The table's blocks, with 0 for what is no cluster inside the file. Reserved bits, 0 to 8, hide no block. */
 function usableBlocks(table: readonly number[], clusterSize: number, fileSize: number): number[] {
-  return table.map(offset => (offset % clusterSize !== 0 || offset >= fileSize ? 0 : offset))
+  return table.map(entry => {
+    const offset = entry - (entry % 512)
+    return offset % clusterSize !== 0 || offset >= fileSize ? 0 : offset
+  })
 }
 
 /** Looks at the tables of the guest's disk as they are now: what is allocated, and OFLAG_COPIED. */

@@ -167,6 +167,7 @@ class ReferenceCounter implements L2Sink {
         this.#problem(() => `${what}: entry ${entry} has reserved bits set`)
       const offset = l1.offset(entry)
       if (offset !== 0) offsets[next++] = offset
+      else this.#problem(() => `${what}: entry ${entry} is not empty and names no table`)
     }
     return next
   }
