@@ -7,6 +7,7 @@ import type { ClusterAllocator } from './cluster-allocator.ts'
 import type { ClusterCache } from './cluster-cache.ts'
 import { FIELD, type Header, INCOMPATIBLE, KNOWN_AUTOCLEAR } from './header.ts'
 import type { MappingTables } from './mapping-tables.ts'
+import type { HeaderChange } from './rebase-header.ts'
 import type { RefcountPlan, RefcountWriter } from './refcount-writer.ts'
 
 /** What a commit works on. */
@@ -54,7 +55,10 @@ export class Committer {
     }
   }
 
-  async commit(): Promise<void> {
+  /**
+   * @param change of the header besides, which leaves the disk's content as it is.
+   */
+  async commit(change?: HeaderChange): Promise<void> {
     const { storage, allocator, refcounts, tables, cache, header } = this.#parts
     const { clusterSize } = header.geometry
     const allocated: { first: number; count: number }[] = []
@@ -72,7 +76,8 @@ export class Committer {
       }
       plan = refcounts.plan(this.#rebuild)
       allocated.push(...plan.allocated)
-      await this.#markBitmaps()
+      if (change === undefined) await this.#markBitmaps()
+      else if (change.ahead !== undefined) await storage.write(change.ahead.offset, change.ahead.bytes)
       await refcounts.writeFresh(plan)
       await refcounts.writeInPlace(allocator.stagedRanges(), plan)
       await storage.flush()
@@ -80,7 +85,7 @@ export class Committer {
       this.#undo(allocated)
       throw failure(error, 'nothing was committed', false)
     }
-    await this.#switchHeader(l1, plan, allocated)
+    await this.#switchHeader(l1, plan, allocated, change)
 
     // From here on the new state is what is on disk.
     if (l1 !== this.#l1) allocator.release(this.#l1.first, this.#l1.count)
@@ -151,6 +156,7 @@ export class Committer {
     l1: { readonly first: number },
     plan: RefcountPlan,
     allocated: readonly { readonly first: number; readonly count: number }[],
+    change: HeaderChange | undefined,
   ): Promise<void> {
     const { storage, header, sector } = this.#parts
     const { clusterSize } = header.geometry
@@ -165,6 +171,7 @@ export class Committer {
         view.setBig(FIELD.incompatible_features, view.big(FIELD.incompatible_features) & ~INCOMPATIBLE.dirty)
       view.setBig(FIELD.autoclear_features, view.big(FIELD.autoclear_features) & KNOWN_AUTOCLEAR)
     }
+    change?.edit(next)
     try {
       await storage.write(0, next)
       await storage.flush()

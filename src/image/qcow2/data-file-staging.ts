@@ -10,7 +10,8 @@ const ALL = 0xffff_ffff
 /** Where guest bytes are written to before the commit. */
 export interface GuestWriter {
   write(offset: number, from: Uint8Array): Promise<void>
-  erase(offset: number, length: number): Promise<void>
+  /** @param always also where the range reads as zeros already, but a hole says so: another backing file may come. */
+  erase(offset: number, length: number, always?: boolean): Promise<void>
 }
 
 /**
@@ -69,7 +70,7 @@ export class DataFileStaging implements GuestWriter {
     if (subclusters > 1) table.setBitmaps(index, 0, ALL)
   }
 
-  async erase(offset: number, length: number): Promise<void> {
+  async erase(offset: number, length: number, always = false): Promise<void> {
     const { clusterSize } = this.#geometry
     const end = offset + length
     for (let at = offset; at < end; ) {
@@ -79,7 +80,7 @@ export class DataFileStaging implements GuestWriter {
         // Reading as zeros in the data file is right in both modes; the map gains a zero flag where it may.
         await this.#files.eraseData(at, run.length)
         if (!this.#raw) await this.#flagWhole(Math.ceil(at / clusterSize), this.#wholeEnd(stop))
-      } else if (run.kind === 'hole' && !(await this.#reader.readsAsZero(at, run.length))) {
+      } else if (run.kind === 'hole' && (always || !(await this.#reader.readsAsZero(at, run.length)))) {
         const first = Math.ceil(at / clusterSize)
         const last = this.#wholeEnd(stop)
         if (first >= last) await this.write(at, new Uint8Array(run.length))

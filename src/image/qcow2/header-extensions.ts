@@ -12,7 +12,7 @@ export const EXTENSION = {
 } as const
 
 /** Bytes of one entry of the feature name table. */
-const FEATURE_NAME_ENTRY = 48
+export const FEATURE_NAME_ENTRY = 48
 
 export interface HeaderExtension {
   readonly type: number

@@ -15,6 +15,7 @@ import { infoOf, type Qcow2Info } from './info.ts'
 import { mappedRuns } from './mapped-runs.ts'
 import { readPadded } from './padded-read.ts'
 import { ReadWriteLock } from './read-write-lock.ts'
+import type { HeaderChange } from './rebase-header.ts'
 import type { Snapshot } from './snapshot-table.ts'
 import type { StagedFiles } from './staged-files.ts'
 
@@ -50,6 +51,10 @@ export class Qcow2Image implements DiskImage, MappedDevice {
   /** Why the image can no longer be used, after an error that left it in doubt. */
   #poison: unknown
   #closed = false
+  /** The header has changed: the image has to be opened anew. */
+  #outdated = false
+  /** Goes with the next commit, which is then the last. */
+  #headerChange: HeaderChange | undefined
   /** Length of the file with nothing staged. */
   #committedSize: number
 
@@ -90,7 +95,8 @@ export class Qcow2Image implements DiskImage, MappedDevice {
 
   get dirty(): boolean {
     const { writing, reader } = this.#parts
-    return writing !== undefined && (reader.map.tables.changed || writing.files?.dirty === true)
+    if (writing === undefined) return false
+    return reader.map.tables.changed || writing.files?.dirty === true || this.#headerChange !== undefined
   }
 
   async read(offset: number, into: Uint8Array): Promise<void> {
@@ -162,6 +168,23 @@ export class Qcow2Image implements DiskImage, MappedDevice {
     )
   }
 
+  /**
+   * As `erase`, and the range goes on reading as zeros whatever backing file the image comes to have: entries say so, or zeros
+   * are written.
+   */
+  async zero(offset: number, length: number): Promise<void> {
+    const writing = this.#writing()
+    checkRange(this.size, offset, length)
+    if (length === 0) return
+    await this.#lock.exclusive(() => writing.writer.erase(offset, length, true))
+  }
+
+  /** Stages a change of the header that leaves the content as it is. After its commit, the image is to be closed. */
+  stageHeader(change: HeaderChange): void {
+    this.#writing()
+    this.#headerChange = change
+  }
+
   /** Nothing is on disk before the commit, and the commit flushes. */
   async flush(): Promise<void> {}
 
@@ -172,7 +195,8 @@ export class Qcow2Image implements DiskImage, MappedDevice {
       this.#checkUsable()
       if (!this.dirty) return
       try {
-        if (reader.map.tables.changed) await committer.commit()
+        if (reader.map.tables.changed || this.#headerChange !== undefined)
+          await committer.commit(this.#headerChange)
         if (files !== undefined) await files.commit()
       } catch (error) {
         // With a data file, the metadata in the overlay is ahead of what is staged in memory; otherwise only a commit that
@@ -181,6 +205,8 @@ export class Qcow2Image implements DiskImage, MappedDevice {
           this.#poison = error
         throw error
       }
+      this.#outdated = this.#headerChange !== undefined
+      this.#headerChange = undefined
       reader.forgetDecompressed()
       this.#committedSize = storage.size
     })
@@ -201,6 +227,7 @@ export class Qcow2Image implements DiskImage, MappedDevice {
       !writing.committer.hasOverstated
     )
       return
+    this.#headerChange = undefined
     writing.cache.clear()
     reader.forgetDecompressed()
     reader.map.tables.rollback()
@@ -250,6 +277,8 @@ export class Qcow2Image implements DiskImage, MappedDevice {
   }
 
   #checkUsable(): void {
+    if (this.#outdated)
+      throw new DrydiskError('EINVAL', `${this.#parts.storage.name} has another header now; open it again`)
     if (this.#closed) throw new DrydiskError('EINVAL', `${this.#parts.storage.name} is closed`)
     if (this.#poison !== undefined)
       throw new DrydiskError(

@@ -174,7 +174,8 @@ export class Staging {
     } else allocator.release(cluster)
   }
 
-  async erase(offset: number, length: number): Promise<void> {
+  /** @param always also where the range reads as zeros already, but a hole says so: another backing file may come. */
+  async erase(offset: number, length: number, always = false): Promise<void> {
     const { geometry, size } = this.#parts
     const { clusterSize } = geometry
     const end = offset + length
@@ -182,20 +183,20 @@ export class Staging {
     // The last cluster of the disk is whole even where the disk ends within it.
     const endWhole = end === size ? Math.ceil(end / clusterSize) : Math.floor(end / clusterSize)
     if (firstWhole > endWhole) {
-      await this.#erasePart(offset, length)
+      await this.#erasePart(offset, length, always)
       return
     }
     const head = Math.min(firstWhole * clusterSize, end)
-    if (head > offset) await this.#erasePart(offset, head - offset)
-    await this.#eraseWhole(firstWhole, endWhole)
+    if (head > offset) await this.#erasePart(offset, head - offset, always)
+    await this.#eraseWhole(firstWhole, endWhole, always)
     const tail = Math.max(endWhole * clusterSize, head)
-    if (end > tail) await this.#erasePart(tail, end - tail)
+    if (end > tail) await this.#erasePart(tail, end - tail, always)
   }
 
   /** Within one cluster. */
-  async #erasePart(offset: number, length: number): Promise<void> {
+  async #erasePart(offset: number, length: number, always: boolean): Promise<void> {
     const { geometry, reader, cache } = this.#parts
-    if (await reader.readsAsZero(offset, length)) return
+    if (!always && (await reader.readsAsZero(offset, length))) return
     await cache.relieve()
     await reader.map.tables.relieve()
     const cluster = Math.floor(offset / geometry.clusterSize)
@@ -204,7 +205,7 @@ export class Staging {
     bytes.fill(0, within, within + length)
   }
 
-  async #eraseWhole(first: number, end: number): Promise<void> {
+  async #eraseWhole(first: number, end: number, always: boolean): Promise<void> {
     const { geometry, reader, version, cache } = this.#parts
     const { clusterSize, l2Entries } = geometry
     const { map } = reader
@@ -212,10 +213,12 @@ export class Staging {
       await map.tables.relieve()
       const { l1Index, index } = this.#place(cluster)
       const count = Math.min(end - cluster, l2Entries - index)
-      const backed = Math.max(
-        0,
-        Math.min(count, Math.ceil(((reader.backing?.size ?? 0) - cluster * clusterSize) / clusterSize)),
-      )
+      const backed = always
+        ? count
+        : Math.max(
+            0,
+            Math.min(count, Math.ceil(((reader.backing?.size ?? 0) - cluster * clusterSize) / clusterSize)),
+          )
       const current = await map.tables.l2(l1Index)
       if (current === undefined && backed === 0) {
         cluster += count
@@ -234,6 +237,7 @@ export class Staging {
             // Version 2 has no way to say "zeros, whatever the backing file holds": they are written.
             await cache.relieve()
             if (
+              always ||
               !(await reader.readsAsZero(
                 (cluster + part) * clusterSize,
                 Math.min(clusterSize, this.#parts.size - (cluster + part) * clusterSize),
