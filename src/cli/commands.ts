@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import type { ErrorStatuses } from './errors.ts'
 
 /** A module that describes one command to commander, and runs it. */
 export interface CommandModule {
@@ -9,6 +10,8 @@ export interface CommandEntry {
   readonly name: string
   readonly summary: string
   readonly load: () => Promise<CommandModule>
+  /** Where 1 and 2 are results of the command. */
+  readonly statuses?: ErrorStatuses
 }
 
 /** Every command. The module of one is loaded when it runs, so that starting stays fast. */
@@ -49,6 +52,33 @@ export const commands: readonly CommandEntry[] = [
     name: 'snapshot',
     summary: 'list, create, apply and delete internal snapshots',
     load: () => import('./commands/snapshot.ts'),
+  },
+  {
+    name: 'check',
+    summary: 'check the tables of an image, and repair them',
+    load: () => import('./commands/check.ts'),
+    statuses: { usage: 1 },
+  },
+  {
+    name: 'map',
+    summary: 'tell where the bytes of a disk are stored',
+    load: () => import('./commands/map.ts'),
+  },
+  {
+    name: 'measure',
+    summary: 'reckon how large a new image would be',
+    load: () => import('./commands/measure.ts'),
+  },
+  {
+    name: 'compare',
+    summary: 'compare what two disks hold',
+    load: () => import('./commands/compare.ts'),
+    statuses: { error: 2 },
+  },
+  {
+    name: 'amend',
+    summary: 'change what a qcow2 image is: its version, its refcounts, …',
+    load: () => import('./commands/amend.ts'),
   },
   {
     name: 'make-fs',

@@ -4,6 +4,12 @@ import { printEvent, warn } from './output.ts'
 /** Exit statuses; docs/cli.md tells users of them. A signal gives 128 and its number. */
 export const STATUS = { ok: 0, error: 1, usage: 2 } as const
 
+/** What a command ends with instead, where its own results have these numbers. */
+export interface ErrorStatuses {
+  readonly error?: number
+  readonly usage?: number
+}
+
 /** The command line itself is wrong: exit status 2. */
 export class UsageError extends Error {
   readonly code = 'ERR_INVALID_ARGUMENT'
@@ -12,9 +18,25 @@ export class UsageError extends Error {
 /** Some of several things could not be done, and it was said already: exit status 1 and no further message. */
 export class AlreadyReported extends Error {}
 
+/** All was done and said; the exit status is the result. */
+export class Finished extends Error {
+  readonly status: number
+
+  constructor(status: number) {
+    super(`exit status ${status}`)
+    this.status = status
+  }
+}
+
 /** Says what went wrong in one line, or as JSON on standard output, and gives the exit status. */
-export async function reportError(error: unknown, json: boolean): Promise<number> {
-  const status = error instanceof UsageError ? STATUS.usage : STATUS.error
+export async function reportError(
+  error: unknown,
+  json: boolean,
+  statuses: ErrorStatuses = {},
+): Promise<number> {
+  if (error instanceof Finished) return error.status
+  const status =
+    error instanceof UsageError ? (statuses.usage ?? STATUS.usage) : (statuses.error ?? STATUS.error)
   if (error instanceof AlreadyReported) return status
   const { code, message, context } = describe(error)
   // On one line: it may end a stream of events.

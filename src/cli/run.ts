@@ -33,6 +33,7 @@ export async function run(words: readonly string[]): Promise<number> {
     .enablePositionalOptions()
     .exitOverride()
   const wanted = args.find(arg => !arg.startsWith('-'))
+  const statuses = commands.find(({ name }) => name === wanted)?.statuses ?? {}
   for (const { name, summary, load } of commands) {
     const command = program.command(name).summary(summary).description(summary)
     command.exitOverride().configureOutput(output)
@@ -45,8 +46,10 @@ export async function run(words: readonly string[]): Promise<number> {
     await program.parseAsync([...args], { from: 'user' })
     return STATUS.ok
   } catch (error) {
-    if (!(error instanceof CommanderError)) return reportError(error, json)
+    if (!(error instanceof CommanderError)) return reportError(error, json, statuses)
     if (error.exitCode === 0) return STATUS.ok
-    return json ? reportError(new UsageError(error.message.replace(/^error: /, '')), json) : STATUS.usage
+    return json
+      ? reportError(new UsageError(error.message.replace(/^error: /, '')), json, statuses)
+      : (statuses.usage ?? STATUS.usage)
   }
 }
