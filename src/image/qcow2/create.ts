@@ -37,7 +37,7 @@ export interface CreateQcow2Options {
 }
 
 /** Features that an image of ours names, so that a program that does not know one can say which it is. */
-const FEATURES = [
+export const FEATURES = [
   { type: 0, bit: 0, name: 'dirty bit' },
   { type: 0, bit: 1, name: 'corrupt bit' },
   { type: 0, bit: 2, name: 'external data file' },
