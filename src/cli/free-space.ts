@@ -3,7 +3,10 @@ import type { DiskFreeSpace } from '../copy/free-ranges.ts'
 import { humanSize } from './output.ts'
 
 /** What is left out of a disk, a line for each volume. */
-export function describeFree({ volumes, gaps }: DiskFreeSpace): string {
+export function describeFree({
+  volumes,
+  gaps = 0,
+}: Pick<DiskFreeSpace, 'volumes'> & { readonly gaps?: number }): string {
   const lines = volumes.map(({ name, type, dropped, reason }) => {
     const what = `${name}${type === '' ? '' : ` (${printable(type)})`}`
     return reason === undefined ? `${what}: ${humanSize(dropped)} free` : `${what} ${printable(reason)}`

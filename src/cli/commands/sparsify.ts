@@ -18,6 +18,7 @@ interface SparsifyOptions extends TargetOptions {
   readonly ignore?: readonly string[]
   readonly dryRun?: boolean
   readonly checkOnly?: boolean
+  readonly zeros?: boolean
 }
 
 export function configure(command: Command): void {
@@ -26,6 +27,7 @@ export function configure(command: Command): void {
     .argument('[target]', 'the smaller copy to make; left out: the image itself becomes smaller (qcow2)')
     .option('-f, --format <format>', 'of the image: qcow2 or raw, instead of finding out')
     .option('--ignore <volume>', 'leave a volume as it is, such as /dev/sda2; may be repeated', collect)
+    .option('--zeros', 'in place: also give up clusters of nothing but zeros, for which all data is read')
     .option('-n, --dry-run', 'write nothing: tell what would be dropped')
     .option('--check-only', 'as --dry-run')
     .addHelpText(
@@ -41,7 +43,8 @@ ${TARGET_HELP}
 Without -O the target has the format of the image.
 
 With --json: progress events, and at last {"event": "result", "filename", …}: for a copy as convert --sparsify prints it, in place
-{"free", "dropped", "moved", "before", "after", "warnings"}, with --dry-run {"dropped", "saved", "gaps", "volumes", "warnings"}.
+{"free", "dropped", "moved", "before", "after", "volumes", "warnings"}, with --dry-run {"free", "saved", "gaps", "volumes",
+"warnings"}. All are bytes: "free" of the disk, "dropped" of those that the image held, "before" and "after" of the file.
 
 Examples:
   drydisk sparsify disk.qcow2
@@ -49,7 +52,9 @@ Examples:
   drydisk sparsify --dry-run disk.raw`,
     )
     .action(async (image: string, target: string | undefined, options: SparsifyOptions) => {
-      if (options.dryRun || options.checkOnly) await tellFree(image, options)
+      const dryRun = options.dryRun ?? options.checkOnly ?? false
+      if (target === undefined) checkInPlace(options)
+      if (dryRun) await tellFree(image, options)
       else if (target === undefined) await inPlace(image, options)
       else await copy(image, target, options)
     })
@@ -86,15 +91,28 @@ async function formatOfImage(image: string, options: SparsifyOptions): Promise<'
   return formatOf('the format of the image', format)
 }
 
-async function inPlace(image: string, options: SparsifyOptions): Promise<void> {
+function checkInPlace(options: SparsifyOptions): void {
   const { outputFormat, compress, compression, clusterSize, option, sparseSize } = options
   for (const given of [outputFormat, compress, compression, clusterSize, option, sparseSize])
     if (given !== undefined)
       throw new UsageError('-O, -c, -o, -S and their like describe a copy; name the target too')
+}
+
+async function inPlace(image: string, options: SparsifyOptions): Promise<void> {
+  if (
+    options.format !== undefined &&
+    options.format !== 'auto' &&
+    formatOf('--format', options.format) === 'raw'
+  )
+    throw new UsageError(
+      'a raw image does not become smaller in place: Node.js cannot punch holes. Name a target',
+    )
   const result = await withProgress('sparsify', options, ({ signal, onProgress }) =>
     sparsifyInPlace(image, {
       force: options.force ?? false,
       allowBacking: backingPolicy(options.backing),
+      ignore: options.ignore ?? [],
+      dropZeros: options.zeros ?? false,
       signal,
       onProgress: (_phase, done, total) => onProgress({ done, total }),
     }),
@@ -103,7 +121,7 @@ async function inPlace(image: string, options: SparsifyOptions): Promise<void> {
   for (const warning of result.warnings) warn(`warning: ${warning}`)
   if (!options.quiet)
     await print(
-      `${image}: ${humanSize(result.dropped)} dropped, ${humanSize(result.moved)} moved, ` +
+      `${describeFree(result)}${image}: ${humanSize(result.dropped)} dropped, ${humanSize(result.moved)} moved, ` +
         `${humanSize(result.before)} → ${humanSize(result.after)}\n`,
     )
 }
@@ -116,13 +134,13 @@ async function tellFree(image: string, options: SparsifyOptions): Promise<void> 
     // A raw file does not tell where its holes are, and what it does not take cannot be saved.
     const saved = Math.min(held, (await stat(image)).blocks * 512)
     const { volumes, gaps, warnings } = free
-    const dropped = free.ranges.total
+    const unused = free.ranges.total
     if (options.json)
-      return printEvent({ event: 'result', filename: image, dropped, saved, gaps, volumes, warnings })
+      return printEvent({ event: 'result', filename: image, free: unused, saved, gaps, volumes, warnings })
     for (const warning of warnings) warn(`warning: ${warning}`)
     if (!options.quiet)
       await print(
-        `${describeFree(free)}${image}: ${humanSize(dropped)} unused, of which the image holds up to ${humanSize(saved)}\n`,
+        `${describeFree(free)}${image}: ${humanSize(unused)} unused, of which the image holds up to ${humanSize(saved)}\n`,
       )
   } finally {
     await closeDisk(disk)
