@@ -81,6 +81,16 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./commands/amend.ts'),
   },
   {
+    name: 'rebase',
+    summary: 'give an image another backing file, or none',
+    load: () => import('./commands/rebase.ts'),
+  },
+  {
+    name: 'commit',
+    summary: 'merge an image into its backing file',
+    load: () => import('./commands/commit.ts'),
+  },
+  {
     name: 'make-fs',
     summary: 'make a disk image from a folder',
     load: () => import('./commands/make-fs.ts'),

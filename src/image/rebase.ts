@@ -1,16 +1,15 @@
 import type { BlockDevice } from '../device/block-device.ts'
 import { FileStorage } from '../device/file-storage.ts'
 import { MemoryDevice } from '../device/memory-device.ts'
-import type { Storage } from '../device/storage.ts'
 import { DrydiskError } from '../errors.ts'
 import { foldersBeside, type ImagePlace, placeOf, resolveBeside } from './beside-file.ts'
 import { detectFormat, type ImageFormat } from './detect.ts'
+import { belowOf, sameFile, sameLayer } from './layers.ts'
 import { maintainFile } from './maintain-file.ts'
 import { neighbourOpeners, type OpenImageOptions, openImage } from './open.ts'
 import type { Qcow2Image } from './qcow2/qcow2-image.ts'
 import type { CopyWork } from './qcow2/rebase.ts'
 import type { BackingName } from './qcow2/rebase-header.ts'
-import { RawImage } from './raw.ts'
 
 export interface RebaseOptions
   extends Pick<OpenImageOptions, 'force' | 'allowBacking' | 'keepCompressed'>,
@@ -130,9 +129,8 @@ async function openNew(
   const { path } = await resolveBeside(name, 'backing file', place, 'any', await foldersBeside(place))
   const below = await openImage(path, { format: format === 'raw' ? 'raw' : 'qcow2', force, allowBacking })
   try {
-    const own = identityOf(image)
     for (let layer: BlockDevice | undefined = below; layer !== undefined; layer = belowOf(layer))
-      if (identityOf(layer) === own)
+      if (sameLayer(layer, image))
         throw invalid(
           layer === below
             ? `${place.path} cannot be its own backing file; name another file`
@@ -143,19 +141,6 @@ async function openNew(
     await below.close()
     throw error
   }
-}
-
-function belowOf(layer: BlockDevice): BlockDevice | undefined {
-  return 'backing' in layer ? (layer as Qcow2Image).backing : undefined
-}
-
-function sameFile(a: Storage, b: Storage): boolean {
-  return a instanceof FileStorage && b instanceof FileStorage && a.device === b.device && a.inode === b.inode
-}
-
-function identityOf(layer: BlockDevice): string | undefined {
-  const storage = layer instanceof RawImage ? layer.storage : (layer as Qcow2Image).parts.storage
-  return storage instanceof FileStorage ? `${storage.device}:${storage.inode}` : undefined
 }
 
 /** Changes the header alone. */

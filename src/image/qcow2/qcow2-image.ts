@@ -51,7 +51,7 @@ export class Qcow2Image implements DiskImage, MappedDevice {
   /** Why the image can no longer be used, after an error that left it in doubt. */
   #poison: unknown
   #closed = false
-  /** The header has changed: the image has to be opened anew. */
+  /** The file has another structure now: the image has to be opened anew. */
   #outdated = false
   /** Goes with the next commit, which is then the last. */
   #headerChange: HeaderChange | undefined
@@ -179,6 +179,18 @@ export class Qcow2Image implements DiskImage, MappedDevice {
     await this.#lock.exclusive(() => writing.writer.erase(offset, length, true))
   }
 
+  /**
+   * Lets `change` give the file another structure, while the image has nothing staged and keeps its locks. Afterwards it is to be
+   * closed.
+   */
+  async restructure(change: (storage: Storage) => Promise<void>): Promise<void> {
+    this.#writing()
+    await this.#lock.exclusive(async () => {
+      this.#outdated = true
+      await change(this.#parts.storage)
+    })
+  }
+
   /** Stages a change of the header that leaves the content as it is. After its commit, the image is to be closed. */
   stageHeader(change: HeaderChange): void {
     this.#writing()
@@ -219,7 +231,7 @@ export class Qcow2Image implements DiskImage, MappedDevice {
 
   async #rollback(): Promise<void> {
     const { writing, reader, storage } = this.#parts
-    if (writing === undefined || this.#poison !== undefined) return
+    if (writing === undefined || this.#poison !== undefined || this.#outdated) return
     if (
       !this.dirty &&
       !writing.allocator.hasStaged &&
@@ -278,7 +290,10 @@ export class Qcow2Image implements DiskImage, MappedDevice {
 
   #checkUsable(): void {
     if (this.#outdated)
-      throw new DrydiskError('EINVAL', `${this.#parts.storage.name} has another header now; open it again`)
+      throw new DrydiskError(
+        'EINVAL',
+        `${this.#parts.storage.name} has been changed in its structure; open it again`,
+      )
     if (this.#closed) throw new DrydiskError('EINVAL', `${this.#parts.storage.name} is closed`)
     if (this.#poison !== undefined)
       throw new DrydiskError(

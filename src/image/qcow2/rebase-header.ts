@@ -34,7 +34,7 @@ export interface HeaderChange {
  * beyond the first sector stay as they are; where they would move, names are left off the table of feature names, which serve
  * messages alone.
  * @param cluster the header cluster.
- * Errors: `ERR_INVALID_ARGUMENT` for a name that is too long; `ENOSPC` where the header cluster has no room.
+ * Errors: `ERR_INVALID_ARGUMENT` for a name that is too long; `ERR_UNSUPPORTED` where the header cluster has no room.
  */
 export function planBackingName(
   image: string,
@@ -76,7 +76,7 @@ export function planBackingName(
     }
   }
   throw new DrydiskError(
-    'ENOSPC',
+    'ERR_UNSUPPORTED',
     `${image}: the header cluster of ${cluster.length} bytes has no room for a backing file name of ${name.length} bytes beside the old ` +
       'one; take a shorter name, or a copy of the image with larger clusters (drydisk convert --cluster-size)',
     { path: image },
