@@ -1,6 +1,5 @@
 import type { BlockDevice } from '../device/block-device.ts'
 import { fileIdentity, imageChain } from './image-chain.ts'
-import type { PlannedPiece } from './planner.ts'
 import { partOf, type SourcePiece } from './source-pieces.ts'
 
 /**
@@ -16,19 +15,14 @@ export function sharedLayer(source: BlockDevice, backing: BlockDevice): number |
   return layer > 0 ? layer : undefined
 }
 
-/** Pieces for a target without a backing file: zeros may be left out, unless everything is to be allocated. */
-export function plainPieces(pieces: readonly SourcePiece[], allocate: boolean): readonly PlannedPiece[] {
-  return pieces.map(piece => ({ ...piece, leave: piece.kind === 'zero' && !allocate }))
-}
-
 /** Pieces for a target over a backing file: zeros may be left out only where that reads as zeros too. */
 export async function backedPieces(
   pieces: readonly SourcePiece[],
   backing: BlockDevice,
   shared: number | undefined,
   allocate: boolean,
-): Promise<readonly PlannedPiece[]> {
-  const planned: PlannedPiece[] = []
+): Promise<readonly SourcePiece[]> {
+  const planned: SourcePiece[] = []
   for (const piece of pieces) {
     if (shared !== undefined && piece.depth >= shared) planned.push({ ...piece, leave: true })
     else if (piece.kind !== 'zero' || allocate) planned.push({ ...piece, leave: false })

@@ -6,12 +6,12 @@ import type { CreateQcow2Options } from '../image/qcow2/create.ts'
 import { ImageBuilder } from '../image/qcow2/image-builder.ts'
 import { sharedLayer } from './backing-pieces.ts'
 import { checkNotSource } from './image-chain.ts'
+import { createEngine, type WorkerChoice } from './node-engine.ts'
 import { checkNotAborted, runTasks } from './pipeline.ts'
 import { type CopyOptions, planned, SPARSE_SIZE, TASK_BYTES, totalSize } from './plan.ts'
 import { Planner } from './planner.ts'
 import { TargetLayout } from './target-layout.ts'
 import type { ClusterSettings } from './task.ts'
-import { ThreadEngine } from './thread-engine.ts'
 
 export interface ConvertOptions extends CopyOptions {
   readonly format: 'raw' | 'qcow2'
@@ -33,6 +33,8 @@ export interface ConvertOptions extends CopyOptions {
   readonly backing?: BlockDevice
   /** Replaces a target that is in use. */
   readonly force?: boolean
+  /** @internal Where the workers' file is, and how many of them. */
+  readonly workers?: WorkerChoice
 }
 
 export interface ConvertResult {
@@ -115,12 +117,15 @@ export async function convertInto(
   })
   // Before the content: writes past the end would each have to grow the file.
   if (builder === undefined) await target.truncate(size)
-  const engine = new ThreadEngine(
-    planner.storages,
-    planner.devices,
-    target,
-    settings,
-    shared === undefined ? backing : undefined,
+  const engine = createEngine(
+    {
+      storages: planner.storages,
+      devices: planner.devices,
+      target,
+      settings,
+      backing: shared === undefined ? backing : undefined,
+    },
+    options.workers,
   )
   try {
     const { written } = await runTasks(planned(sources, planner, options, shared), engine, {

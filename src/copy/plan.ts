@@ -1,6 +1,6 @@
 import type { RangeSet } from '../bytes/range-set.ts'
 import type { BlockDevice } from '../device/block-device.ts'
-import { backedPieces, plainPieces } from './backing-pieces.ts'
+import { backedPieces } from './backing-pieces.ts'
 import type { Planner } from './planner.ts'
 import { sourcePieces, sourceSize } from './source-pieces.ts'
 import type { Task } from './task.ts'
@@ -47,11 +47,8 @@ export async function* planned(
   shared: number | undefined,
 ): AsyncIterable<Task> {
   const allocate = sparseSize === 0
-  for await (const pieces of sourcePieces(sources, free)) {
-    const all =
-      backing === undefined
-        ? plainPieces(pieces, allocate)
-        : await backedPieces(pieces, backing, shared, allocate)
+  for await (const pieces of sourcePieces(sources, free, allocate)) {
+    const all = backing === undefined ? pieces : await backedPieces(pieces, backing, shared, allocate)
     for (const piece of all) {
       planner.add(piece)
       yield* planner.take()

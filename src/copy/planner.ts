@@ -3,9 +3,6 @@ import type { Storage } from '../device/storage.ts'
 import { partOf, type SourcePiece } from './source-pieces.ts'
 import type { Segment, Task, TaskRun } from './task.ts'
 
-/** A piece, and whether the target may have nothing of its own for it. */
-export type PlannedPiece = SourcePiece & { readonly leave: boolean }
-
 export interface PlannerOptions {
   /** Bytes that the target maps at once: its cluster size, or 1. */
   readonly unit: number
@@ -33,7 +30,7 @@ export class Planner {
   readonly #tasks: Task[] = []
   readonly #numbers = new Map<object, number>()
   /** Pieces of a cluster that is not complete. */
-  #pending: PlannedPiece[] = []
+  #pending: SourcePiece[] = []
   #runs: TaskRun[] = []
   #segments: Segment[] = []
   #length = 0
@@ -54,7 +51,7 @@ export class Planner {
     return this.#tasks.splice(0)
   }
 
-  add(piece: PlannedPiece): void {
+  add(piece: SourcePiece): void {
     const { unit, size } = this.#options
     const end = piece.offset + piece.length
     let at = piece.offset
@@ -100,7 +97,7 @@ export class Planner {
   }
 
   /** Whole clusters of one kind. */
-  #addWhole(piece: PlannedPiece): void {
+  #addWhole(piece: SourcePiece): void {
     if (piece.leave) return
     const { taskBytes, unit } = this.#options
     if (piece.kind === 'zero') {
@@ -115,14 +112,21 @@ export class Planner {
     for (let at = piece.offset; at < end; ) {
       // A compressed cluster in two tasks would be decompressed twice.
       this.#makeRoom(piece.kind === 'compressed' ? Math.min(end - at, taskBytes) : unit, 1)
-      let stop = Math.min(end, at + taskBytes - this.#length)
+      let stop = Math.min(end, at + this.#room)
       if (unit === 1 && stop < end)
         stop = Math.max(Math.floor(stop / ALIGNMENT) * ALIGNMENT, Math.min(stop, at + ALIGNMENT))
       this.#addSegment(partOf(piece, at, stop), this.#length)
       this.#addBufferRun(at, stop - at)
       at = stop
-      if (this.#length + (unit === 1 ? ALIGNMENT : unit) > taskBytes) this.#closeTask()
+      if (this.#room < (unit === 1 ? ALIGNMENT : unit)) this.#closeTask()
     }
+  }
+
+  /** Bytes that the task may still take; whole clusters of a buffer. */
+  get #room(): number {
+    const { taskBytes, unit } = this.#options
+    const room = taskBytes - this.#length - this.#stored
+    return room - (room % unit)
   }
 
   #keeps(piece: Extract<SourcePiece, { kind: 'compressed' }>): boolean {
@@ -138,8 +142,8 @@ export class Planner {
   }
 
   #addStored(piece: Extract<SourcePiece, { kind: 'compressed' }>, offset: number): void {
-    const { unit, taskBytes } = this.#options
-    if (this.#stored + piece.exact > taskBytes || this.#segments.length > 0) this.#closeTask()
+    const { unit } = this.#options
+    this.#makeRoom(piece.exact, 1)
     const cluster = {
       file: this.#number(piece.storage, this.storages),
       host: piece.host,
@@ -154,7 +158,7 @@ export class Planner {
   }
 
   #addZeros(offset: number, length: number): void {
-    const { zeros, taskBytes, unit } = this.#options
+    const { zeros, unit } = this.#options
     if (zeros === 'entries') {
       if (this.#runs.length >= MAX_PARTS) this.#closeTask()
       this.#runs.push({ kind: 'zero', offset, length })
@@ -162,7 +166,7 @@ export class Planner {
     }
     for (let at = offset; at < offset + length; ) {
       this.#makeRoom(unit, 0)
-      const stop = Math.min(offset + length, at + taskBytes - this.#length)
+      const stop = Math.min(offset + length, at + this.#room)
       this.#addBufferRun(at, stop - at)
       at = stop
     }
@@ -206,9 +210,8 @@ export class Planner {
   /** Ends the task when it has no room for so much more. */
   #makeRoom(length: number, parts: number): void {
     if (
-      this.#length + length > this.#options.taskBytes ||
-      this.#segments.length + this.#runs.length + parts > MAX_PARTS ||
-      this.#stored > 0
+      this.#length + this.#stored + length > this.#options.taskBytes ||
+      this.#segments.length + this.#runs.length + parts > MAX_PARTS
     )
       this.#closeTask()
   }

@@ -30,6 +30,8 @@ interface PiecePlace {
   readonly length: number
   /** The layer that answers. */
   readonly depth: number
+  /** Whether the target may have nothing of its own for it. */
+  readonly leave: boolean
 }
 
 /** Each source but the last is as long as its whole sectors, as for qemu-img: a disk has no half sector. */
@@ -41,46 +43,57 @@ export function sourceSize(sources: readonly BlockDevice[], index: number): numb
 /**
  * The sources one after another.
  * @param free ranges that read as zeros whatever the sources say, in bytes of the target.
+ * @param allocate whether zeros are to be in the target too.
  */
 export async function* sourcePieces(
   sources: readonly BlockDevice[],
   free: RangeSet | undefined,
+  allocate: boolean,
 ): AsyncIterable<readonly SourcePiece[]> {
   let start = 0
   for (const [index, device] of sources.entries()) {
     for await (const runs of runsOf(device, 0, device.size)) {
-      const pieces = runs.map((run, at) => pieceOf(run, runs[at + 1], device, start))
-      yield free === undefined ? pieces : pieces.flatMap(piece => withoutFree(piece, free))
+      const pieces = runs.map((run, at) => pieceOf(run, runs[at + 1], device, start, !allocate))
+      yield free === undefined ? pieces : pieces.flatMap(piece => withoutFree(piece, free, !allocate))
     }
     const size = sourceSize(sources, index)
-    if (size > device.size)
-      yield [{ kind: 'zero', offset: start + device.size, length: size - device.size, depth: 0 }]
+    if (size > device.size) yield [zeroPiece(start + device.size, size - device.size, !allocate)]
     start += size
   }
 }
 
+function zeroPiece(offset: number, length: number, leave: boolean): SourcePiece {
+  return { kind: 'zero', offset, length, depth: 0, leave }
+}
+
+/** Property by property: a literal that adds to a spread is slow, and there may be millions. */
 function pieceOf(
   run: MappedRun,
   next: MappedRun | undefined,
   device: BlockDevice,
   start: number,
+  leave: boolean,
 ): SourcePiece {
-  const place = { offset: start + run.offset, length: run.length, depth: run.depth }
-  if (run.kind === 'zero') return { ...place, kind: 'zero' }
-  if (run.kind === 'staged') return { ...place, kind: 'device', device, host: run.offset }
+  const offset = start + run.offset
+  const { length, depth } = run
+  if (run.kind === 'zero') return { kind: 'zero', offset, length, depth, leave }
+  if (run.kind === 'staged')
+    return { kind: 'device', offset, length, depth, leave: false, device, host: run.offset }
   const { storage, host } = run
-  if (run.kind === 'data') return { ...place, kind: 'data', storage, host }
-  const { stored, within, clusterSize, compression } = run
+  if (run.kind === 'data') return { kind: 'data', offset, length, depth, leave: false, storage, host }
   return {
-    ...place,
     kind: 'compressed',
+    offset,
+    length,
+    depth,
+    leave: false,
     storage,
     host,
-    stored,
+    stored: run.stored,
     exact: exactLength(run, next),
-    within,
-    clusterSize,
-    compression,
+    within: run.within,
+    clusterSize: run.clusterSize,
+    compression: run.compression,
   }
 }
 
@@ -94,21 +107,22 @@ function exactLength(run: Extract<MappedRun, { kind: 'compressed' }>, next: Mapp
   return distance > run.stored - 512 && distance > 0 && distance < run.stored ? distance : run.stored
 }
 
-function withoutFree(piece: SourcePiece, free: RangeSet): SourcePiece[] {
+function withoutFree(piece: SourcePiece, free: RangeSet, leave: boolean): SourcePiece[] {
   const end = piece.offset + piece.length
   if (piece.kind === 'zero' || !free.intersects(piece.offset, end)) return [piece]
   return [...free.segments(piece.offset, end)].map(segment =>
     segment.inside
-      ? { kind: 'zero', offset: segment.start, length: segment.end - segment.start, depth: piece.depth }
+      ? zeroPiece(segment.start, segment.end - segment.start, leave)
       : partOf(piece, segment.start, segment.end),
   )
 }
 
 /** The part of a piece between two offsets of the target. */
 export function partOf<Piece extends SourcePiece>(piece: Piece, start: number, end: number): Piece {
+  const length = end - start
+  if (piece.offset === start && piece.length === length) return piece
   const skipped = start - piece.offset
-  const place = { offset: start, length: end - start }
-  if (piece.kind === 'zero') return { ...piece, ...place }
-  if (piece.kind === 'compressed') return { ...piece, ...place, within: piece.within + skipped }
-  return { ...piece, ...place, host: piece.host + skipped }
+  if (piece.kind === 'zero') return { ...piece, offset: start, length }
+  if (piece.kind === 'compressed') return { ...piece, offset: start, length, within: piece.within + skipped }
+  return { ...piece, offset: start, length, host: piece.host + skipped }
 }

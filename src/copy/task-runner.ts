@@ -1,10 +1,6 @@
 import { DrydiskError } from '../errors.ts'
-import {
-  type Compress,
-  type Decompress,
-  loadCompressor,
-  loadDecompressor,
-} from '../image/compression/codec.ts'
+import { type Compress, type Decompress, loadDecompressor } from '../image/compression/codec.ts'
+import { clusterCompressor } from './cluster-compressor.ts'
 import type { ClusterSettings, Loaded, Segment, Task } from './task.ts'
 import { dataMask, dataParts, readsAsZero, sameBytes } from './zero-blocks.ts'
 
@@ -60,7 +56,7 @@ export class TaskRunner {
     for (const run of task.runs) if (run.kind !== 'zero') count += run.length / clusterSize
     const lengths = new Int32Array(count)
     const masks = subclusters > 1 ? new Uint32Array(count) : undefined
-    if (compress !== undefined) this.#compress ??= await loadCompressor(compress.type)
+    if (compress !== undefined) this.#compress ??= await clusterCompressor(compress)
     let index = 0
     let at = 0
     let packed = 0

@@ -111,7 +111,7 @@ describe.skipIf(!haveTool('qemu-img'))('mapped runs', () => {
         expect(after.runs.filter(run => run.kind === 'staged')).toEqual([])
         await writable.close()
       }),
-      propertySettings(12),
+      propertySettings(6),
     )
   })
 

@@ -20,7 +20,8 @@ export interface MappedParts {
   readonly staged: ((cluster: number) => boolean) | undefined
 }
 
-type Placed = Run & { readonly offset: number }
+// Objects here are written out property by property: V8 takes some microseconds for each property that a literal adds to a
+// spread, and a large image has millions of runs.
 
 /** The runs of a range, its backing files' included. */
 export async function* mappedRuns(
@@ -34,10 +35,11 @@ export async function* mappedRuns(
     const from = at
     const runs = await parts.locked(() => someRuns(parts, from, end))
     for (const run of runs) {
-      at = run.offset + run.length
-      if (run.kind === 'hole') yield* holeRuns(parts, run, batch)
-      else if (run.kind === 'data') for (const part of dataRuns(parts, run)) batch.add(part)
-      else batch.add(otherRun(parts, run))
+      if (run.kind === 'hole') yield* holeRuns(parts, at, run.length, batch)
+      else if (run.kind === 'data') addData(parts, at, run, batch)
+      else if (run.kind === 'zero') batch.add(zeroRun(parts, at, run))
+      else batch.add(compressedRun(parts, at, run))
+      at += run.length
       if (batch.full) yield batch.take()
     }
   }
@@ -46,17 +48,17 @@ export async function* mappedRuns(
 }
 
 /** The map's runs from `offset`, as far as one L2 table reaches, or one gap between tables. */
-async function someRuns(parts: MappedParts, offset: number, end: number): Promise<Placed[]> {
+async function someRuns(parts: MappedParts, offset: number, end: number): Promise<Run[]> {
   const { map, header } = parts
   const { l2Span } = header.geometry
   const l1Index = Math.floor(offset / l2Span)
   const table = await map.tables.l2(l1Index)
-  const runs: Placed[] = []
+  const runs: Run[] = []
   const stop = Math.min(end, (l1Index + 1) * l2Span)
   let at = offset
   do {
     const run = map.runIn(table, at, end - at)
-    runs.push({ ...run, offset: at })
+    runs.push(run)
     at += run.length
   } while (at < stop && runs.length < STEP)
   return runs
@@ -65,7 +67,8 @@ async function someRuns(parts: MappedParts, offset: number, end: number): Promis
 /** Not here: the backing file's, and zeros past its end. */
 async function* holeRuns(
   { backing }: MappedParts,
-  { offset, length }: Placed,
+  offset: number,
+  length: number,
   batch: RunBatch,
 ): AsyncIterable<readonly MappedRun[]> {
   const present = backing === undefined ? 0 : Math.max(0, Math.min(length, backing.size - offset))
@@ -86,12 +89,16 @@ async function* holeRuns(
 }
 
 /** A run of data, cut where staged clusters begin and end. */
-function* dataRuns(parts: MappedParts, run: Extract<Placed, { kind: 'data' }>): Iterable<MappedRun> {
+function addData(
+  parts: MappedParts,
+  offset: number,
+  { length, host }: Extract<Run, { kind: 'data' }>,
+  batch: RunBatch,
+): void {
   const { staged, header } = parts
   const storage = parts.dataFile ?? parts.storage
-  const { offset, length, host } = run
   if (staged === undefined) {
-    yield { kind: 'data', offset, length, depth: 0, storage, host }
+    batch.add({ kind: 'data', offset, length, depth: 0, storage, host })
     return
   }
   const { clusterSize } = header.geometry
@@ -102,30 +109,41 @@ function* dataRuns(parts: MappedParts, run: Extract<Placed, { kind: 'data' }>): 
     do next += clusterSize - ((host + next) % clusterSize)
     while (next < length && isStaged(next) === here)
     next = Math.min(next, length)
-    const place = { offset: offset + at, length: next - at, depth: 0 }
-    yield here ? { ...place, kind: 'staged' } : { ...place, kind: 'data', storage, host: host + at }
+    if (here) batch.add({ kind: 'staged', offset: offset + at, length: next - at, depth: 0 })
+    else
+      batch.add({ kind: 'data', offset: offset + at, length: next - at, depth: 0, storage, host: host + at })
     at = next
   }
 }
 
-function otherRun(parts: MappedParts, run: Extract<Placed, { kind: 'zero' | 'compressed' }>): MappedRun {
-  const { staged, header, storage, dataFile } = parts
-  const place = { offset: run.offset, length: run.length, depth: 0 }
-  if (run.kind === 'zero')
-    return run.host === undefined
-      ? { ...place, kind: 'zero', allocated: true }
-      : { ...place, kind: 'zero', allocated: true, storage: dataFile ?? storage, host: run.host }
+function zeroRun(
+  { storage, dataFile }: MappedParts,
+  offset: number,
+  { length, host }: Extract<Run, { kind: 'zero' }>,
+): MappedRun {
+  return host === undefined
+    ? { kind: 'zero', offset, length, depth: 0, allocated: true }
+    : { kind: 'zero', offset, length, depth: 0, allocated: true, storage: dataFile ?? storage, host }
+}
+
+function compressedRun(
+  { staged, header, storage }: MappedParts,
+  offset: number,
+  { length, host, stored, within }: Extract<Run, { kind: 'compressed' }>,
+): MappedRun {
   const { clusterSize } = header.geometry
   if (staged !== undefined)
-    for (let at = run.host - (run.host % clusterSize); at < run.host + run.stored; at += clusterSize)
-      if (staged(at / clusterSize)) return { ...place, kind: 'staged' }
+    for (let at = host - (host % clusterSize); at < host + stored; at += clusterSize)
+      if (staged(at / clusterSize)) return { kind: 'staged', offset, length, depth: 0 }
   return {
-    ...place,
     kind: 'compressed',
+    offset,
+    length,
+    depth: 0,
     storage,
-    host: run.host,
-    stored: run.stored,
-    within: run.within,
+    host,
+    stored,
+    within,
     clusterSize,
     compression: header.compressionType,
   }
