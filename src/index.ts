@@ -57,9 +57,18 @@ export { type GuestFamily, type GuestIdentity, readIdentity } from './guest/iden
 export { memoryGuest } from './guest/memory-guest.ts'
 export type { Mount } from './guest/mount-table.ts'
 export { type Guest, type OpenGuestOptions, openGuest } from './guest/open-guest.ts'
+export { type AmendImageOptions, amendImage } from './image/amend.ts'
 export { type CommitImageOptions, type CommittedImage, commitImage } from './image/commit-down.ts'
 export { openImage } from './image/open.ts'
 export { type RebasedImage, type RebaseOptions, rebaseImage } from './image/rebase.ts'
+export { type ResizedImage, type ResizeImageOptions, resizeImage } from './image/resize.ts'
+export {
+  applySnapshot,
+  createSnapshot,
+  deleteSnapshot,
+  listSnapshots,
+  type SnapshotOptions,
+} from './image/snapshots.ts'
 export { demoGuest } from './operations/demo-guest.ts'
 export * from './operations/index.ts'
 export { type MakeFsOptions, makeFs } from './operations/make-fs.ts'
