@@ -23,7 +23,7 @@ export function humanTime(seconds: number): string {
 export class ProgressBar {
   readonly #bar: SingleBar
   readonly #start = Date.now()
-  #started = false
+  #state: 'new' | 'drawn' | 'gone' = 'new'
 
   private constructor(bar: SingleBar) {
     this.#bar = bar
@@ -55,16 +55,18 @@ export class ProgressBar {
     )
   }
 
+  /** Work that is being stopped may still tell of progress: a bar that is gone stays away. */
   update(done: number, total: number): void {
-    if (!this.#started) this.#bar.start(total, 0, { rate: '0 B/s' })
-    this.#started = true
+    if (this.#state === 'gone') return
+    if (this.#state === 'new') this.#bar.start(total, 0, { rate: '0 B/s' })
+    this.#state = 'drawn'
     const seconds = (Date.now() - this.#start) / 1000
     if (this.#bar.getTotal() !== total) this.#bar.setTotal(total)
     this.#bar.update(done, { rate: `${humanSize(Math.round(done / Math.max(seconds, 0.001)))}/s` })
   }
 
   stop(): void {
-    if (this.#started) this.#bar.stop()
-    this.#started = false
+    if (this.#state === 'drawn') this.#bar.stop()
+    this.#state = 'gone'
   }
 }

@@ -351,7 +351,7 @@ describe.skipIf(!haveTool('qemu-img'))('drydisk convert, as a process', () => {
     expect(await start('bash', ['-c', enough]).ended).toMatchObject({ stdout: '100000\n0\n', stderr: '' })
   })
 
-  it('hears a signal while the reader of a pipe sleeps', { timeout: 30_000 }, async () => {
+  it('hears a signal while the reader of a pipe sleeps', { timeout: 30_000, retry: 2 }, async () => {
     const child = spawn(process.execPath, [main, 'convert', big, '-'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
@@ -364,7 +364,10 @@ describe.skipIf(!haveTool('qemu-img'))('drydisk convert, as a process', () => {
     child.stdout.destroy()
   })
 
-  it('stops at Ctrl-C within a second, and leaves the target as it was', { timeout: 60_000 }, async () => {
+  it('stops at Ctrl-C within a second, and leaves the target as it was', {
+    timeout: 60_000,
+    retry: 2,
+  }, async () => {
     for (const [format, ...options] of [['raw'], ['qcow2'], ['qcow2', '-c']] as const) {
       const target = join(temporaryFolder(), 'target.qcow2')
       writeFileSync(target, 'precious')

@@ -54,6 +54,23 @@ describe('progress', () => {
     expect(text().endsWith('\x1b[2K')).toBe(true)
   })
 
+  it('stays away when it is gone, whatever is still told', async () => {
+    const { stream, text } = screen(true)
+    const late = await withProgress(
+      'convert',
+      {},
+      async job => {
+        await halfAndWhole(job)
+        return job.onProgress
+      },
+      stream,
+    )
+    const before = text()
+    await sleep(100)
+    late({ done: 3 * MIB, total: 4 * MIB })
+    expect(text()).toBe(before)
+  })
+
   it('is quiet in a pipe and with --quiet', async () => {
     for (const [isTTY, options] of [
       [false, {}],
