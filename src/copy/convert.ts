@@ -31,6 +31,11 @@ export interface ConvertOptions extends CopyOptions {
    * it unread; else clusters are compared with it, and left out where they are equal.
    */
   readonly backing?: BlockDevice
+  /**
+   * The target's content is on stable storage before the promise settles. Else that is so only where it replaces a file, which
+   * would be lost with it; a new file gets there when the host likes, as with cp and qemu-img.
+   */
+  readonly durable?: boolean
   /** Replaces a target that is in use. */
   readonly force?: boolean
   /** @internal Where the workers' file is, and how many of them. */
@@ -65,7 +70,7 @@ export async function convertImage(
   try {
     const result = await convertInto(sources, file.storage, options)
     checkNotAborted(options.signal)
-    await file.publish()
+    await file.publish(options.durable ?? false)
     return result
   } catch (error) {
     await file.discard()

@@ -6,6 +6,7 @@ import { FileStorage } from '../device/file-storage.ts'
 import { redoLogName } from '../device/redo-log.ts'
 import { DrydiskError } from '../errors.ts'
 import { checkNotInUse } from './in-use.ts'
+import { WriterLock } from './lock-file.ts'
 
 /** Permissions of a new file, before the process's mask. */
 const NEW_FILE_MODE = 0o666
@@ -27,10 +28,12 @@ export class NewFile {
   readonly storage: FileStorage
   readonly #target: Target
   readonly #replace: boolean
+  readonly #lock: WriterLock | undefined
   #open = true
 
-  private constructor(storage: FileStorage, target: Target, replace: boolean) {
+  private constructor(storage: FileStorage, target: Target, replace: boolean, lock: WriterLock | undefined) {
     this.storage = storage
+    this.#lock = lock
     this.#target = target
     this.#replace = replace
   }
@@ -52,15 +55,27 @@ export class NewFile {
     // A name may have 255 bytes, and a character up to four of them.
     const suffix = `.drydisk-new-${process.pid}-${globalThis.crypto.randomUUID().slice(0, 8)}`
     const beside = join(dirname(target.path), `${name.slice(0, 48)}${suffix}`)
-    return new NewFile(await FileStorage.open(beside, 'create'), target, replace)
+    // Another drydisk that edits the target would commit into a file that no longer has the name.
+    const lock = target.mode === undefined ? undefined : await WriterLock.take(target.path, force)
+    try {
+      return new NewFile(await FileStorage.open(beside, 'create'), target, replace, lock)
+    } catch (error) {
+      await lock?.release()
+      throw error
+    }
   }
 
-  /** Makes the content durable and gives the file the target's name. Errors: as `create`; nothing is left then either. */
-  async publish(): Promise<void> {
+  /**
+   * Makes the content durable and gives the file the target's name. Errors: as `create`; nothing is left then either.
+   * @param durable false: a new file's content reaches the disk when the host likes, as that of every other program; one that
+   * replaces another is made durable first in any case, or a power failure could leave neither.
+   */
+  async publish(durable = true): Promise<void> {
     const { path, mode } = this.#target
     const { storage } = this
+    const flush = durable || mode !== undefined
     try {
-      await storage.flush()
+      if (flush) await storage.flush()
       await storage.close()
       this.#open = false
       await chmod(storage.name, mode ?? NEW_FILE_MODE & ~process.umask())
@@ -73,7 +88,8 @@ export class NewFile {
     const folder = new FileFolder(dirname(path))
     // What an interrupted commit left belongs to the image that is gone.
     await folder.remove(redoLogName(basename(path)))
-    await folder.flush()
+    if (flush) await folder.flush()
+    await this.#lock?.release()
   }
 
   /** Removes what was written. */
@@ -81,6 +97,7 @@ export class NewFile {
     if (this.#open) await this.storage.close().catch(() => undefined)
     this.#open = false
     await unlink(this.storage.name).catch(() => undefined)
+    await this.#lock?.release()
   }
 }
 
