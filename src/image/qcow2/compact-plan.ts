@@ -81,7 +81,7 @@ export function lowestLimit(restructure: Restructure, found: Survey): number {
   return high
 }
 
-/** Decides what moves where; reads tables and writes nothing. */
+/** Decides what moves where, and leaves out empty tables; reads tables and writes nothing. */
 export async function planCompaction(
   restructure: Restructure,
   found: Survey,
@@ -106,7 +106,10 @@ export async function planCompaction(
   const snapshotTableTo =
     snapshotTable !== undefined && snapshotTable.highest >= limit ? place(snapshotTable) : undefined
 
-  const tables = found.tables.filter((_, index) => (found.highest[index] ?? 0) >= limit)
+  const tables = found.tables.filter(
+    (cluster, index) => (found.highest[index] ?? 0) >= limit && !found.empty.has(cluster),
+  )
+  for (const cluster of found.empty) counts.set(cluster, 0)
   const { relocation, extents, marked } = await collect(restructure, found, limit)
   let room = freeBelow(restructure, limit) - options.reserve
   if (tablesFrom < limit) room -= tables.length

@@ -29,6 +29,11 @@ export interface Survey {
   readonly times: Uint32Array
   /** By index in `tables`: the highest cluster among its own and those that its entries name. */
   readonly highest: Float64Array
+  /**
+   * Clusters of L2 tables that are not needed: all reads as zeros there, as it does without them. Erasing leaves such tables.
+   * With a backing file there are none: it would show.
+   */
+  readonly empty: ReadonlySet<number>
   /** The active one comes first. */
   readonly l1s: readonly L1Piece[]
   readonly snapshots: readonly Snapshot[]
@@ -71,7 +76,7 @@ export async function survey(restructure: Restructure): Promise<Survey> {
 
   const places = [header, ...snapshots].filter(({ l1_size }) => l1_size > 0)
   const { tables, times } = await distinctTables(restructure, places)
-  const highest = await highestOf(restructure, tables, times, shared)
+  const { highest, empty } = await lookThrough(restructure, tables, times, shared)
   const l1s: L1Piece[] = []
   for (const { l1_table_offset, l1_size } of places) {
     const piece = own('an L1 table', l1_table_offset, l1_size * 8)
@@ -79,7 +84,10 @@ export async function survey(restructure: Restructure): Promise<Survey> {
     const l1 = await readL1Table(restructure, { l1_table_offset, l1_size })
     for (let index = 0; index < l1.length; index++) {
       const offset = l1.offset(index)
-      if (offset !== 0) top = Math.max(top, highest[indexOf(tables, offset / clusterSize)] ?? 0)
+      if (offset === 0) continue
+      // Without its empty tables, it is another table in any case.
+      if (empty.has(offset / clusterSize)) top = Number.POSITIVE_INFINITY
+      else top = Math.max(top, highest[indexOf(tables, offset / clusterSize)] ?? 0)
     }
     l1s.push({ ...piece, l1_table_offset, l1_size, highest: top })
   }
@@ -90,7 +98,7 @@ export async function survey(restructure: Restructure): Promise<Survey> {
     const top = inactive.reduce((most, l1) => Math.max(most, l1.highest), piece.first + piece.clusters - 1)
     snapshotTable = { ...piece, highest: top }
   }
-  return { tables, times, highest, l1s, snapshots, snapshotTable }
+  return { tables, times, highest, empty, l1s, snapshots, snapshotTable }
 }
 
 async function distinctTables(
@@ -115,12 +123,12 @@ async function distinctTables(
   return { tables: sorted.subarray(0, distinct), times: times.subarray(0, distinct) }
 }
 
-async function highestOf(
+async function lookThrough(
   restructure: Restructure,
   tables: Float64Array,
   times: Uint32Array,
   shared: (what: string, cluster: number) => Error,
-): Promise<Float64Array> {
+): Promise<{ readonly highest: Float64Array; readonly empty: ReadonlySet<number> }> {
   const { storage, header, counts } = restructure
   const { geometry } = header
   const { clusterBits, clusterSize } = geometry
@@ -129,7 +137,9 @@ async function highestOf(
   for (const [index, cluster] of tables.entries())
     if (counts.get(cluster) !== times[index]) doubtful.add(cluster)
   const highest = tables.slice()
-  if (hasDataFile(header)) return highest
+  const empty = new Set<number>()
+  if (hasDataFile(header)) return { highest, empty }
+  const mayDrop = doubtful.size === 0 && header.backing_file_offset === 0
   let index = 0
   await readPieces(
     storage,
@@ -137,6 +147,7 @@ async function highestOf(
     clusterSize,
     (_offset, bytes) => {
       let top = highest[index] ?? 0
+      let holds = false
       visitEntries(bytes, geometry, (_view, _at, high, low) => {
         let first: number
         let last: number
@@ -146,14 +157,16 @@ async function highestOf(
           last = Math.floor((offset + length - 1) / clusterSize)
         } else first = last = entryOffset(high, low) / clusterSize
         if (last > top) top = last
+        if (last > 0) holds = true
         if (doubtful.size > 0)
           for (let cluster = first; cluster <= last; cluster++)
             if (doubtful.has(cluster)) throw shared('an L2 table', cluster)
       })
+      if (!holds && mayDrop) empty.add(tables[index] ?? 0)
       highest[index++] = top
     },
   )
-  return highest
+  return { highest, empty }
 }
 
 /** Index of a value that is in the ascending array. */

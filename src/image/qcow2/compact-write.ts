@@ -33,7 +33,7 @@ export async function carryOut(
   try {
     await moveBytes(storage, plan.moves, options.signal, options.onMoved)
     await writeL2Tables(restructure, plan)
-    for (const [l1, to] of plan.l1s) await writeL1(restructure, plan, l1, to)
+    for (const [l1, to] of plan.l1s) await writeL1(restructure, found, plan, l1, to)
     if (plan.snapshotTable !== undefined) await writeSnapshotTable(restructure, found, plan)
     await options.beforeSwitch?.()
     checkSignal(options.signal, storage)
@@ -102,6 +102,7 @@ function redirect(
 
 async function writeL1(
   restructure: Restructure,
+  found: Survey,
   plan: CompactPlan,
   piece: L1Piece,
   to: number,
@@ -112,8 +113,12 @@ async function writeL1(
   const l1 = await readL1Table(restructure, piece)
   bytes.set(l1.bytes)
   for (let index = 0; index < l1.length; index++) {
-    const offset = plan.relocation.get(l1.offset(index) / clusterSize) * clusterSize
-    if (offset === 0) continue
+    const table = l1.offset(index) / clusterSize
+    const offset = plan.relocation.get(table) * clusterSize
+    if (offset === 0) {
+      if (found.empty.has(table)) view.setBigUint64(index * 8, 0n)
+      continue
+    }
     view.setUint32(index * 8, ((l1.high(index) & ~OFFSET_HIGH) | Math.floor(offset / TWO_32)) >>> 0)
     view.setUint32(index * 8 + 4, offset >>> 0)
   }

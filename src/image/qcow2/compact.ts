@@ -91,10 +91,12 @@ class Compaction {
     const restructure = await Restructure.of(this.#storage)
     const { clusterSize } = restructure.header.geometry
     const end = restructure.old.end()
-    const goal = denseClusters(new ClusterUsage(restructure.counts).total, restructure)
+    const found = await survey(restructure)
+    const used = new ClusterUsage(restructure.counts).total - found.empty.size
+    const goal = denseClusters(used, restructure)
     return {
       restructure,
-      found: await survey(restructure),
+      found,
       goal,
       free: end - new ClusterUsage(restructure.old).total,
       // The last cluster may be there in part.
