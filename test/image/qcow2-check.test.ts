@@ -206,9 +206,10 @@ describe.skipIf(!haveTool('qemu-img') || !haveTool('qemu-io'))('check and repair
         } catch (error) {
           if (!isDrydiskError(error, 'ERR_CORRUPT', 'ERR_UNSUPPORTED')) throw error
           expect(Buffer.compare(await contentOf(storage), bytes)).toBe(0)
-          // What qemu repairs, drydisk repairs; but qemu makes the file longer, so that what lay outside is inside, and in use by
-          // whatever comes to lie there.
-          if (!error.message.includes('lies outside the file')) expect(status, error.message).not.toBe(0)
+          // What qemu repairs, drydisk repairs. But qemu makes the file longer, so that what lay outside is inside, and in use by
+          // whatever comes to lie there; and gives version 2 entries that it does not read.
+          if (!/lies outside the file|preallocated cluster/.test(error.message))
+            expect(status, error.message).not.toBe(0)
           seen.refused++
           return
         }

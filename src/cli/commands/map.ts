@@ -1,3 +1,5 @@
+import { realpath } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import { printable } from '../../bytes/names.ts'
 import { type MapEntry, mapDevice } from '../../copy/map.ts'
@@ -46,7 +48,7 @@ Examples:
       try {
         const length = Math.max(0, Math.min(disk.size - start, most))
         const entries = mapDevice(disk, Math.min(start, disk.size), length)
-        await (json ? printAsJson(entries) : printAsText(entries))
+        await (json ? printAsJson(entries) : printAsText(entries, await shownAs(image)))
       } finally {
         await closeDisk(disk)
       }
@@ -75,7 +77,21 @@ async function printAsJson(batches: AsyncIterable<readonly MapEntry[]>): Promise
   await print(before === '[' ? '[]\n' : ']\n')
 }
 
-async function printAsText(batches: AsyncIterable<readonly MapEntry[]>): Promise<void> {
+/** Names of files as the user named the image: those beside it have their folder from there. */
+async function shownAs(image: string): Promise<(name: string) => string> {
+  const real = await realpath(image)
+  const folder = `${dirname(real)}/`
+  return name => {
+    if (name === real) return image
+    if (!name.startsWith(folder)) return name
+    return join(dirname(image), name.slice(folder.length))
+  }
+}
+
+async function printAsText(
+  batches: AsyncIterable<readonly MapEntry[]>,
+  shown: (name: string) => string,
+): Promise<void> {
   const column = (text: string): string => text.padEnd(16)
   const hexadecimal = (value: number): string => column(value === 0 ? '0' : `0x${value.toString(16)}`)
   await print(`${['Offset', 'Length', 'Mapped to'].map(column).join('')}File\n`)
@@ -91,7 +107,7 @@ async function printAsText(batches: AsyncIterable<readonly MapEntry[]>): Promise
           { offset: start },
         )
       }
-      text += `${hexadecimal(start)}${hexadecimal(length)}${hexadecimal(offset)}${printable(filename ?? '')}\n`
+      text += `${hexadecimal(start)}${hexadecimal(length)}${hexadecimal(offset)}${printable(shown(filename ?? ''))}\n`
     }
     await print(text)
   }

@@ -9,8 +9,8 @@ export type Run =
   | { readonly kind: 'data'; readonly length: number; readonly host: number }
   /** Reads as zeros. `host`: an allocated cluster stands behind it, in one piece from there. */
   | { readonly kind: 'zero'; readonly length: number; readonly host?: number }
-  /** Not here: in the backing file, or zeros. */
-  | { readonly kind: 'hole'; readonly length: number }
+  /** Not here: in the backing file, or zeros. `host`: these subclusters have a place all the same, from there. */
+  | { readonly kind: 'hole'; readonly length: number; readonly host?: number }
   /** In one compressed cluster, from `within` of its decompressed bytes. */
   | {
       readonly kind: 'compressed'
@@ -126,8 +126,8 @@ export class ClusterMap {
       if (next.kind !== first.kind) break
       if (first.kind === 'data' && next.kind === 'data' && next.host !== first.host + total) break
       if (
-        first.kind === 'zero' &&
-        next.kind === 'zero' &&
+        (first.kind === 'zero' || first.kind === 'hole') &&
+        (next.kind === 'zero' || next.kind === 'hole') &&
         (first.host === undefined ? next.host !== undefined : next.host !== first.host + total)
       )
         break
@@ -141,7 +141,7 @@ export class ClusterMap {
     if (this.#geometry.subclusters > 1) return false
     const high = table.high(index)
     const low = table.low(index)
-    if (run.kind === 'hole') return high === 0 && low === 0
+    if (run.kind === 'hole') return high === 0 && low === 0 && run.host === undefined
     return (
       run.kind === 'data' &&
       (high & COMPRESSED) === 0 &&
@@ -167,9 +167,9 @@ export class ClusterMap {
     if (entry.kind === 'hole') return { kind: 'hole', length: rest }
     if (entry.kind === 'compressed')
       return { kind: 'compressed', length: rest, host: entry.offset, stored: entry.length, within }
-    const zeroOf = (length: number): Run =>
-      entry.host < 0 ? { kind: 'zero', length } : { kind: 'zero', length, host: entry.host + within }
-    if (entry.zero === ALL) return zeroOf(rest)
+    const placed = (kind: 'zero' | 'hole', length: number): Run =>
+      entry.host < 0 ? { kind, length } : { kind, length, host: entry.host + within }
+    if (entry.zero === ALL) return placed('zero', rest)
     if (entry.allocated === ALL) return { kind: 'data', length: rest, host: entry.host + within }
     const size = clusterSize / subclusters
     let sub = Math.floor(within / size)
@@ -179,7 +179,6 @@ export class ClusterMap {
     do sub++
     while (sub < subclusters && kindOf(sub) === kind)
     const length = sub * size - within
-    if (kind === 'zero') return zeroOf(length)
-    return kind === 'data' ? { kind, length, host: entry.host + within } : { kind, length }
+    return kind === 'data' ? { kind, length, host: entry.host + within } : placed(kind, length)
   }
 }

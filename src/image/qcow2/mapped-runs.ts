@@ -35,7 +35,7 @@ export async function* mappedRuns(
     const from = at
     const runs = await parts.locked(() => someRuns(parts, from, end))
     for (const run of runs) {
-      if (run.kind === 'hole') yield* holeRuns(parts, at, run.length, batch)
+      if (run.kind === 'hole') yield* holeRuns(parts, at, run, batch)
       else if (run.kind === 'data') addData(parts, at, run, batch)
       else if (run.kind === 'zero') batch.add(zeroRun(parts, at, run))
       else batch.add(compressedRun(parts, at, run))
@@ -66,9 +66,9 @@ async function someRuns(parts: MappedParts, offset: number, end: number): Promis
 
 /** Not here: the backing file's, and zeros past its end. */
 async function* holeRuns(
-  { backing }: MappedParts,
+  { backing, storage, dataFile }: MappedParts,
   offset: number,
-  length: number,
+  { length, host }: Extract<Run, { kind: 'hole' }>,
   batch: RunBatch,
 ): AsyncIterable<readonly MappedRun[]> {
   const present = backing === undefined ? 0 : Math.max(0, Math.min(length, backing.size - offset))
@@ -85,6 +85,7 @@ async function* holeRuns(
       length: length - present,
       depth: 0,
       allocated: false,
+      ...(host === undefined ? {} : { storage: dataFile ?? storage, host: host + present }),
     })
 }
 
