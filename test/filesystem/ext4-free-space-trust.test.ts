@@ -1,4 +1,4 @@
-import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { withExt4, writeAt } from '../../native-fixtures/ext4-images.ts'
@@ -11,6 +11,7 @@ import {
   checkWrittenImages,
   haveLoopMounts,
   haveTool,
+  peersFolder,
   run,
   runOk,
   temporaryFolder,
@@ -19,6 +20,13 @@ import {
 checkWrittenImages()
 
 const tools = haveTool('mke2fs') && haveTool('e2fsck') && haveTool('debugfs')
+
+/** Of the images of e2fsprogs, all with DRYDISK_RUNS (some minutes), else each of so many. */
+const STEP = process.env.DRYDISK_RUNS === undefined ? 7 : 1
+/** Images that take more time than they are worth: large ones, and two with 50 000 names each. */
+const MOST_BYTES = 64 << 20
+const SLOW = /^f_h_(normal|unsigned)/
+const peers = peersFolder()
 
 /** A filesystem with a few files; mke2fs copies them in, so nothing but e2fsprogs has touched it. */
 async function make(options: string, megabytes = 24): Promise<string> {
@@ -246,4 +254,39 @@ describe.skipIf(!tools)('orphans', () => {
     await run('e2fsck', ['-p', path])
     await runOk('e2fsck', ['-fn', path])
   })
+})
+
+describe.skipIf(peers === undefined || !tools)('damaged images of e2fsprogs', () => {
+  /** The tree, or the error that reading it ends with. */
+  async function reading(path: string): Promise<unknown> {
+    try {
+      return await withExt4(path, false, fs => snapshot(fs, { times: true }))
+    } catch (error) {
+      return String(error)
+    }
+  }
+
+  test('what is free is not missed, or drydisk says why it cannot tell', async () => {
+    const folder = temporaryFolder()
+    await runOk('tar', ['-xJf', join(peers ?? '', 'e2fsprogs.tar.xz'), '-C', folder])
+    const images = readdirSync(folder).filter(name => name.endsWith('.img'))
+    let told = 0
+    for (const [index, name] of images.sort().entries()) {
+      const original = join(folder, name)
+      if (index % STEP !== 0 || SLOW.test(name) || statSync(original).size > MOST_BYTES) continue
+      const free = await freeSpaceOf(original)
+      if ('error' in free) {
+        expect(free.message).not.toBe('')
+        continue
+      }
+      told++
+      const path = join(folder, 'dropped')
+      await copyImage(original, path)
+      scribble(path, free.ranges)
+      expect(await reading(path), name).toEqual(await reading(original))
+      const { status } = await run('e2fsck', ['-fn', original])
+      if (status === 0) await runOk('e2fsck', ['-fn', path])
+    }
+    expect(told).toBeGreaterThan(10)
+  }, 900_000)
 })
