@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { metadataCases } from './cases-metadata.mjs'
 import { compare, have, machine } from './harness.mjs'
 
 const main = resolve('dist/bin/main.js')
@@ -92,6 +93,7 @@ const cases = {
         : undefined,
     }
   },
+  ...metadataCases({ folder, image, cli }),
 }
 
 console.log(machine())
