@@ -151,7 +151,10 @@ async function drop(
   const isSwap = swap !== undefined && (found === undefined || found.usage === 'swap')
   if (isSwap && options.swap === false) return 'is left as it is: it is swap space'
   if (!isSwap && !(found && isSupported(found.type))) return whyUnsupported(found)
-  const rival = await rivalSignature(volume.device, { usage: isSwap ? 'swap' : 'filesystem' })
+  const rival = await rivalSignature(
+    volume.device,
+    isSwap ? { usage: 'swap' } : { usage: 'filesystem', type: found?.type ?? '' },
+  )
   if (rival !== undefined)
     return `has signatures of both ${found?.type ?? 'swap'} and ${rival}: wipefs(8) removes the stale one`
   const told: string[] = []

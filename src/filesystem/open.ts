@@ -5,7 +5,7 @@ import { type Probe, probe } from './probe.ts'
 
 /** Whether drydisk reads and writes a filesystem of that type. */
 export function isSupported(type: string): boolean {
-  return type === 'ext2' || type === 'ext3' || type === 'ext4'
+  return type === 'ext2' || type === 'ext3' || type === 'ext4' || type === 'vfat'
 }
 
 /** Why a volume cannot be opened as a filesystem, in words that follow its name. */
@@ -14,20 +14,26 @@ export function whyUnsupported(found: Probe | undefined): string {
   if (found.usage === 'encrypted') return `is encrypted (${found.type}), which drydisk does not open`
   if (found.usage === 'container') return `is part of a ${found.type}, which drydisk does not open`
   if (found.usage === 'swap') return 'is swap space'
-  return `holds ${found.type}, which drydisk does not read or write: only ext2, ext3 and ext4`
+  return `holds ${found.type}, which drydisk does not read or write: only ext2, ext3, ext4 and FAT`
 }
 
 /**
  * Opens the filesystem on a volume by its signature. `ERR_UNSUPPORTED` names what is there instead.
  * The device's `writable` has to be true for `writable`.
+ * @param options.mountOptions as in the fourth field of fstab(5): what a filesystem without owners and modes shows for them.
  */
 export async function openFileSystem(
   device: BlockDevice,
-  options: { writable: boolean; found?: Probe | undefined },
+  options: { writable: boolean; found?: Probe | undefined; mountOptions?: readonly string[] },
 ): Promise<FileSystem> {
   const found = options.found ?? (await probe(device))
   if (!found || !isSupported(found.type))
     throw new DrydiskError('ERR_UNSUPPORTED', `the volume ${whyUnsupported(found)}`, { type: found?.type })
+  if (found.type === 'vfat') {
+    const { openFat } = await import('./fat/open.ts')
+    const { writable, mountOptions = [] } = options
+    return openFat(device, { writable, mountOptions })
+  }
   const { openExt4 } = await import('./ext4/open.ts')
   return openExt4(device, { writable: options.writable })
 }

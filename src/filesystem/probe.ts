@@ -1,6 +1,7 @@
 import { type ByteView, bigEndian, littleEndian } from '../bytes/byte-view.ts'
 import { formatUuid } from '../bytes/guid.ts'
 import type { BlockDevice } from '../device/block-device.ts'
+import { isDrydiskError } from '../errors.ts'
 
 /** What the signatures on a volume say is on it. */
 export interface Probe {
@@ -53,6 +54,7 @@ export async function probe(device: BlockDevice): Promise<Probe | undefined> {
     ext(view) ??
     xfs(view) ??
     btrfs(view) ??
+    (await vfatWithLabel(view, device)) ??
     other(view)
   )
 }
@@ -141,8 +143,6 @@ function btrfs(view: ByteView): Probe | undefined {
 }
 
 function other(view: ByteView): Probe | undefined {
-  const fat = vfat(view)
-  if (fat) return fat
   if (ascii(view, 3, 8) === 'NTFS    ') {
     const serial = [...view.slice(0x48, 8)].reverse()
     return { ...plain, type: 'ntfs', uuid: serial.map(hexByte).join('') }
@@ -162,6 +162,19 @@ function hexByte(byte: number): string {
 function serialOf(view: ByteView, offset: number): string {
   const bytes = [...view.slice(offset, 4)].reverse().map(hexByte)
   return `${bytes.slice(0, 2).join('')}-${bytes.slice(2).join('')}`
+}
+
+/** The label that counts is in the root directory, where there is one there; the boot sector's may be out of date. */
+async function vfatWithLabel(view: ByteView, device: BlockDevice): Promise<Probe | undefined> {
+  const found = vfat(view)
+  if (found === undefined) return undefined
+  const { openFat } = await import('./fat/open.ts')
+  try {
+    return { ...found, label: (await openFat(device)).label }
+  } catch (error) {
+    if (isDrydiskError(error)) return found
+    throw error
+  }
 }
 
 /** The type string is a hint by the FAT specification, but every mkfs writes it; volume id and label lie before it. */

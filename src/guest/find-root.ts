@@ -30,14 +30,17 @@ interface Candidate {
 /**
  * The volume with the installed system. A volume counts when it has /etc with an os-release, fstab or passwd, and a
  * place for programs; of several, the one whose fstab names itself as `/`. Where no volume looks like a system, the only
- * readable one is taken. Anything else is an error that lists what there is.
+ * readable one is taken (FAT only where there is no other). Anything else is an error that lists what there is.
  */
 export async function findRoot(
   volumes: readonly GuestVolume[],
   options: FindRootOptions,
 ): Promise<RootChoice> {
   if (options.root !== undefined) return chosen(volumes, options.root, options.writable)
-  const readable = volumes.filter(volume => volume.found && isSupported(volume.found.type))
+  const supported = volumes.filter(volume => volume.found && isSupported(volume.found.type))
+  // FAT has no owners and modes, so no system is installed there: it counts where there is nothing else.
+  const others = supported.filter(volume => volume.found?.type !== 'vfat')
+  const readable = others.length > 0 ? others : supported
   const [only] = readable
   if (only && readable.length === 1) return openRoot(only, options.writable)
   const problems: string[] = []

@@ -139,7 +139,11 @@ async function openMount(
   if (present) return { source, type: present.type, fs: present, reason: undefined }
   if (!volume.found || !isSupported(volume.found.type)) return unread(`it ${whyUnsupported(volume.found)}`)
   try {
-    const fs = await openFileSystem(volume.device, { writable, found: volume.found })
+    const fs = await openFileSystem(volume.device, {
+      writable,
+      found: volume.found,
+      mountOptions: entry.options,
+    })
     opened.set(volume, fs)
     return { source, type: fs.type, fs, reason: undefined }
   } catch (error) {

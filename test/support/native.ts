@@ -90,13 +90,13 @@ export function temporaryFolder(): string {
 }
 
 /** `disk`: a raw or qcow2 image with a GPT, or with a filesystem on the bare disk. */
-export type WrittenKind = 'qcow2' | 'ext4' | 'disk'
+export type WrittenKind = 'qcow2' | 'ext4' | 'vfat' | 'disk'
 
 const written = new Map<string, WrittenKind>()
 
 /**
  * Registers an image that the test writes: when the test ends, its oracle has the last word
- * (`qemu-img check`, `e2fsck -fn`), without the test remembering it. Needs `checkWrittenImages()` in the file.
+ * (`qemu-img check`, `e2fsck -fn`, `fsck.fat -n`), without the test remembering it. Needs `checkWrittenImages()` in the file.
  */
 export function writes(path: string, kind: WrittenKind): string {
   written.set(path, kind)
@@ -106,6 +106,7 @@ export function writes(path: string, kind: WrittenKind): string {
 export async function oracle(path: string, kind: WrittenKind): Promise<void> {
   if (kind === 'qcow2' && haveTool('qemu-img')) await runOk('qemu-img', ['check', '-f', 'qcow2', path])
   if (kind === 'ext4' && haveTool('e2fsck')) await runOk('e2fsck', ['-fn', path])
+  if (kind === 'vfat' && haveTool('fsck.fat')) await runOk('fsck.fat', ['-n', path])
   if (kind === 'disk') await diskOracle(path)
 }
 
