@@ -17,7 +17,27 @@
  * }
  * ```
  */
+export {
+  type ConvertOptions,
+  type ConvertResult,
+  type CopyOptions,
+  type CopyProgress,
+  convertImage,
+  streamRaw,
+} from './copy/convert.ts'
+export {
+  type DiskFreeSpace,
+  type FreeRangesOptions,
+  freeRanges,
+  type VolumeFreeSpace,
+} from './copy/free-ranges.ts'
+export {
+  type SparsifyInPlaceOptions,
+  type SparsifyInPlaceResult,
+  sparsifyInPlace,
+} from './copy/sparsify-in-place.ts'
 export type { BlockDevice, DiskImage, Extent } from './device/block-device.ts'
+export { ConcatDevice } from './device/concat-device.ts'
 export { temporaryStorage } from './device/file-temporary.ts'
 export { MemoryDevice } from './device/memory-device.ts'
 export { OverlayDevice } from './device/overlay-device.ts'
@@ -59,7 +79,9 @@ export type { Mount } from './guest/mount-table.ts'
 export { type Guest, type OpenGuestOptions, openGuest } from './guest/open-guest.ts'
 export { type AmendImageOptions, amendImage } from './image/amend.ts'
 export { type CommitImageOptions, type CommittedImage, commitImage } from './image/commit-down.ts'
+export { type CreateImageOptions, createImage } from './image/create-file.ts'
 export { openImage } from './image/open.ts'
+export { type SnapshotChoice, snapshotDevice } from './image/qcow2/snapshot-device.ts'
 export { type RebasedImage, type RebaseOptions, rebaseImage } from './image/rebase.ts'
 export { type ResizedImage, type ResizeImageOptions, resizeImage } from './image/resize.ts'
 export {

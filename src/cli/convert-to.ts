@@ -86,10 +86,7 @@ async function chooseSnapshot(
 ): Promise<readonly BlockDevice[]> {
   const [image] = images
   if (choice === undefined || image === undefined) return images
-  const { Qcow2Image } = await import('../image/qcow2/qcow2-image.ts')
   const { snapshotDevice } = await import('../image/qcow2/snapshot-device.ts')
-  if (!(image instanceof Qcow2Image))
-    throw new UsageError(`a ${image.format} image has no internal snapshots`)
   return [await snapshotDevice(image, parseSnapshot(choice))]
 }
 

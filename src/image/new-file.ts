@@ -4,7 +4,7 @@ import { fileError } from '../device/file-error.ts'
 import { FileFolder } from '../device/file-folder.ts'
 import { FileStorage } from '../device/file-storage.ts'
 import { redoLogName } from '../device/redo-log.ts'
-import { DrydiskError } from '../errors.ts'
+import { DrydiskError, isDrydiskError } from '../errors.ts'
 import { checkNotInUse } from './in-use.ts'
 import { WriterLock } from './lock-file.ts'
 
@@ -56,7 +56,7 @@ export class NewFile {
     const suffix = `.drydisk-new-${process.pid}-${globalThis.crypto.randomUUID().slice(0, 8)}`
     const beside = join(dirname(target.path), `${name.slice(0, 48)}${suffix}`)
     // Another drydisk that edits the target would commit into a file that no longer has the name.
-    const lock = target.mode === undefined ? undefined : await WriterLock.take(target.path, force)
+    const lock = target.mode === undefined ? undefined : await lockOf(target.path, force)
     try {
       return new NewFile(await FileStorage.open(beside, 'create'), target, replace, lock)
     } catch (error) {
@@ -87,7 +87,10 @@ export class NewFile {
     }
     const folder = new FileFolder(dirname(path))
     // What an interrupted commit left belongs to the image that is gone.
-    await folder.remove(redoLogName(basename(path)))
+    await folder.remove(redoLogName(basename(path))).catch(error => {
+      // No log has a name that is too long to be one.
+      if (!isDrydiskError(error, 'ENAMETOOLONG')) throw error
+    })
     if (flush) await folder.flush()
     await this.#lock?.release()
   }
@@ -98,6 +101,16 @@ export class NewFile {
     this.#open = false
     await unlink(this.storage.name).catch(() => undefined)
     await this.#lock?.release()
+  }
+}
+
+/** A name that leaves no room for the lock's own cannot be locked by anybody. */
+async function lockOf(path: string, force: boolean): Promise<WriterLock | undefined> {
+  try {
+    return await WriterLock.take(path, force)
+  } catch (error) {
+    if (isDrydiskError(error, 'ENAMETOOLONG')) return undefined
+    throw error
   }
 }
 

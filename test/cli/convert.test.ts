@@ -190,7 +190,7 @@ describe.skipIf(!haveTool('qemu-img'))('drydisk convert, as qemu-img convert', (
     )
     expect(await error('convert', '-l', 'first', source, source, ours)).toMatch(/one image at a time/)
     expect(await error('convert', '-l', 'x', '-f', 'raw', source, ours)).toMatch(
-      /raw image has no internal snapshots/,
+      /only a qcow2 image has internal snapshots/,
     )
   })
 

@@ -17,7 +17,11 @@ async function usedDisk(folder: string): Promise<string> {
   const path = join(folder, 'disk.raw')
   const rubbish = (length: number) => Buffer.alloc(length, 'rubbish ')
   await qemu('create', '-q', '-f', 'raw', path, '64M')
-  await runOk('sfdisk', ['-q', path], 'label: gpt\nstart=1MiB,size=40MiB\nsize=4MiB,type=swap\nsize=2MiB,type=uefi\n')
+  await runOk(
+    'sfdisk',
+    ['-q', path],
+    'label: gpt\nstart=1MiB,size=40MiB\nsize=4MiB,type=swap\nsize=2MiB,type=uefi\n',
+  )
   await runOk('mkfs.ext4', ['-q', '-F', '-E', `offset=${MIB}`, path, '40M'])
   const [kept, deleted] = [join(folder, 'kept'), join(folder, 'deleted')]
   writeFileSync(kept, Buffer.alloc(4 * MIB, 'kept '))

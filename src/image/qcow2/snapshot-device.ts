@@ -1,3 +1,4 @@
+import type { BlockDevice } from '../../device/block-device.ts'
 import { DrydiskError } from '../../errors.ts'
 import { ClusterMap } from './cluster-map.ts'
 import { corrupt } from './corruption.ts'
@@ -38,9 +39,11 @@ export function findSnapshot(
 /**
  * The disk as it was when an internal snapshot was taken, read-only. It reads through the image's file and backing files: close
  * the image after it, and change nothing in the image meanwhile.
- * Errors: `ENOENT`; `ERR_CORRUPT`.
+ * Errors: `ENOENT`; `ERR_CORRUPT`; `ERR_INVALID_ARGUMENT` for another format.
  */
-export async function snapshotDevice(image: Qcow2Image, choice: SnapshotChoice): Promise<Qcow2Image> {
+export async function snapshotDevice(image: BlockDevice, choice: SnapshotChoice): Promise<Qcow2Image> {
+  if (!(image instanceof Qcow2Image))
+    throw new DrydiskError('ERR_INVALID_ARGUMENT', 'only a qcow2 image has internal snapshots')
   const { storage, header, reader, snapshots } = image.parts
   const { id, diskSize, l1_table_offset, l1_size } = findSnapshot(snapshots, choice, storage.name)
   const { geometry } = header
