@@ -1,3 +1,4 @@
+import { unlinkSync } from 'node:fs'
 import { chmod, link, lstat, realpath, rename, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileError } from '../device/file-error.ts'
@@ -10,6 +11,26 @@ import { WriterLock } from './lock-file.ts'
 
 /** Permissions of a new file, before the process's mask. */
 const NEW_FILE_MODE = 0o666
+
+/** Names of files that are not complete. */
+const unfinished = new Set<string>()
+
+/**
+ * Removes every file that is not complete, at once, even while it is written to: for a process that is about to end and cannot
+ * wait.
+ * @returns whether there was any.
+ */
+export function removeUnfinished(): boolean {
+  const names = [...unfinished]
+  unfinished.clear()
+  for (const name of names)
+    try {
+      unlinkSync(name)
+    } catch {
+      // It has its name by now, or it is gone.
+    }
+  return names.length > 0
+}
 
 /** Where a new file goes, and what it replaces there. */
 interface Target {
@@ -81,6 +102,7 @@ export class NewFile {
       await chmod(storage.name, mode ?? NEW_FILE_MODE & ~process.umask())
       if (this.#replace) await rename(storage.name, path)
       else await takeFreeName(storage.name, path)
+      unfinished.delete(storage.name)
     } catch (error) {
       await this.discard()
       throw fileError(error, path, 'create')
@@ -100,6 +122,7 @@ export class NewFile {
     if (this.#open) await this.storage.close().catch(() => undefined)
     this.#open = false
     await unlink(this.storage.name).catch(() => undefined)
+    unfinished.delete(this.storage.name)
     await this.#lock?.release()
   }
 }
