@@ -2,6 +2,7 @@ import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { FaultMedium } from '../../src/device/fault-medium.ts'
 import { isDrydiskError } from '../../src/errors.ts'
 import { openImage } from '../../src/image/open.ts'
 import { parseHeader } from '../../src/image/qcow2/header.ts'
@@ -342,9 +343,33 @@ describe.skipIf(!haveTool('qemu-img'))('rebasing', () => {
         content,
       )
       expect(operations).toBeGreaterThan(4)
+      await everyFullDisk(files, operations)
     }
   })
 })
+
+/** With no space left at any operation of a rebase, the image goes on as it was, or is done. */
+async function everyFullDisk(files: Record<string, Uint8Array>, operations: number): Promise<void> {
+  const reader = await openOn(new FaultMedium(files), false)
+  const before = await sha256Of(reader)
+  for (let operation = 0; operation < operations; operation++) {
+    const medium = new FaultMedium(files, { failAt: { operation, code: 'ENOSPC' } })
+    const image = await openOn(medium, true)
+    const error = await (async () => {
+      await copyDifferences(image, undefined, {}, (a, b) => a === b)
+      await stageBackingName(image, undefined)
+      await image.commit()
+    })().catch((thrown: unknown) => thrown)
+    expect(isDrydiskError(error, 'ENOSPC'), `operation ${operation}`).toBe(true)
+    const done = isDrydiskError(error) && error.context.published === true
+    await image.close()
+    const after = await openOn(medium, true)
+    expect(await sha256Of(after)).toBe(before)
+    expect(after.header.backingFile).toBe(done ? undefined : 'base')
+    expect(await after.check()).toMatchObject({ corruptions: 0, leaks: 0 })
+    await after.close()
+  }
+}
 
 describe.skipIf(!haveTool('qemu-img'))('the header that names another backing file', () => {
   it('is read as the old one until its first sector is written, and as the new one then', async () => {
