@@ -2,36 +2,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { run, runOk } from '../support/native.ts'
-import { build, discard, haveScripts, main, out, scratch } from './real-images.ts'
-
-/**
- * The process dies by SIGKILL as it enters its Nth write system call, for every N of a whole `customize`. strace does
- * the killing; one libuv thread makes N mean the same write each time.
- */
-async function killedAt(n: number, args: readonly string[]): Promise<boolean> {
-  const result = await run('env', [
-    'UV_THREADPOOL_SIZE=1',
-    'strace',
-    '-f',
-    '-qq',
-    '-o',
-    '/dev/null',
-    '-e',
-    'trace=pwrite64,pwritev,ftruncate',
-    '-e',
-    `inject=pwrite64,pwritev,ftruncate:signal=KILL:when=${n}`,
-    process.execPath,
-    main,
-    ...args,
-  ]).catch((error: unknown) => {
-    // execFile reports death by a signal without an exit status.
-    if ((error as { signal?: string }).signal === 'SIGKILL') return { status: 137, stdout: '', stderr: '' }
-    throw error
-  })
-  if (result.status !== 0 && result.status !== 137)
-    throw new Error(`unexpected exit ${result.status}: ${result.stderr}`)
-  return result.status === 137
-}
+import { build, discard, haveScripts, killedAt, main, out, scratch } from './real-images.ts'
 
 describe.runIf(haveScripts)('a customize that is killed at every single write', () => {
   const folder = { path: '' }

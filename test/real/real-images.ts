@@ -150,3 +150,32 @@ export function differences(before: Map<string, WalkRow>, after: Map<string, Wal
   }
   return found.sort()
 }
+
+/**
+ * The process dies by SIGKILL as it enters its Nth write system call, for every N of a whole command. strace does
+ * the killing; one libuv thread makes N mean the same write each time.
+ */
+export async function killedAt(n: number, args: readonly string[]): Promise<boolean> {
+  const result = await run('env', [
+    'UV_THREADPOOL_SIZE=1',
+    'strace',
+    '-f',
+    '-qq',
+    '-o',
+    '/dev/null',
+    '-e',
+    'trace=pwrite64,pwritev,ftruncate',
+    '-e',
+    `inject=pwrite64,pwritev,ftruncate:signal=KILL:when=${n}`,
+    process.execPath,
+    main,
+    ...args,
+  ]).catch((error: unknown) => {
+    // execFile reports death by a signal without an exit status.
+    if ((error as { signal?: string }).signal === 'SIGKILL') return { status: 137, stdout: '', stderr: '' }
+    throw error
+  })
+  if (result.status !== 0 && result.status !== 137)
+    throw new Error(`unexpected exit ${result.status}: ${result.stderr}`)
+  return result.status === 137
+}
