@@ -17,6 +17,8 @@
  * }
  * ```
  */
+export { type CompactImageOptions, compactImage } from './copy/compact.ts'
+export { type CompareOptions, type Comparison, compareDevices } from './copy/compare.ts'
 export {
   type ConvertOptions,
   type ConvertResult,
@@ -31,6 +33,14 @@ export {
   freeRanges,
   type VolumeFreeSpace,
 } from './copy/free-ranges.ts'
+export { type MapEntry, mapDevice } from './copy/map.ts'
+export {
+  type Measure,
+  type MeasureOptions,
+  type MeasureSource,
+  measureDevice,
+  measureSize,
+} from './copy/measure.ts'
 export {
   type SparsifyInPlaceOptions,
   type SparsifyInPlaceResult,
@@ -78,9 +88,11 @@ export { memoryGuest } from './guest/memory-guest.ts'
 export type { Mount } from './guest/mount-table.ts'
 export { type Guest, type OpenGuestOptions, openGuest } from './guest/open-guest.ts'
 export { type AmendImageOptions, amendImage } from './image/amend.ts'
+export { type CheckOptions, checkFile, type FileCheck, type RepairMode } from './image/check-file.ts'
 export { type CommitImageOptions, type CommittedImage, commitImage } from './image/commit-down.ts'
 export { type CreateImageOptions, createImage } from './image/create-file.ts'
 export { openImage } from './image/open.ts'
+export type { CompactResult } from './image/qcow2/compact.ts'
 export { type SnapshotChoice, snapshotDevice } from './image/qcow2/snapshot-device.ts'
 export { type RebasedImage, type RebaseOptions, rebaseImage } from './image/rebase.ts'
 export { type ResizedImage, type ResizeImageOptions, resizeImage } from './image/resize.ts'

@@ -44,6 +44,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./commands/sparsify.ts'),
   },
   {
+    name: 'compact',
+    summary: 'shorten the file of an image by its free clusters',
+    load: () => import('./commands/compact.ts'),
+  },
+  {
     name: 'resize',
     summary: 'make the disk of an image larger or smaller',
     load: () => import('./commands/resize.ts'),
