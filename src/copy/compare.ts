@@ -20,8 +20,13 @@ export interface CompareOptions {
 export type Comparison =
   /** What the larger of both has beyond the smaller is zeros. */
   | { readonly identical: true; readonly sameSize: boolean }
-  /** The first byte that differs. */
-  | { readonly identical: false; readonly differs: 'content'; readonly offset: number }
+  /** The first byte that differs. `beyond`: the smaller disk ends before it. */
+  | {
+      readonly identical: false
+      readonly differs: 'content'
+      readonly offset: number
+      readonly beyond: boolean
+    }
   /** Strict: where one is allocated, stored as it is, or made of zeros, and the other is not. */
   | { readonly identical: false; readonly differs: 'allocation'; readonly offset: number }
   | { readonly identical: false; readonly differs: 'size' }
@@ -205,7 +210,8 @@ class Work {
     if (this.#failure !== undefined && this.#failure.offset <= this.#difference) throw this.#failure.error
     this.#options.onProgress?.({ done: this.#total, total: this.#total })
     if (this.#difference === Number.POSITIVE_INFINITY) return undefined
-    return { identical: false, differs: 'content', offset: this.#difference }
+    const beyond = this.#difference >= Math.min(this.#a.size, this.#b.size)
+    return { identical: false, differs: 'content', offset: this.#difference, beyond }
   }
 }
 

@@ -35,13 +35,15 @@ export interface MeasureSource {
 
 const MAX_L1_BYTES = 32 << 20
 const SECTOR = 512
+const CLUSTER_SIZE = 65_536
 
 /** For an empty disk of so many bytes. Errors: `EFBIG` for more than such an image can be. */
 export function measureSize(size: number, options: MeasureOptions): Measure {
   const rounded = roundUp(size, SECTOR)
   if (options.format === 'raw') return { required: rounded, 'fully-allocated': rounded }
   checkSize(rounded, options)
-  return qcow2Measure(rounded, options.preallocated ? rounded : 0, options)
+  const whole = roundUp(size, options.clusterSize ?? CLUSTER_SIZE)
+  return qcow2Measure(whole, options.preallocated ? whole : 0, options)
 }
 
 /**
@@ -52,7 +54,7 @@ export async function measureDevice(source: MeasureSource, options: MeasureOptio
   const size = roundUp(source.device.size, SECTOR)
   if (options.format === 'raw') return { required: size, 'fully-allocated': size }
   checkSize(size, options)
-  const { clusterSize = 65_536, version = 3 } = options
+  const { clusterSize = CLUSTER_SIZE, version = 3 } = options
   const whole = roundUp(size, clusterSize)
   const required =
     options.preallocated || options.hasBackingFile ? whole : await dataClusters(source.device, clusterSize)
@@ -61,7 +63,7 @@ export async function measureDevice(source: MeasureSource, options: MeasureOptio
   return { ...measure, bitmaps: bitmapBytes(source.bitmaps, source.device.size, clusterSize) }
 }
 
-function checkSize(size: number, { clusterSize = 65_536, extendedL2 = false }: MeasureOptions): void {
+function checkSize(size: number, { clusterSize = CLUSTER_SIZE, extendedL2 = false }: MeasureOptions): void {
   const l2Tables = Math.ceil(Math.floor(size / clusterSize) / (clusterSize / (extendedL2 ? 16 : 8)))
   if (l2Tables * 8 > MAX_L1_BYTES)
     throw new DrydiskError(
@@ -87,14 +89,14 @@ async function dataClusters(device: BlockDevice, clusterSize: number): Promise<n
   return bytes
 }
 
+/** @param size whole clusters. @param data bytes of them that are allocated. */
 function qcow2Measure(size: number, data: number, options: MeasureOptions): Measure {
-  const { clusterSize = 65_536, refcountBits = 16, extendedL2 = false } = options
-  const total = roundUp(size, clusterSize)
+  const { clusterSize = CLUSTER_SIZE, refcountBits = 16, extendedL2 = false } = options
   const l2EntrySize = extendedL2 ? 16 : 8
-  const l2Bytes = roundUp((total / clusterSize) * l2EntrySize, clusterSize)
+  const l2Bytes = roundUp((size / clusterSize) * l2EntrySize, clusterSize)
   const l1Bytes = roundUp((l2Bytes / clusterSize) * 8, clusterSize)
   const metadata = clusterSize + l2Bytes + l1Bytes
-  const all = metadata + total + refcountBytes((metadata + total) / clusterSize, clusterSize, refcountBits)
+  const all = metadata + size + refcountBytes((metadata + size) / clusterSize, clusterSize, refcountBits)
   return { required: all - size + data, 'fully-allocated': all }
 }
 

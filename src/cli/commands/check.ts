@@ -115,7 +115,6 @@ function asText(found: FileCheck): string {
     lines.push(`${found.leaks} leaked clusters were found on the image. They take space, and harm nothing.`)
   if (found.corruptions === 0 && found.leaks === 0) lines.push('No errors were found on the image.')
   const { totalClusters: total, allocatedClusters: allocated } = found
-  const percent = (part: number, whole: number): string => `${((part * 100) / whole).toFixed(2)}%`
   if (total > 0 && allocated > 0)
     lines.push(
       `${allocated}/${total} = ${percent(allocated, total)} allocated, ` +
@@ -124,4 +123,13 @@ function asText(found: FileCheck): string {
     )
   lines.push(`Image end offset: ${found.imageEndOffset}`)
   return `${lines.join('\n')}\n`
+}
+
+/** With two digits, a tie going to the even one as printf(3) has it. */
+function percent(part: number, whole: number): string {
+  const exact = (part * 10_000) / whole
+  const below = Math.floor(exact)
+  const rest = exact - below
+  const up = rest > 0.5 || (rest === 0.5 && below % 2 === 1)
+  return `${((below + (up ? 1 : 0)) / 100).toFixed(2)}%`
 }

@@ -96,6 +96,6 @@ function asText(found: Comparison): string {
   if (found.differs === 'size') return 'Strict mode: Image size mismatch!\n'
   const offset = found.offset - (found.offset % SECTOR)
   return found.differs === 'content'
-    ? `Content mismatch at offset ${offset}!\n`
+    ? `${found.beyond ? 'Warning: Image size mismatch!\n' : ''}Content mismatch at offset ${offset}!\n`
     : `Strict mode: Offset ${offset} block status mismatch!\n`
 }
