@@ -1,6 +1,6 @@
 import { DrydiskError } from '../errors.ts'
 import { detectFormat } from './detect.ts'
-import { maintainFile } from './maintain-file.ts'
+import { lookAgain, maintainFile } from './maintain-file.ts'
 import { neighbourOpeners, type OpenImageOptions } from './open.ts'
 import type { AmendOptions } from './qcow2/amend.ts'
 import type { Job } from './qcow2/amend-zeros.ts'
@@ -23,7 +23,10 @@ export function amendImage(path: string, options: AmendImageOptions): Promise<vo
     const { amendQcow2 } = await import('./qcow2/amend.ts')
     const openers = await neighbourOpeners(storage, place, options)
     try {
-      await amendQcow2(storage, options, openers, options)
+      await amendQcow2(storage, options, openers, {
+        ...options,
+        beforeSwitch: lookAgain(storage, options),
+      })
     } finally {
       await openers.release()
     }

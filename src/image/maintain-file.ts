@@ -7,6 +7,17 @@ import { WriterLock } from './lock-file.ts'
 import { openImage } from './open.ts'
 
 /**
+ * What to call just before a change counts: a machine may have been started meanwhile, and does not see drydisk's lock.
+ * Errors: `ERR_IN_USE`.
+ */
+export function lookAgain(storage: FileStorage, options: { readonly force?: boolean }): () => Promise<void> {
+  const { name, device, inode } = storage
+  return async () => {
+    if (!options.force) await checkNotInUse({ path: name, device, inode }, 'write')
+  }
+}
+
+/**
  * Opens an image's file itself, for work on its structure rather than on the disk in it; with the locks of an open for
  * writing, held until `step` ends. A commit that was interrupted is finished first.
  * Errors: as `openImage`; what `step` throws.

@@ -1,6 +1,6 @@
 import type { Storage } from '../device/storage.ts'
 import { detectFormat, type ImageFormat } from './detect.ts'
-import { maintainFile } from './maintain-file.ts'
+import { lookAgain, maintainFile } from './maintain-file.ts'
 import { neighbourOpeners, type OpenImageOptions } from './open.ts'
 import { checkSize } from './resize-size.ts'
 
@@ -31,6 +31,7 @@ export function resizeImage(
   const wanted = (before: number): number => (typeof size === 'number' ? size : size(before))
   const shrink = options.shrink ?? false
   return maintainFile(path, options, async (storage, place) => {
+    const beforeSwitch = lookAgain(storage, options)
     const format = options.format ?? (await detectFormat(storage))
     if (format === 'raw') return { format, ...(await resizeRaw(storage, wanted(storage.size), shrink)) }
     const { readHeader } = await import('./qcow2/qcow2-image.ts')
@@ -38,7 +39,10 @@ export function resizeImage(
     const { header } = await readHeader(storage)
     const openers = await neighbourOpeners(storage, place, options)
     try {
-      return { format, ...(await resizeQcow2(storage, wanted(header.size), { shrink, ...openers })) }
+      return {
+        format,
+        ...(await resizeQcow2(storage, wanted(header.size), { shrink, beforeSwitch, ...openers })),
+      }
     } finally {
       await openers.release()
     }

@@ -4,10 +4,11 @@ import { DrydiskError } from '../errors.ts'
 import { placeOf } from './beside-file.ts'
 import { detectFormat } from './detect.ts'
 import { checkNotInUse } from './in-use.ts'
-import { maintainFile } from './maintain-file.ts'
+import { lookAgain, maintainFile } from './maintain-file.ts'
 import type { SnapshotChoice } from './qcow2/snapshot-device.ts'
 import type { Snapshot } from './qcow2/snapshot-table.ts'
 import type { NewSnapshot } from './qcow2/snapshots.ts'
+import type { Switching } from './qcow2/table-references.ts'
 
 export interface SnapshotOptions {
   /** Goes on although something else holds the image. */
@@ -18,12 +19,12 @@ export interface SnapshotOptions {
 function withQcow2<T>(
   path: string,
   options: SnapshotOptions,
-  step: (storage: Storage) => Promise<T>,
+  step: (storage: Storage, switching: Switching) => Promise<T>,
 ): Promise<T> {
   return maintainFile(path, options, async storage => {
     if ((await detectFormat(storage)) !== 'qcow2')
       throw new DrydiskError('ERR_UNSUPPORTED', `${path} is raw, and a raw image has no snapshots`, { path })
-    return step(storage)
+    return step(storage, { beforeSwitch: lookAgain(storage, options) })
   })
 }
 
@@ -59,7 +60,7 @@ export async function createSnapshot(
   options: SnapshotOptions = {},
 ): Promise<string> {
   const module = await import('./qcow2/snapshots.ts')
-  return withQcow2(path, options, storage => module.createSnapshot(storage, snapshot))
+  return withQcow2(path, options, (storage, switching) => module.createSnapshot(storage, snapshot, switching))
 }
 
 /**
@@ -72,7 +73,7 @@ export async function applySnapshot(
   options: SnapshotOptions = {},
 ): Promise<Snapshot> {
   const module = await import('./qcow2/snapshots.ts')
-  return withQcow2(path, options, storage => module.applySnapshot(storage, choice))
+  return withQcow2(path, options, (storage, switching) => module.applySnapshot(storage, choice, switching))
 }
 
 /** Deletes an internal snapshot in one atomic change of the file. Errors: as `createSnapshot`; `ENOENT`. */
@@ -82,5 +83,5 @@ export async function deleteSnapshot(
   options: SnapshotOptions = {},
 ): Promise<Snapshot> {
   const module = await import('./qcow2/snapshots.ts')
-  return withQcow2(path, options, storage => module.deleteSnapshot(storage, choice))
+  return withQcow2(path, options, (storage, switching) => module.deleteSnapshot(storage, choice, switching))
 }

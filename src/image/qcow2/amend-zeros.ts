@@ -2,13 +2,13 @@ import { DrydiskError } from '../../errors.ts'
 import { TWO_32 } from './geometry.ts'
 import { COMPRESSED, COPIED, entryOffset, type L1Table, L2Table, ZERO } from './l2-table.ts'
 import type { Restructure } from './restructure.ts'
-import { fixCopied, rewriteTables, tablesOf } from './table-references.ts'
+import { fixCopied, rewriteTables, type Switching, tablesOf } from './table-references.ts'
 
 /** Bytes of zeros in one write. */
 const MAX_WRITE = 1 << 20
 
 /** Long work that can be followed and stopped. */
-export interface Job {
+export interface Job extends Switching {
   readonly signal?: AbortSignal
   /** Told of bytes of tables. */
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void

@@ -60,12 +60,13 @@ export async function amendQcow2(
   if (size === header.size) return amend(restructure, options, version, job)
   // Version 2 can resize less than version 3.
   await checkResize(storage, { ...header, version: header.version === 2 ? version : 3 }, size, false)
+  const switching = job.beforeSwitch === undefined ? {} : { beforeSwitch: job.beforeSwitch }
   if (version === 2) {
-    await resizeQcow2(storage, size, openers)
+    await resizeQcow2(storage, size, { ...openers, ...switching })
     await amend(await Restructure.of(storage), options, version, job)
   } else {
     await amend(restructure, options, version, job)
-    await resizeQcow2(storage, size, openers)
+    await resizeQcow2(storage, size, { ...openers, ...switching })
   }
 }
 
@@ -76,32 +77,36 @@ async function amend(
   job: Job,
 ): Promise<void> {
   if (isAmended(restructure.header, options, version)) return
-  await changeStructure(restructure, async () => {
-    const { header, storage } = restructure
-    const refcountBits = options.refcountBits ?? header.geometry.refcountBits
-    const layout = await newHeader(restructure, options, version)
-    const tables = await newTables(restructure, version, job)
-    for (const { offset, bytes } of layout?.behind ?? []) await storage.write(offset, bytes)
-    const features = newFeatures(header, options, version)
-    return {
-      refcountBits,
-      edit: view => {
-        tables.edit(view)
-        if (layout !== undefined) {
-          view.setU32(4, layout.version)
-          view.setU64(8, layout.backingOffset)
-          view.bytes.set(layout.sector, layout.headerLength)
-          if (header.version === 2 && version === 3)
-            view.bytes.fill(0, FIELD.incompatible_features, layout.headerLength)
-          if (version === 3) view.setU32(100, layout.headerLength)
-        }
-        if (version === 2) return
-        view.setBig(FIELD.compatible_features, features.compatible)
-        view.setBig(FIELD.autoclear_features, view.big(FIELD.autoclear_features) & ~features.cleared)
-        view.setU32(FIELD.refcount_order, Math.log2(refcountBits))
-      },
-    }
-  })
+  await changeStructure(
+    restructure,
+    async () => {
+      const { header, storage } = restructure
+      const refcountBits = options.refcountBits ?? header.geometry.refcountBits
+      const layout = await newHeader(restructure, options, version)
+      const tables = await newTables(restructure, version, job)
+      for (const { offset, bytes } of layout?.behind ?? []) await storage.write(offset, bytes)
+      const features = newFeatures(header, options, version)
+      return {
+        refcountBits,
+        edit: view => {
+          tables.edit(view)
+          if (layout !== undefined) {
+            view.setU32(4, layout.version)
+            view.setU64(8, layout.backingOffset)
+            view.bytes.set(layout.sector, layout.headerLength)
+            if (header.version === 2 && version === 3)
+              view.bytes.fill(0, FIELD.incompatible_features, layout.headerLength)
+            if (version === 3) view.setU32(100, layout.headerLength)
+          }
+          if (version === 2) return
+          view.setBig(FIELD.compatible_features, features.compatible)
+          view.setBig(FIELD.autoclear_features, view.big(FIELD.autoclear_features) & ~features.cleared)
+          view.setU32(FIELD.refcount_order, Math.log2(refcountBits))
+        },
+      }
+    },
+    job,
+  )
 }
 
 /** Whether the image is what it is to be already. */

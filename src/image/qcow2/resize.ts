@@ -15,13 +15,14 @@ import {
   hasDataFile,
   type NewState,
   releaseL1Table,
+  type Switching,
   writeL1Table,
 } from './table-references.ts'
 
 /** What opens the files that an image refers to. */
 export type Openers = Pick<Qcow2Options, 'openBacking' | 'openDataFile'>
 
-export interface ResizeOptions {
+export interface ResizeOptions extends Switching {
   /** Consent to losing what lies beyond the new size; false when left out. */
   readonly shrink?: boolean
 }
@@ -53,7 +54,11 @@ export async function resizeQcow2(
   try {
     await files.prepareSize(size)
     try {
-      await changeStructure(restructure, () => newSize(restructure, files.image, files.dataFile, size))
+      await changeStructure(
+        restructure,
+        () => newSize(restructure, files.image, files.dataFile, size),
+        options,
+      )
     } catch (error) {
       if (!(error instanceof DrydiskError && error.context.published === true)) await files.undo()
       throw error

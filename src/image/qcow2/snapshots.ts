@@ -21,6 +21,7 @@ import {
   type NewState,
   readL1Table,
   releaseL1Table,
+  type Switching,
   writeL1Table,
 } from './table-references.ts'
 
@@ -40,7 +41,11 @@ export interface NewSnapshot {
  * @param storage the image with nothing staged; to be opened anew afterwards.
  * @returns the new snapshot's identifier.
  */
-export async function createSnapshot(storage: Storage, { name, date }: NewSnapshot): Promise<string> {
+export async function createSnapshot(
+  storage: Storage,
+  { name, date }: NewSnapshot,
+  switching: Switching = {},
+): Promise<string> {
   const bytes = new TextEncoder().encode(name).length
   if (bytes > MAX_NAME)
     throw new DrydiskError(
@@ -54,26 +59,30 @@ export async function createSnapshot(storage: Storage, { name, date }: NewSnapsh
     throw new DrydiskError('EFBIG', `${storage.name} has ${MAX_SNAPSHOTS} snapshots, the most that it can`)
   const id = String(1 + table.snapshots.reduce((highest, { id }) => Math.max(highest, leadingNumber(id)), 0))
   const now = date ?? Date.now()
-  await changeStructure(restructure, async () => {
-    const active = await readL1Table(restructure, header)
-    const saved = active.clone()
-    await countReached(restructure, active, 1)
-    // The new snapshot has the same L2 tables; in none of them is a cluster that only the disk uses.
-    await fixCopied(restructure, [active, saved])
-    const entry = snapshotEntry({
-      id,
-      name,
-      date: Math.floor(now / 1000),
-      dateNanoseconds: Math.floor((now % 1000) * 1e6),
-      vmClock: 0n,
-      vmStateSize: 0,
-      diskSize: header.size,
-      l1_table_offset: await writeL1Table(restructure, saved),
-      l1_size: saved.length,
-    })
-    const place = await moveTable(restructure, table, [...table.snapshots.map(old => old.entry), entry])
-    return newState(restructure, active, header.size, place)
-  })
+  await changeStructure(
+    restructure,
+    async () => {
+      const active = await readL1Table(restructure, header)
+      const saved = active.clone()
+      await countReached(restructure, active, 1)
+      // The new snapshot has the same L2 tables; in none of them is a cluster that only the disk uses.
+      await fixCopied(restructure, [active, saved])
+      const entry = snapshotEntry({
+        id,
+        name,
+        date: Math.floor(now / 1000),
+        dateNanoseconds: Math.floor((now % 1000) * 1e6),
+        vmClock: 0n,
+        vmStateSize: 0,
+        diskSize: header.size,
+        l1_table_offset: await writeL1Table(restructure, saved),
+        l1_size: saved.length,
+      })
+      const place = await moveTable(restructure, table, [...table.snapshots.map(old => old.entry), entry])
+      return newState(restructure, active, header.size, place)
+    },
+    switching,
+  )
   return id
 }
 
@@ -82,7 +91,11 @@ export async function createSnapshot(storage: Storage, { name, date }: NewSnapsh
  * Errors: `ENOENT`; `ERR_UNSUPPORTED` for an image with an external data file or with persistent bitmaps, which would no longer
  * be right, or whose refcounts are too narrow; `ERR_CORRUPT`.
  */
-export async function applySnapshot(storage: Storage, choice: SnapshotChoice): Promise<Snapshot> {
+export async function applySnapshot(
+  storage: Storage,
+  choice: SnapshotChoice,
+  switching: Switching = {},
+): Promise<Snapshot> {
   const restructure = await restructureOf(storage)
   const { header } = restructure
   const table = await readSnapshotTable(storage, header)
@@ -101,13 +114,17 @@ export async function applySnapshot(storage: Storage, choice: SnapshotChoice): P
       `snapshot ${snapshot.id}: an L1 table of ${snapshot.l1_size} entries is too short for its disk`,
       { structure: 'snapshot table' },
     )
-  await changeStructure(restructure, async () => {
-    const after = await readL1Table(restructure, snapshot)
-    await countReached(restructure, after, 1)
-    await countReached(restructure, await readL1Table(restructure, header), -1)
-    await fixCopied(restructure, [after])
-    return newState(restructure, after, snapshot.diskSize)
-  })
+  await changeStructure(
+    restructure,
+    async () => {
+      const after = await readL1Table(restructure, snapshot)
+      await countReached(restructure, after, 1)
+      await countReached(restructure, await readL1Table(restructure, header), -1)
+      await fixCopied(restructure, [after])
+      return newState(restructure, after, snapshot.diskSize)
+    },
+    switching,
+  )
   return snapshot
 }
 
@@ -116,20 +133,28 @@ export async function applySnapshot(storage: Storage, choice: SnapshotChoice): P
  * Errors: `ENOENT`; `ERR_UNSUPPORTED`; `ERR_CORRUPT`.
  * @param choice a plain text is looked for among the names first and then among the identifiers: qemu-img deletes by name alone.
  */
-export async function deleteSnapshot(storage: Storage, choice: SnapshotChoice): Promise<Snapshot> {
+export async function deleteSnapshot(
+  storage: Storage,
+  choice: SnapshotChoice,
+  switching: Switching = {},
+): Promise<Snapshot> {
   const restructure = await restructureOf(storage)
   const { header } = restructure
   const table = await readSnapshotTable(storage, header)
   const named = table.snapshots.find(({ name }) => name === choice)
   const snapshot = named ?? findSnapshot(table.snapshots, choice, storage.name)
-  await changeStructure(restructure, async () => {
-    await countReached(restructure, await readL1Table(restructure, snapshot), -1)
-    releaseL1Table(restructure, snapshot)
-    const active = await readL1Table(restructure, header)
-    await fixCopied(restructure, [active])
-    const rest = table.snapshots.filter(other => other !== snapshot).map(({ entry }) => entry)
-    return newState(restructure, active, header.size, await moveTable(restructure, table, rest))
-  })
+  await changeStructure(
+    restructure,
+    async () => {
+      await countReached(restructure, await readL1Table(restructure, snapshot), -1)
+      releaseL1Table(restructure, snapshot)
+      const active = await readL1Table(restructure, header)
+      await fixCopied(restructure, [active])
+      const rest = table.snapshots.filter(other => other !== snapshot).map(({ entry }) => entry)
+      return newState(restructure, active, header.size, await moveTable(restructure, table, rest))
+    },
+    switching,
+  )
   return snapshot
 }
 

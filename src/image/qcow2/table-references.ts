@@ -16,14 +16,21 @@ export interface NewState {
   readonly refcountBits?: number
 }
 
+export interface Switching {
+  /** Called before the change counts; where it throws, nothing has changed. */
+  readonly beforeSwitch?: () => Promise<void>
+}
+
 /** Has `prepare` write a new state and switches to it. Where that fails, what was written is cut off again. */
 export async function changeStructure(
   restructure: Restructure,
   prepare: () => Promise<NewState>,
+  { beforeSwitch }: Switching = {},
 ): Promise<void> {
   let state: NewState
   try {
     state = await prepare()
+    await beforeSwitch?.()
   } catch (error) {
     await restructure.abandon()
     throw error
