@@ -2,14 +2,16 @@ import { stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { RangeSet } from '../bytes/range-set.ts'
 import { type ConvertResult, convertImage, streamRaw } from '../copy/convert.ts'
+import { dataBytes } from '../copy/data-bytes.ts'
 import type { DiskFreeSpace } from '../copy/free-ranges.ts'
 import type { BlockDevice, DiskImage } from '../device/block-device.ts'
+import { ConcatDevice } from '../device/concat-device.ts'
 import { withDiskFull } from './disk-full.ts'
 import { UsageError } from './errors.ts'
 import { describeFree } from './free-space.ts'
 import type { Qcow2Settings } from './image-settings.ts'
 import { humanSize, print, printEvent, warn } from './output.ts'
-import { type Progress, type ProgressOptions, withProgress } from './progress.ts'
+import { type ProgressOptions, withProgress } from './progress.ts'
 import { backingPolicy, closeDisk, openDisk } from './session.ts'
 import { parseSnapshot } from './snapshot-choice.ts'
 import { ReaderGone, standardOutput } from './standard-output.ts'
@@ -92,10 +94,7 @@ async function chooseSnapshot(
 
 async function findFree(sources: readonly BlockDevice[], conversion: Conversion): Promise<DiskFreeSpace> {
   const { freeRanges } = await import('../copy/free-ranges.ts')
-  const { ConcatDevice } = await import('../device/concat-device.ts')
-  const [only] = sources
-  const disk = sources.length === 1 && only !== undefined ? only : new ConcatDevice(sources)
-  return freeRanges(disk, conversion.ignore === undefined ? {} : { ignore: conversion.ignore })
+  return freeRanges(joined(sources), conversion.ignore === undefined ? {} : { ignore: conversion.ignore })
 }
 
 async function toStandardOutput(
@@ -128,11 +127,10 @@ async function toFile(
           false,
         )
   try {
-    let last: Progress | undefined
-    const result = await withProgress(operation, output, ({ signal, onProgress }) =>
+    const result = await withProgress(operation, output, job =>
       withDiskFull(
         target,
-        () => estimate(last),
+        () => mostBytes(sources, free?.ranges, sparseSize),
         () =>
           convertImage(sources, target, {
             format,
@@ -150,11 +148,7 @@ async function toFile(
                   },
                 }),
             ...(backing === undefined ? {} : { backing }),
-            signal,
-            onProgress: progress => {
-              last = progress
-              onProgress(progress)
-            },
+            ...job,
           }),
       ),
     )
@@ -164,10 +158,21 @@ async function toFile(
   }
 }
 
-/** Bytes that the target would take if it went on as it began. */
-function estimate(last: Progress | undefined): number | undefined {
-  if (last?.written === undefined || last.done === 0) return undefined
-  return Math.round((last.written / last.done) * last.total)
+/** Bytes that go into the target, before zeros are found in them and before they are compressed. */
+async function mostBytes(
+  sources: readonly BlockDevice[],
+  free: RangeSet | undefined,
+  sparseSize: number | undefined,
+): Promise<number> {
+  const disk = joined(sources)
+  if (sparseSize === 0) return disk.size
+  return (await dataBytes(disk)) - (free === undefined ? 0 : await dataBytes(disk, free))
+}
+
+/** The sources as one disk. */
+function joined(sources: readonly BlockDevice[]): BlockDevice {
+  const [only] = sources
+  return sources.length === 1 && only !== undefined ? only : new ConcatDevice(sources)
 }
 
 async function tell(

@@ -6,11 +6,11 @@ import { humanSize } from './output.ts'
 /**
  * Runs a step that makes a file; where there is no room for it, the error says how much there is and how much it takes.
  * @param path of the file.
- * @param needed bytes that the file takes, or a way to tell when the step has failed; `undefined` when nobody knows.
+ * @param needed bytes that the file takes at most, or a way to find out when the step has failed; `undefined` when nobody knows.
  */
 export async function withDiskFull<T>(
   path: string,
-  needed: number | undefined | (() => number | undefined),
+  needed: number | undefined | (() => Promise<number>),
   step: () => Promise<T>,
 ): Promise<T> {
   const before = await stat(path).catch(() => undefined)
@@ -18,8 +18,8 @@ export async function withDiskFull<T>(
     return await step()
   } catch (error) {
     if (!isDrydiskError(error, 'ENOSPC', 'EFBIG')) throw error
-    const bytes = typeof needed === 'function' ? needed() : needed
-    const wants = bytes === undefined ? '' : `; about ${humanSize(bytes)} are needed`
+    const bytes = typeof needed === 'function' ? await needed() : needed
+    const wants = bytes === undefined ? '' : `; up to ${humanSize(bytes)} are needed`
     const left = before === undefined ? 'Nothing is left of it' : `${path} is as it was`
     if (error.code === 'EFBIG')
       throw new DrydiskError(

@@ -1,4 +1,6 @@
-/** What an interruption has to give back: the images that are open. */
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** What an interruption has to give back: the images that are open for writing. */
 export const openImages = new Set<{ close(): Promise<void> }>()
 
 /** Long work that is under way: told to stop before the images that it uses are closed. */
@@ -70,15 +72,22 @@ export async function withTerminal(step: () => Promise<void>): Promise<void> {
   }
 }
 
+/** Milliseconds for work to take back what it had begun, and for all that an interruption waits for. */
+const WORK_PATIENCE = 500
+const PATIENCE = 3000
+
 async function closeImages(): Promise<void> {
   dying = true
-  const patience = new Promise(resolve => setTimeout(resolve, 3000))
-  await Promise.race([closeAll(), patience])
-}
-
-async function closeAll(): Promise<void> {
-  await Promise.all([...running].map(stop => stop()))
-  await Promise.all([...openImages].map(image => image.close().catch(() => undefined)))
+  const patience = sleep(PATIENCE)
+  if (running.size > 0) {
+    const stopped = Promise.all([...running].map(stop => stop()))
+    await Promise.race([stopped, sleep(WORK_PATIENCE)])
+    // What is made anew can go while it is still written to; changes of an image have to be taken back in order.
+    const { removeUnfinished } = await import('../image/new-file.ts')
+    if (!removeUnfinished()) await Promise.race([stopped, patience])
+  }
+  const closed = Promise.all([...openImages].map(image => image.close().catch(() => undefined)))
+  await Promise.race([closed, patience])
 }
 
 /** Ends as the shell expects it: by the signal itself. process.exit() would wait for a thread that waits for a pipe. */

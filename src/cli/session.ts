@@ -35,7 +35,7 @@ export async function openDisk(path: string, options: ImageOptions, writable: bo
     ...(format === undefined ? {} : { format }),
     allowBacking,
   })
-  openImages.add(image)
+  if (writable) openImages.add(image)
   return image
 }
 

@@ -149,7 +149,7 @@ describe('a long command', () => {
     const { status, stderr } = await make('--force', '-o', 'preallocation=full', path, '64M')
     expect([status, stderr]).toEqual([
       1,
-      `drydisk: cannot write ${path}: no space left where it lies: 24 MiB are free there; about 64 MiB are needed. ${path} is as it was\n`,
+      `drydisk: cannot write ${path}: no space left where it lies: 24 MiB are free there; up to 64 MiB are needed. ${path} is as it was\n`,
     ])
     expect(readdirSync(small)).toEqual(['disk.raw'])
     expect(statSync(path).size).toBe(4 * MIB)

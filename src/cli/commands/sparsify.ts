@@ -1,9 +1,8 @@
 import { stat } from 'node:fs/promises'
 import type { Command } from 'commander'
-import type { RangeSet } from '../../bytes/range-set.ts'
+import { dataBytes } from '../../copy/data-bytes.ts'
 import { freeRanges } from '../../copy/free-ranges.ts'
 import { sparsifyInPlace } from '../../copy/sparsify-in-place.ts'
-import type { BlockDevice } from '../../device/block-device.ts'
 import { convertTo } from '../convert-to.ts'
 import { UsageError } from '../errors.ts'
 import { describeFree } from '../free-space.ts'
@@ -130,7 +129,7 @@ async function tellFree(image: string, options: SparsifyOptions): Promise<void> 
   const disk = await openDisk(image, options, false)
   try {
     const free = await freeRanges(disk, { ignore: options.ignore ?? [] })
-    const held = await dataWithin(disk, free.ranges)
+    const held = await dataBytes(disk, free.ranges)
     // A raw file does not tell where its holes are, and what it does not take cannot be saved.
     const saved = Math.min(held, (await stat(image)).blocks * 512)
     const { volumes, gaps, warnings } = free
@@ -145,13 +144,4 @@ async function tellFree(image: string, options: SparsifyOptions): Promise<void> 
   } finally {
     await closeDisk(disk)
   }
-}
-
-/** Bytes of the ranges that the disk holds data for. */
-async function dataWithin(disk: BlockDevice, ranges: RangeSet): Promise<number> {
-  let total = 0
-  for await (const { kind, offset, length } of disk.extents(0, disk.size))
-    if (kind === 'data')
-      for (const { start, end } of ranges.ranges(offset, offset + length)) total += end - start
-  return total
 }
