@@ -155,7 +155,7 @@ function checkWritableImage(name: string, header: Header, hasDataFile: boolean, 
   if ((header.incompatible_features & INCOMPATIBLE.corrupt) !== 0n)
     throw corrupt(
       name,
-      'the image is marked as corrupt; run "qemu-img check -r all" on a copy, or open it for reading only',
+      'the image is marked as corrupt; run "drydisk check --repair all", or open it for reading only',
     )
   if (hasDataFile && options.redo === undefined)
     throw unsupported(

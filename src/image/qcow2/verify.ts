@@ -25,7 +25,7 @@ export interface Verified {
 /** More than any crash leaves; beyond it, a refcount structure is noise. */
 const MAX_LEAK_RUNS = 1 << 20
 
-const ADVICE = 'Run "qemu-img check -r all" on a copy, or open the image for reading only'
+const ADVICE = 'Run "drydisk check --repair all", or open the image for reading only'
 
 /**
  * Holds the whole refcount structure against the references before anything may be written: an allocator that trusts a wrong
