@@ -73,7 +73,7 @@ export async function withTerminal(step: () => Promise<void>): Promise<void> {
 }
 
 /** Milliseconds for work to take back what it had begun, and for all that an interruption waits for. */
-const WORK_PATIENCE = 500
+const WORK_PATIENCE = 250
 const PATIENCE = 3000
 
 async function closeImages(): Promise<void> {
