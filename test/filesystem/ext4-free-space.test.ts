@@ -84,9 +84,9 @@ describe.skipIf(!tools)('free space of ext2, ext3 and ext4', () => {
           })
         await expectExact(path)
       }),
-      propertySettings(14),
+      propertySettings(10),
     )
-    expect(made).toBeGreaterThan(5)
+    expect(made).toBeGreaterThan(4)
   })
 
   test.each([

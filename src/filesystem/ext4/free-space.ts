@@ -33,8 +33,9 @@ export interface FreeSpaceOptions {
  * - Orphans are cleaned up after replay through their own block maps; until then their blocks are in use in the bitmaps.
  * - Fast commits are applied by walking extent trees and directories as they were after the last transaction. A block that
  *   such a walk reads may be free once they are applied, so with fast commits nothing is dropped (`requireTrust`).
- * - GRUB, and mount -o ro,noload, read a filesystem without replaying its journal. A file that was replaced, which only the
- *   journal knows, is what they find. So a block has to be free in the bitmap at home too: GRUB reads what it read before.
+ * - GRUB, and mount -o ro,noload, read a filesystem without replaying its journal, and find files that only the journal
+ *   knows to be replaced. So a block has to be free in the bitmap at home too. That is as much as bitmaps tell: where one was
+ *   written home before the inodes that it is about, such a reader may find a deleted file whose blocks anyone may use by now.
  */
 export async function* freeRanges(volume: Ext4Volume, options: FreeSpaceOptions): AsyncIterable<ByteRange> {
   const { geometry, blockSize } = volume
