@@ -27,12 +27,12 @@ const SCENES: readonly [
     [erase, write],
     60 << 10,
   ],
-  ['compressed', { options: 'cluster_size=16k', compressed: true }, [erase], 300 << 10],
   ['extended L2 entries', { options: 'cluster_size=16k,extended_l2=on' }, [erase, write], 200 << 10],
   [
     'snapshots, refcounts of 64 bits',
     { options: 'cluster_size=1024,refcount_bits=64', snapshots: true },
     [snapshot, erase, write, snapshot, { ...erase, at: 0.3 }, write],
+    50 << 10,
   ],
   [
     'version 2, snapshots, compressed',
@@ -49,6 +49,7 @@ const SCENES: readonly [
     'bitmaps, snapshots',
     { options: 'cluster_size=4096', bitmaps: true, snapshots: true },
     [erase, snapshot, bitmap, erase],
+    60 << 10,
   ],
 ]
 

@@ -102,7 +102,45 @@ describe.skipIf(!haveTool('qemu-img'))('compacting a qcow2 image', () => {
         const { result } = await compacted(await build(flavour, steps))
         if (!flavour.compressed) expect(result.slack).toBeLessThan(9)
       }),
-      propertySettings(25),
+      propertySettings(15),
     )
+  })
+
+  for (const [what, cluster, entryOfL1] of [
+    ['the L1 table', 3, false],
+    ['an L2 table', 4, true],
+  ] as const)
+    it(`refuses an image where ${what} is data of the disk too, and writes nothing`, async () => {
+      const bytes = await build({ options: 'cluster_size=4096', size: 100 << 10 }, [])
+      const view = new DataView(bytes.buffer)
+      // Header, refcount table, refcount block, L1 table, L2 table, data.
+      expect([view.getBigUint64(40), view.getBigUint64(3 * 4096) & 0xffff_ffffn]).toEqual([12_288n, 16_384n])
+      view.setBigUint64(4 * 4096, BigInt(cluster * 4096))
+      if (entryOfL1) view.setBigUint64(3 * 4096, 16_384n)
+      view.setUint16(2 * 4096 + cluster * 2, 2)
+      view.setUint16(2 * 4096 + 5 * 2, 0)
+      const medium = new FaultMedium({ 't.qcow2': bytes })
+      const work = compactQcow2(await fileOf(medium, 't.qcow2', 'write'))
+      await expect(work).rejects.toMatchObject({ code: 'ERR_CORRUPT', message: expect.stringMatching(/too/) })
+      expect(medium.operations).toBe(0)
+    })
+
+  it('does nothing to an image that is compact', async () => {
+    const medium = new FaultMedium({
+      't.qcow2': await build({ options: 'cluster_size=4096', size: 100 << 10 }, []),
+    })
+    expect(await compactQcow2(await fileOf(medium, 't.qcow2', 'write'))).toMatchObject({ moved: 0, slack: 0 })
+    expect(medium.operations).toBe(0)
+  })
+
+  it('moves a table of several clusters where there is room for it in one piece', async () => {
+    // An L1 table of 4 clusters of 512 bytes, which the commits of three edits have moved about.
+    const steps: Step[] = [
+      { kind: 'write', at: 0.1, length: 0.01, fill: 1 },
+      { kind: 'erase', at: 0.3, length: 0.5 },
+      { kind: 'write', at: 0.2, length: 0.02, fill: 2 },
+    ]
+    const { result } = await compacted(await build({ options: 'cluster_size=512', size: 8 << 20 }, steps))
+    expect(result.slack).toBeLessThan(20)
   })
 })
