@@ -58,7 +58,7 @@ describe.runIf(haveScripts)('sparsify on a real guest', () => {
     expect(differences(before, await kernelWalk(raw))).toEqual([])
     rmSync(raw)
     const console = join(folder, 'console.txt')
-    await runOk('bash', [join(scripts, 'boot.sh'), image, '--log', console])
+    await runOk('bash', [join(scripts, 'boot.sh'), image, '--timeout', '600', '--log', console])
   }
 
   async function sparsify(...args: string[]): Promise<Result> {
