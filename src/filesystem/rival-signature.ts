@@ -33,7 +33,8 @@ export async function rivalSignature(
   else if (found.usage === 'filesystem') head.fill(0, EXT_MAGIC_AT, EXT_MAGIC_AT + 2)
   else for (const at of SWAP_SIGNATURES_AT) head.fill(0, at, at + 10)
   const other = await probe(new MemoryDevice(head))
-  if (other !== undefined) return other.type
+  // A filesystem whose signature is not masked here finds itself.
+  if (other !== undefined && other.type !== found.type) return other.type
   if (await hasRaidAtEnd(device)) return 'linux_raid_member'
   return (await hasZfs(device)) ? 'zfs_member' : undefined
 }
