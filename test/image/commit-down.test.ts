@@ -136,7 +136,7 @@ describe.skipIf(!haveTool('qemu-img'))('committing into a backing file', () => {
         const compared = await run('qemu-img', ['compare', base, join(theirs, baseName)])
         expect(compared, compared.stdout).toMatchObject({ status: 0 })
       }),
-      propertySettings(12),
+      propertySettings(6),
     )
   })
 
