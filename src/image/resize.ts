@@ -7,6 +7,10 @@ import { checkSize } from './resize-size.ts'
 export interface ResizeImageOptions extends Pick<OpenImageOptions, 'force' | 'format' | 'allowBacking'> {
   /** Consent to losing what lies beyond the new size; false when left out. */
   readonly shrink?: boolean
+  /** Stops making the file shorter, after its disk is smaller: `ERR_ABORTED`. */
+  readonly signal?: AbortSignal
+  /** Bytes that are moved to make the file shorter. */
+  readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void
 }
 
 export interface ResizedImage {
@@ -17,8 +21,8 @@ export interface ResizedImage {
 }
 
 /**
- * Changes the size of a disk, raw or qcow2, in one atomic change of its file. What a larger disk gains reads as zeros. What is on
- * the disk, such as a partition table, stays as it is.
+ * Changes the size of a disk, raw or qcow2, in one atomic change of its file; the file of a smaller qcow2 disk is then compacted. What
+ * a larger disk gains reads as zeros. What is on the disk, such as a partition table, stays as it is.
  * @param size bytes; or how they follow from the bytes that there are. qcow2 disks have a multiple of 512.
  * Errors: as opening for writing; `ERR_INVALID_ARGUMENT`, also for a smaller size without `shrink`; `EFBIG`; `ERR_UNSUPPORTED` for
  * qcow2 images with persistent bitmaps, and of version 2 with snapshots.
@@ -36,13 +40,17 @@ export function resizeImage(
     if (format === 'raw') return { format, ...(await resizeRaw(storage, wanted(storage.size), shrink)) }
     const { readHeader } = await import('./qcow2/qcow2-image.ts')
     const { resizeQcow2 } = await import('./qcow2/resize.ts')
+    const { hasDataFile } = await import('./qcow2/table-references.ts')
     const { header } = await readHeader(storage)
     const openers = await neighbourOpeners(storage, place, options)
     try {
-      return {
-        format,
-        ...(await resizeQcow2(storage, wanted(header.size), { shrink, beforeSwitch, ...openers })),
+      const result = await resizeQcow2(storage, wanted(header.size), { shrink, beforeSwitch, ...openers })
+      // A smaller disk is wanted in a smaller file: what is left moves to its beginning, and the rest is cut off.
+      if (result.after < result.before && !hasDataFile(header)) {
+        const { compactQcow2 } = await import('./qcow2/compact.ts')
+        await compactQcow2(storage, { ...options, beforeSwitch })
       }
+      return { format, ...result }
     } finally {
       await openers.release()
     }

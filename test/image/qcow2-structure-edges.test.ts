@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { FaultMedium } from '../../src/device/fault-medium.ts'
+import type { Storage } from '../../src/device/storage.ts'
 import { isDrydiskError } from '../../src/errors.ts'
 import { amendImage } from '../../src/image/amend.ts'
 import { amendQcow2 } from '../../src/image/qcow2/amend.ts'
@@ -18,7 +19,7 @@ import {
   temporaryFolder,
   writes,
 } from '../support/native.ts'
-import { everyPowerLoss, fileOf, openOn } from '../support/power-loss.ts'
+import { everyPowerLoss, factsOf, fileOf, openOn } from '../support/power-loss.ts'
 import { qemuCheck, qemuRaw } from '../support/qcow2.ts'
 
 checkWrittenImages()
@@ -168,6 +169,33 @@ describe.skipIf(!haveTool('qemu-img') || !haveTool('qemu-io'))('changes of struc
     expect(JSON.parse(await runOk('qemu-img', ['info', '--output=json', path]))).toMatchObject({
       'format-specific': { data: { bitmaps: [{ name: 'changes', flags: ['auto'] }] } },
     })
+  })
+
+  it('leaves the file as it was when somebody came to use it meanwhile', async () => {
+    const path = join(temporaryFolder(), 't.qcow2')
+    await runOk('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'cluster_size=512', path, '100k'])
+    await io(path, 'write -P 1 0 100k')
+    await createSnapshot(path, { name: 'one' })
+    const bytes = new Uint8Array(readFileSync(path))
+    const opened = await openOn(new FaultMedium({ 't.qcow2': bytes }), false)
+    const facts = await factsOf(opened)
+    const beforeSwitch = (): Promise<never> => Promise.reject(new Error('in use'))
+    for (const act of [
+      (file: Storage) => qcow2.createSnapshot(file, { name: 'x' }, { beforeSwitch }),
+      (file: Storage) => qcow2.applySnapshot(file, 'one', { beforeSwitch }),
+      (file: Storage) => qcow2.deleteSnapshot(file, 'one', { beforeSwitch }),
+      (file: Storage) => resizeQcow2(file, 2 << 20, { ...noneBeside, beforeSwitch }),
+      (file: Storage) => amendQcow2(file, { refcountBits: 64 }, noneBeside, { beforeSwitch }),
+    ]) {
+      const medium = new FaultMedium({ 't.qcow2': bytes })
+      await expect(act(await fileOf(medium, 't.qcow2', 'write'))).rejects.toThrow('in use')
+      // Clusters that nothing refers to may differ.
+      const after = await openOn(medium, true)
+      expect(await after.check()).toMatchObject({ corruptions: 0, leaks: 0 })
+      expect(await factsOf(after)).toBe(facts)
+      await after.close()
+      expect(medium.content('t.qcow2')?.length).toBe(bytes.length)
+    }
   })
 
   it('an image with an external data file has no snapshots', async () => {

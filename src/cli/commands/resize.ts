@@ -4,8 +4,8 @@ import { resizeImage } from '../../image/resize.ts'
 import { readVolumes } from '../../volume/read-volumes.ts'
 import { describe, UsageError } from '../errors.ts'
 import { formatOf } from '../image-settings.ts'
-import { uninterrupted } from '../interruption.ts'
 import { humanSize, print, printEvent, warn } from '../output.ts'
+import { withProgress } from '../progress.ts'
 import { backingPolicy } from '../session.ts'
 import { sizeOf } from '../sizes.ts'
 
@@ -16,6 +16,7 @@ interface ResizeOptions {
   readonly force?: boolean
   readonly json?: boolean
   readonly quiet?: boolean
+  readonly progress?: boolean
 }
 
 export function configure(command: Command): void {
@@ -27,6 +28,7 @@ export function configure(command: Command): void {
     .option('-f, --format <format>', 'qcow2 or raw, instead of finding out')
     .option('--shrink', 'consent to losing what lies beyond a smaller size')
     .option('--backing <where>', 'where backing and data files may lie: beside, any or none', 'beside')
+    .option('-p, --progress', 'tell how far it is, also where standard error is no terminal')
     .option('--force', 'write even if the image is in use (it may be destroyed)')
     .option('--json', 'print JSON')
     .option('-q, --quiet', 'print nothing but warnings and errors')
@@ -36,7 +38,8 @@ export function configure(command: Command): void {
 What a larger disk gains reads as zeros. Partitions and filesystems stay as they are: grow them afterwards, and make them
 smaller before --shrink.
 
-With --json: {"event": "result", "filename", "format", "virtual-size", "previous-virtual-size", "warnings"}.
+With --json, one document a line: {"event": "progress", "operation", "done", "total"} while the file of a smaller qcow2 disk is
+made shorter, and at last {"event": "result", "filename", "format", "virtual-size", "previous-virtual-size", "warnings"}.
 
 Examples:
   drydisk resize disk.qcow2 +10G
@@ -51,11 +54,9 @@ Examples:
         ...(format === undefined ? {} : { format }),
       }
       const wanted = newSize(size)
-      let done: Awaited<ReturnType<typeof resizeImage>> | undefined
-      await uninterrupted(async () => {
-        done = await resizeImage(image, wanted, { ...common, shrink: options.shrink ?? false })
-      })
-      if (done === undefined) return
+      const done = await withProgress('resize', options, job =>
+        resizeImage(image, wanted, { ...common, shrink: options.shrink ?? false, ...job }),
+      )
       const warnings = await tableWarnings(image, { ...common, format: done.format })
       for (const warning of options.json ? [] : warnings) warn(`warning: ${warning}`)
       if (options.json)
