@@ -138,7 +138,7 @@ describe.skipIf(!haveTool('qemu-img'))('qcow2 against qemu-img', () => {
     const marked = Buffer.from(good)
     marked[79] = 2
     for (const bytes of [low, marked]) {
-      await expectCode(openAlone(new MemoryStorage(bytes), true), 'ERR_CORRUPT', /qemu-img check -r all/)
+      await expectCode(openAlone(new MemoryStorage(bytes), true), 'ERR_CORRUPT', /drydisk check --repair all/)
       const reader = await openAlone(new MemoryStorage(bytes), false)
       expect((await readAll(reader)).subarray(0, 65_536).every(byte => byte === 5)).toBe(true)
     }
