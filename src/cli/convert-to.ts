@@ -55,6 +55,7 @@ export async function convertTo(target: string, conversion: Conversion): Promise
     for (const source of conversion.sources) opened.push(await openDisk(source, options, false))
     const sources = await chooseSnapshot(opened, conversion.snapshot)
     const free = conversion.sparsify ? await findFree(sources, conversion) : undefined
+    if (!conversion.output.json) for (const warning of free?.warnings ?? []) warn(`warning: ${warning}`)
     if (target === STANDARD_OUTPUT) await toStandardOutput(sources, free?.ranges, conversion)
     else await toFile(target, sources, free, conversion)
   } finally {
@@ -193,7 +194,6 @@ async function tell(
     })
     return
   }
-  for (const warning of free?.warnings ?? []) warn(`warning: ${warning}`)
   if (output.quiet) return
   const sizes = await sizesOf(target, result)
   await print(
