@@ -54,7 +54,7 @@ export async function probe(device: BlockDevice): Promise<Probe | undefined> {
     ext(view) ??
     xfs(view) ??
     btrfs(view) ??
-    (await vfatWithLabel(view, device)) ??
+    (await vfat(view, device)) ??
     other(view)
   )
 }
@@ -164,25 +164,27 @@ function serialOf(view: ByteView, offset: number): string {
   return `${bytes.slice(0, 2).join('')}-${bytes.slice(2).join('')}`
 }
 
-/** The label that counts is in the root directory, where there is one there; the boot sector's may be out of date. */
-async function vfatWithLabel(view: ByteView, device: BlockDevice): Promise<Probe | undefined> {
-  const found = vfat(view)
-  if (found === undefined) return undefined
+/** The label that counts is in the root directory; the boot sector's may be out of date. */
+async function vfat(view: ByteView, device: BlockDevice): Promise<Probe | undefined> {
+  if (view.u16(0x1fe) !== 0xaa55) return undefined
+  // The type string is a hint by the FAT specification, but nearly every mkfs writes it; volume id and label lie before it.
+  const named =
+    ascii(view, 0x52, 8) === 'FAT32   ' ? 0x43 : /^FAT(12|16| {2}) {3}$/.test(ascii(view, 0x36, 8)) ? 0x27 : 0
+  const starts = view.u8(0) === 0xe9 || (view.u8(0) === 0xeb && view.u8(2) === 0x90)
+  if (named === 0 && !starts) return undefined
   const { openFat } = await import('./fat/open.ts')
   try {
-    return { ...found, label: (await openFat(device)).label }
+    const { uuid, label } = await openFat(device)
+    return { ...plain, type: 'vfat', uuid, label }
   } catch (error) {
-    if (isDrydiskError(error)) return found
-    throw error
+    if (!isDrydiskError(error)) throw error
+    if (named === 0) return undefined
+    const name = label(view, named + 4, 11)
+    return {
+      ...plain,
+      type: 'vfat',
+      uuid: serialOf(view, named),
+      label: name === 'NO NAME' ? '' : name,
+    }
   }
-}
-
-/** The type string is a hint by the FAT specification, but every mkfs writes it; volume id and label lie before it. */
-function vfat(view: ByteView): Probe | undefined {
-  if (view.u16(0x1fe) !== 0xaa55) return undefined
-  const at =
-    ascii(view, 0x52, 8) === 'FAT32   ' ? 0x43 : /^FAT(12|16| {2}) {3}$/.test(ascii(view, 0x36, 8)) ? 0x27 : 0
-  if (at === 0) return undefined
-  const name = label(view, at + 4, 11)
-  return { ...plain, type: 'vfat', uuid: serialOf(view, at), label: name === 'NO NAME' ? '' : name }
 }

@@ -25,7 +25,6 @@ export interface BootSector {
   readonly fat32: Fat32Fields | undefined
   readonly state: number
   readonly BS_VolID: number
-  readonly BS_VolLab: Uint8Array
 }
 
 export interface Fat32Fields {
@@ -62,6 +61,5 @@ export function parseBootSector(bytes: Uint8Array): BootSector {
       : undefined,
     state: view.u8(extended + 1),
     BS_VolID: view.u32(extended + 3),
-    BS_VolLab: view.slice(extended + 7, 11).slice(),
   }
 }

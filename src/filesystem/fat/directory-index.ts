@@ -19,7 +19,8 @@ export interface NamedEntry {
   readonly isDirectory: boolean
 }
 
-const DOT_NAMES = ['.          ', '..         ']
+/** Of the first two entries of every directory but the root. */
+export const DOT_NAMES = ['.          ', '..         ']
 
 function keyOf(name: string): string {
   return foldName(withoutTrailingDots(name))
@@ -31,15 +32,12 @@ export class DirectoryIndex {
   end = 0
   /** The volume's label, where the directory has one (the root's alone counts). */
   label: string | undefined
-  /** Names of the first two entries are `.` and `..`, as in every directory but the root. */
-  hasDots = false
   readonly #used: boolean[] = []
   readonly #entries = new Map<number, NamedEntry>()
   readonly #names = new Map<string, NamedEntry>()
   readonly #aliases = new Map<string, NamedEntry>()
   readonly #shortKeys = new Map<string, NamedEntry>()
   #directories = 0
-  #dotAtFirst = false
   #codePage: CodePage
   #reader = new LongNameReader()
   /** Nothing before it is free. */
@@ -100,11 +98,7 @@ export class DirectoryIndex {
     const entry = new ShortEntry(bytes)
     const raw = byteKey(bytes.subarray(0, 11))
     const long = this.#reader.take(bytes)
-    if (DOT_NAMES.includes(raw)) {
-      if (index === 1 && raw === DOT_NAMES[1]) this.hasDots = this.#dotAtFirst
-      if (index === 0 && raw === DOT_NAMES[0]) this.#dotAtFirst = true
-      return
-    }
+    if (DOT_NAMES.includes(raw)) return
     const alias = this.textOf(entry)
     const name = long?.name ?? alias
     if (name === '' || name === '.' || name === '..' || name.includes('/') || name.includes('\0'))

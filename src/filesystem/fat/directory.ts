@@ -1,8 +1,9 @@
+import { byteKey } from '../../bytes/names.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { InodeNumber } from '../filesystem.ts'
 import { type ClusterChain, readChain } from './cluster-chain.ts'
 import { ENTRY_SIZE } from './directory-entry.ts'
-import { DirectoryIndex } from './directory-index.ts'
+import { DirectoryIndex, DOT_NAMES } from './directory-index.ts'
 import { ROOT_INODE } from './inode-numbers.ts'
 import type { FatVolume } from './volume.ts'
 
@@ -35,14 +36,22 @@ export class FatDirectory {
     for (const run of chain?.slice(0, chain.length) ?? [])
       for (let index = 0; index < run.count; index++) numbers.claim(run.cluster + index, ino)
     const directory = new FatDirectory(volume, ino, chain)
+    if (ino !== ROOT_INODE) await directory.#requireDots(what)
     await directory.#read(what)
-    if (ino !== ROOT_INODE && !directory.index.hasDots)
-      throw new DrydiskError(
-        'ERR_CORRUPT',
-        `FAT: ${what} does not start with the entries '.' and '..': it is no directory; run fsck.fat`,
-        { structure: 'directory', inode: ino },
-      )
     return directory
+  }
+
+  /** Anything can be what a damaged entry leads to. */
+  async #requireDots(what: string): Promise<void> {
+    for (const [index, name] of DOT_NAMES.entries()) {
+      const { bytes } = await this.#volume.readEntry(this.placeOf(index))
+      if (byteKey(bytes.subarray(0, 11)) !== name)
+        throw new DrydiskError(
+          'ERR_CORRUPT',
+          `FAT: ${what} does not start with the entries '.' and '..': it is no directory; run fsck.fat`,
+          { structure: 'directory', inode: this.ino },
+        )
+    }
   }
 
   async #read(what: string): Promise<void> {

@@ -55,7 +55,8 @@ export async function openFat(device: BlockDevice, options: OpenFatOptions = {})
   const mountOptions = fatMountOptions(options.mountOptions)
   const volume = new FatVolume(device, boot, mountOptions, writable, options.now ?? systemTime)
   const root = await volume.directory(ROOT_INODE)
-  const names = { uuid: volumeId(boot.BS_VolID), label: root.index.label ?? bootLabel(volume) }
+  // The boot sector's label is a copy that most programs leave behind when they change it: blkid passes over it too.
+  const names = { uuid: volumeId(boot.BS_VolID), label: root.index.label ?? '' }
   return new FatFileSystem(volume, names, await warningsOf(volume))
 }
 
@@ -67,12 +68,6 @@ function systemTime(): Timestamp {
 function volumeId(id: number): string {
   const digits = id.toString(16).toUpperCase().padStart(8, '0')
   return `${digits.slice(0, 4)}-${digits.slice(4)}`
-}
-
-/** The label in the boot sector: what counts where the root directory has none. */
-function bootLabel(volume: FatVolume): string {
-  const label = volume.codePage.decode(volume.boot.BS_VolLab).replaceAll('\0', ' ').trimEnd()
-  return label === 'NO NAME' ? '' : label
 }
 
 async function warningsOf(volume: FatVolume): Promise<string[]> {
