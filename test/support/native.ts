@@ -3,7 +3,7 @@ import { closeSync, existsSync, mkdtempSync, openSync, readSync, rmSync } from '
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import { afterEach, onTestFinished } from 'vitest'
+import { afterAll, afterEach, onTestFinished } from 'vitest'
 
 const execFileAsync = promisify(execFile)
 
@@ -78,13 +78,20 @@ export function peersFolder(): string | undefined {
   return undefined
 }
 
+/** Folders that were made outside a test. The exit of a process is too late: vitest may kill its workers. */
+const ofTheFile: string[] = []
+
+afterAll(() => {
+  for (const folder of ofTheFile.splice(0)) rmSync(folder, { recursive: true, force: true })
+})
+
 /** A folder that goes away with the test (or, outside a test, with the file's last test). */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(process.env.DRYDISK_TMP ?? tmpdir(), 'drydisk-test-'))
   try {
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   } catch {
-    process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+    ofTheFile.push(folder)
   }
   return folder
 }
