@@ -122,8 +122,9 @@ export async function convertInto(
   })
   // Before the content: writes past the end would each have to grow the file.
   if (builder === undefined) await target.truncate(size)
-  const engine = createEngine(
+  const engine = await createEngine(
     {
+      sources,
       storages: planner.storages,
       devices: planner.devices,
       target,

@@ -22,6 +22,19 @@ export function imageChain(device: BlockDevice): readonly (readonly Storage[])[]
   return chain
 }
 
+/** The files of a chain that hold disk content byte by byte: these may have holes. */
+export function plainFiles(device: BlockDevice): readonly Storage[] {
+  const files: Storage[] = []
+  for (let image: BlockDevice | undefined = device; image !== undefined; ) {
+    if (image instanceof RawImage || image instanceof StorageDevice) files.push(image.storage)
+    if (!(image instanceof Qcow2Image)) break
+    const { dataFile, reader }: Qcow2Image['parts'] = image.parts
+    if (dataFile !== undefined) files.push(dataFile)
+    image = reader.backing
+  }
+  return files
+}
+
 /** Names a file however it is opened; `undefined` for what is no file. */
 export function fileIdentity(storage: Storage | undefined): string | undefined {
   return storage instanceof FileStorage ? `${storage.device}:${storage.inode}` : undefined

@@ -10,6 +10,8 @@ export interface TaskIo {
   read(file: number, offset: number, into: Uint8Array): Promise<void> | void
   readDevice(device: number, offset: number, into: Uint8Array): Promise<void> | void
   write(offset: number, from: Uint8Array): Promise<void> | void
+  /** Memory for a buffer. */
+  allocate?(length: number): Uint8Array
   /** What the target's backing file has there: clusters equal to it are left out. */
   readBacking?(offset: number, into: Uint8Array): Promise<void>
 }
@@ -187,7 +189,8 @@ export class TaskRunner {
 
   #takeBuffers(task: Task): Buffers {
     const buffers = this.#spare.pop() ?? { data: new Uint8Array(0), packed: new Uint8Array(0) }
-    if (buffers.data.length < task.length) buffers.data = new Uint8Array(task.length)
+    if (buffers.data.length < task.length)
+      buffers.data = this.#io.allocate?.(task.length) ?? new Uint8Array(task.length)
     return buffers
   }
 
