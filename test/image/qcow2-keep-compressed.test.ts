@@ -259,12 +259,14 @@ describe.skipIf(!haveTool('qemu-img'))('writes to compressed images', () => {
     for (const round of [1, 2]) {
       await rewrite(round)
       expect(Buffer.compare(await readAll(image), model)).toBe(0)
-      expect(Buffer.compare(await readAll(image), model)).toBe(0)
+      // What was decompressed last is at the place where the next round packs its first cluster.
+      await image.read(0, new Uint8Array(10))
     }
     await image.rollback()
     expect(Buffer.compare(await readAll(image), before)).toBe(0)
-    await image.write(70_000, content(5000, 'text', 9))
-    before.set(content(5000, 'text', 9), 70_000)
+    const noise = content(3 << 20, 'noise', 9)
+    await image.write(70_000, noise)
+    before.set(noise, 70_000)
     await image.commit()
     expect(await image.check()).toMatchObject({ corruptions: 0, leaks: 0 })
     await image.close()

@@ -82,13 +82,6 @@ export class ClusterAllocator {
     return first
   }
 
-  /** The cluster right behind a staged one where it is free, else the first free one. */
-  allocateBehind(cluster: number): number {
-    if (this.counts.get(cluster + 1) !== 0) return this.allocate(1).first
-    this.#take(cluster + 1, 1)
-    return cluster + 1
-  }
-
   /** One more reference to a staged cluster. */
   share(cluster: number): void {
     this.counts.add(cluster, 1)

@@ -40,8 +40,8 @@ export class StreamPacker {
       this.#allocator.share(open.cluster)
       return this.#put(open, stream)
     }
-    const cluster =
-      open === undefined ? this.#allocator.allocate(1).first : this.#allocator.allocateBehind(open.cluster)
+    // The first free one, which is the next one where nothing was given back before.
+    const cluster = this.#allocator.allocate(1).first
     const next = {
       cluster,
       bytes: new Uint8Array(clusterSize),
