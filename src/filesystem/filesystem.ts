@@ -106,11 +106,11 @@ export interface ByteRange {
  * Calls are not to overlap unless all of them only read.
  */
 export interface FileSystem {
-  /** `ext4`, `ext3`, `ext2`, `xfs`, … as mount(8) names it. */
+  /** `ext4`, `ext3`, `ext2`, `vfat`, `xfs`, … as mount(8) names it. */
   readonly type: string
   readonly writable: boolean
   readonly root: InodeNumber
-  /** Lower-case with hyphens; the empty string where there is none. */
+  /** Lower-case with hyphens; of FAT the serial number, as blkid writes it: `CBA0-EA3D`. Empty where there is none. */
   readonly uuid: string
   readonly label: string
 
@@ -125,9 +125,9 @@ export interface FileSystem {
   /** The file's content as gapless merged runs from 0 to its size. */
   fileExtents(ino: InodeNumber): AsyncIterable<FileExtent>
 
-  /** Writes anywhere, growing the file; a gap becomes a hole. */
+  /** Writes anywhere, growing the file; a gap becomes a hole, or zeros where the filesystem has no holes. */
   write(ino: InodeNumber, offset: number, from: Uint8Array): Promise<void>
-  /** Cuts the file, or grows it by a hole. */
+  /** Cuts the file, or grows it by a hole, or by zeros. */
   truncate(ino: InodeNumber, size: number): Promise<void>
   create(directory: InodeNumber, name: Uint8Array, attributes: NewInode): Promise<InodeNumber>
   mkdir(directory: InodeNumber, name: Uint8Array, attributes: NewInode): Promise<InodeNumber>
