@@ -76,35 +76,45 @@ export class FatTable {
 
   /** Clusters `first` and on, each leading to the next number; the last to `next`. */
   async setRun(first: number, count: number, next: number): Promise<void> {
-    for (let index = 0; index < count; index++)
-      await this.#set(first + index, index === count - 1 ? next : first + index + 1)
+    const last = first + count - 1
+    await this.#fill(first, count, cluster => (cluster === last ? next : cluster + 1))
   }
 
   /** They hold nothing. */
   async clearRun(first: number, count: number): Promise<void> {
-    for (let index = 0; index < count; index++) await this.#set(first + index, 0)
+    await this.#fill(first, count, () => 0)
   }
 
-  async #set(index: number, value: number): Promise<void> {
-    const { bits } = this.#geometry
+  async #fill(first: number, count: number, follower: (cluster: number) => number): Promise<void> {
+    const { bits, sectorSize } = this.#geometry
+    const end = first + count
     if (bits === 12) {
-      const at = index + (index >> 1)
-      const [low, high] = [await this.#byte(at), await this.#byte(at + 1)]
-      const odd = (index & 1) === 1
-      await this.#setByte(at, odd ? (low & 0x0f) | ((value & 0x0f) << 4) : value & 0xff)
-      await this.#setByte(at + 1, odd ? value >> 4 : (high & 0xf0) | (value >> 8))
+      for (let cluster = first; cluster < end; cluster++) await this.#set12(cluster, follower(cluster))
       return
     }
-    const width = bits / 8
-    const { sectorSize } = this.#geometry
-    const sector = Math.floor((index * width) / sectorSize)
-    const bytes = await this.#edit(sector)
-    const at = (index * width) % sectorSize
-    bytes[at] = value & 0xff
-    bytes[at + 1] = (value >> 8) & 0xff
-    if (bits === 16) return
-    bytes[at + 2] = (value >> 16) & 0xff
-    bytes[at + 3] = ((bytes[at + 3] ?? 0) & 0xf0) | ((value >> 24) & 0x0f)
+    const perSector = (sectorSize * 8) / bits
+    for (let cluster = first; cluster < end; ) {
+      const bytes = await this.#edit(Math.floor(cluster / perSector))
+      const until = Math.min(end, cluster + perSector - (cluster % perSector))
+      for (; cluster < until; cluster++) {
+        const value = follower(cluster)
+        const at = (cluster % perSector) * (bits / 8)
+        bytes[at] = value & 0xff
+        bytes[at + 1] = (value >> 8) & 0xff
+        if (bits === 16) continue
+        bytes[at + 2] = (value >> 16) & 0xff
+        bytes[at + 3] = ((bytes[at + 3] ?? 0) & 0xf0) | ((value >> 24) & 0x0f)
+      }
+    }
+  }
+
+  /** An entry of FAT12 is one and a half bytes, which may lie in two sectors. */
+  async #set12(cluster: number, value: number): Promise<void> {
+    const at = cluster + (cluster >> 1)
+    const [low, high] = [await this.#byte(at), await this.#byte(at + 1)]
+    const odd = (cluster & 1) === 1
+    await this.#setByte(at, odd ? (low & 0x0f) | ((value & 0x0f) << 4) : value & 0xff)
+    await this.#setByte(at + 1, odd ? value >> 4 : (high & 0xf0) | (value >> 8))
   }
 
   async #byte(at: number): Promise<number> {

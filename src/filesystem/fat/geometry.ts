@@ -76,7 +76,7 @@ export class FatGeometry {
     if (!boot.fat32 && this.rootSectors === 0)
       throw corrupt('BPB_RootEntCnt is 0: there is no root directory')
     // By the number of clusters, as the specification demands. Where BPB_FATSz16 is 0 there is FAT32's BPB, and nothing else
-    // that tells of FATs: small EFI system partitions made as FAT32 have too few clusters for one, and every system reads them so.
+    // that tells of FATs: small EFI system partitions made as FAT32 have too few clusters for one, and Linux reads them so.
     this.bits = boot.fat32 ? 32 : claimed <= MOST_CLUSTERS[12] ? 12 : 16
     this.marks = MARKS[this.bits]
     const entries = Math.floor((boot.fatSectors * sectorSize * 8) / this.bits)
