@@ -51,16 +51,21 @@ export class HoleReader {
     }
   }
 
-  /** Fills all of `into`; past the end of the file with zeros. */
-  async read(offset: number, into: Uint8Array): Promise<void> {
-    if (into.length < MIN_LENGTH) return readPadded(this.#storage, offset, into)
+  /** Fills all of `into`; past the end of the file with zeros. @returns true where it was seen to be nothing but zeros. */
+  async read(offset: number, into: Uint8Array): Promise<boolean> {
+    if (into.length < MIN_LENGTH) {
+      await readPadded(this.#storage, offset, into)
+      return false
+    }
     const start = performance.now()
     const direct = this.#mayPay(offset, into) && (await this.#readDirectly(offset, into))
     if (!direct) await readPadded(this.#storage, offset, into)
     const pace = direct ? this.#direct : this.#cached
     pace.spent += performance.now() - start
     pace.bytes += into.length
-    this.#inHole = readsAsZero(into)
+    const zero = readsAsZero(into)
+    this.#inHole = zero
+    return zero
   }
 
   #mayPay(offset: number, { length, byteOffset }: Uint8Array): boolean {

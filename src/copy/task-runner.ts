@@ -6,8 +6,8 @@ import { dataMask, dataParts, readsAsZero, sameBytes } from './zero-blocks.ts'
 
 /** Input and output of tasks: at once where that is cheap (in a worker), or later. */
 export interface TaskIo {
-  /** Fills all of `into`; past the end of the storage with zeros. */
-  read(file: number, offset: number, into: Uint8Array): Promise<void> | void
+  /** Fills all of `into`; past the end of the storage with zeros. @returns true where it was seen to be nothing but zeros. */
+  read(file: number, offset: number, into: Uint8Array): Promise<boolean> | boolean
   readDevice(device: number, offset: number, into: Uint8Array): Promise<void> | void
   write(offset: number, from: Uint8Array): Promise<void> | void
   /** Memory for a buffer. */
@@ -28,6 +28,9 @@ export interface Buffers {
   /** Compressed clusters, one behind the other. */
   packed: Uint8Array
 }
+
+/** No cluster is to be kept. */
+const NOTHING = new Uint8Array()
 
 /** What was loaded for a task, until it is stored. */
 interface Pending extends Buffers {
@@ -53,7 +56,7 @@ export class TaskRunner {
   async load(task: Task): Promise<Loaded> {
     const { clusterSize, subclusters, compress } = this.#settings
     const buffers = this.#takeBuffers(task)
-    await this.#fill(task, buffers.data)
+    const zero = await this.#fill(task, buffers.data)
     let count = 0
     for (const run of task.runs) if (run.kind !== 'zero') count += run.length / clusterSize
     const lengths = new Int32Array(count)
@@ -73,7 +76,7 @@ export class TaskRunner {
         continue
       }
       const bytes = buffers.data.subarray(at, at + run.length)
-      const keep = this.#clustersToKeep(bytes)
+      const keep = zero && this.#settings.sparseSize > 0 ? NOTHING : this.#clustersToKeep(bytes)
       const same = await this.#sameAsBacking(run.offset, bytes)
       for (let within = 0; within < run.length; within += clusterSize, index++) {
         if (same?.[within / clusterSize] === 1) {
@@ -169,7 +172,11 @@ export class TaskRunner {
 
   async copy(task: Task): Promise<number> {
     const buffers = this.#takeBuffers(task)
-    await this.#fill(task, buffers.data)
+    const zero = await this.#fill(task, buffers.data)
+    if (zero && this.#settings.sparseSize > 0) {
+      this.#spare.push(buffers)
+      return 0
+    }
     let at = 0
     let written = 0
     for (const { offset, length } of task.runs) {
@@ -194,9 +201,11 @@ export class TaskRunner {
     return buffers
   }
 
-  async #fill(task: Task, data: Uint8Array): Promise<void> {
+  /** @returns true where all of it was seen to be zeros. */
+  async #fill(task: Task, data: Uint8Array): Promise<boolean> {
     const { segments } = task
     let filled = 0
+    let zero = true
     for (let index = 0; index < segments.length; ) {
       const segment = segments[index]
       if (segment === undefined) break
@@ -206,15 +215,19 @@ export class TaskRunner {
         const last = segments[index + count - 1] ?? segment
         filled = last.at + last.length
         index += count
+        zero = false
         continue
       }
       const into = data.subarray(segment.at, segment.at + segment.length)
-      if (segment.kind === 'data') await this.#io.read(segment.file, segment.host, into)
-      else await this.#io.readDevice(segment.file, segment.host, into)
+      if (segment.kind === 'device') {
+        await this.#io.readDevice(segment.file, segment.host, into)
+        zero = false
+      } else if (!(await this.#io.read(segment.file, segment.host, into))) zero = false
       filled = segment.at + segment.length
       index++
     }
     if (filled < task.length) data.fill(0, filled, task.length)
+    return zero
   }
 
   /** Decompresses the segments from `first` that one read brings. @returns how many. */

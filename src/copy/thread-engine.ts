@@ -8,8 +8,11 @@ import { type Buffers, TaskRunner } from './task-runner.ts'
 export interface FastReads {
   /** Memory for it. */
   allocate(length: number): Uint8Array
-  /** Fills all of `into`, past the end with zeros; `undefined` for a storage that is read as usual. */
-  read(storage: Storage, offset: number, into: Uint8Array): Promise<void> | undefined
+  /**
+   * Fills all of `into`, past the end with zeros; `undefined` for a storage that is read as usual.
+   * @returns true where it was seen to be nothing but zeros.
+   */
+  read(storage: Storage, offset: number, into: Uint8Array): Promise<boolean> | undefined
   close(): Promise<void>
 }
 
@@ -40,8 +43,10 @@ export class ThreadEngine implements Engine {
       {
         read: async (file, offset, into) => {
           const storage = storages[file]
-          if (storage !== undefined)
-            await (fast?.read(storage, offset, into) ?? readPadded(storage, offset, into))
+          const done = storage && fast?.read(storage, offset, into)
+          if (done !== undefined) return done
+          if (storage !== undefined) await readPadded(storage, offset, into)
+          return false
         },
         readDevice: async (device, offset, into) => devices[device]?.read(offset, into),
         // One after another: a filesystem locks a file that is written to, and waiting for the lock costs processor time.
