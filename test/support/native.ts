@@ -117,7 +117,7 @@ export async function oracle(path: string, kind: WrittenKind): Promise<void> {
   if (kind === 'disk') await diskOracle(path)
 }
 
-/** `qemu-img check`, `sgdisk -v`, and `e2fsck -fn` of every Linux partition. */
+/** `qemu-img check`, `sgdisk -v`, `e2fsck -fn` of every Linux partition and `fsck.fat -n` of an EFI system partition. */
 async function diskOracle(path: string): Promise<void> {
   const head = Buffer.alloc(4)
   const file = openSync(path, 'r')
@@ -147,10 +147,26 @@ async function rawDiskOracle(raw: string): Promise<void> {
   const verdict = await runOk('sgdisk', ['-v', raw])
   if (!verdict.includes('No problems found')) throw new Error(verdict)
   const { partitiontable } = JSON.parse(table.stdout) as {
-    partitiontable: { partitions: { start: number; type: string }[] }
+    partitiontable: { partitions: { start: number; size: number; type: string }[] }
   }
-  for (const { start, type } of partitiontable.partitions)
+  for (const { start, size, type } of partitiontable.partitions) {
     if (/^(0FC63DAF|4F68BCE3)/.test(type)) await runOk('e2fsck', ['-fn', `${raw}?offset=${start * 512}`])
+    if (/^C12A7328/.test(type)) await espOracle(raw, start, size)
+  }
+}
+
+/** `fsck.fat -n` of an EFI system partition; in sectors of 512 bytes. It takes no offset, so it gets a copy. */
+async function espOracle(raw: string, start: number, size: number): Promise<void> {
+  if (!haveTool('fsck.fat')) return
+  const copy = `${raw}.esp`
+  const where = ['bs=512', `skip=${start}`, `count=${size}`, 'conv=sparse', 'status=none']
+  await runOk('dd', [`if=${raw}`, `of=${copy}`, ...where])
+  try {
+    if ((await run('blkid', ['-p', copy])).stdout.includes('TYPE="vfat"'))
+      await runOk('fsck.fat', ['-n', copy])
+  } finally {
+    rmSync(copy)
+  }
 }
 
 /** Call once at the top of a test file. */

@@ -2,10 +2,7 @@ import { DrydiskError } from '../../errors.ts'
 import type { FileExtent } from '../filesystem.ts'
 import type { ClusterChain } from './cluster-chain.ts'
 import { ATTR, type ShortEntry } from './directory-entry.ts'
-import type { FatNode, FatVolume } from './volume.ts'
-
-/** DIR_FileSize has 32 bits. */
-const MOST_BYTES = 0xffff_ffff
+import { type FatNode, type FatVolume, MOST_FILE_BYTES } from './volume.ts'
 
 export function requireOffset(offset: number): void {
   if (!Number.isSafeInteger(offset) || offset < 0)
@@ -118,7 +115,7 @@ export async function freeData(volume: FatVolume, node: FatNode): Promise<void> 
 
 /** Clusters for `end` bytes, where there are fewer; `EFBIG` and `ENOSPC` before anything changes. */
 async function grow(volume: FatVolume, node: FatNode, entry: ShortEntry, end: number): Promise<ClusterChain> {
-  if (end > MOST_BYTES)
+  if (end > MOST_FILE_BYTES)
     throw new DrydiskError('EFBIG', `FAT: a file holds 4 GiB - 1 at most, not ${end} bytes`, {
       inode: node.ino,
     })

@@ -17,6 +17,9 @@ import { InodeNumbers, ROOT_INODE } from './inode-numbers.ts'
 import type { FatMountOptions } from './mount-options.ts'
 import { requireSound } from './verify.ts'
 
+/** DIR_FileSize has 32 bits. */
+export const MOST_FILE_BYTES = 0xffff_ffff
+
 /** Bytes of changed sectors that make it worth writing between two operations, so that memory stays bounded. */
 const WRITE_OUT_BYTES = 16 << 20
 /** Entries of directories, and runs of files, that are kept in memory. */
@@ -142,7 +145,8 @@ export class FatVolume {
     const held = this.#chains.get(first)
     if (held !== undefined) return held
     const { table, geometry } = this
-    const chain = await readChain(table, geometry, first, geometry.clusters, `file ${ino}`)
+    const most = Math.min(geometry.clusters, geometry.clustersFor(MOST_FILE_BYTES + 1))
+    const chain = await readChain(table, geometry, first, most, `file ${ino}`)
     if (first !== 0) this.#chains.set(first, chain, Math.max(1, chain.runs))
     return chain
   }
