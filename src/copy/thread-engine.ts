@@ -24,7 +24,6 @@ export class ThreadEngine implements Engine {
   readonly capacity = CAPACITY
   readonly #runner: TaskRunner
   readonly #fast: FastReads | undefined
-  #lastWrite: Promise<void> = Promise.resolve()
 
   /**
    * @param storages,devices what segments number; they may grow.
@@ -49,12 +48,7 @@ export class ThreadEngine implements Engine {
           return false
         },
         readDevice: async (device, offset, into) => devices[device]?.read(offset, into),
-        // One after another: a filesystem locks a file that is written to, and waiting for the lock costs processor time.
-        write: (offset, from) => {
-          const written = this.#lastWrite.then(() => target.write(offset, from))
-          this.#lastWrite = written.catch(() => undefined)
-          return written
-        },
+        write: (offset, from) => target.write(offset, from),
         ...(fast === undefined ? {} : { allocate: (length: number) => fast.allocate(length) }),
         ...(backing === undefined
           ? {}

@@ -48,7 +48,8 @@ export function dataParts(bytes: Uint8Array, offset: number, sparseSize: number)
     if (!readsAsZero(bytes.subarray(at, stop)))
       for (let from = at; from < stop; ) {
         const to = Math.min(stop, from + block - ((offset + from) % block))
-        if (!readsAsZero(bytes.subarray(from, to))) add(from, to)
+        // A view costs more than a look at a byte.
+        if (bytes[from] !== 0 || !readsAsZero(bytes.subarray(from, to))) add(from, to)
         from = to
       }
     at = stop
