@@ -8,6 +8,7 @@ export class ClusterAllocator {
   readonly #end: number
   readonly #free: Uint8Array
   #count = 0
+  #bad = 0
   #last: number
 
   private constructor(geometry: FatGeometry, last: number) {
@@ -21,12 +22,18 @@ export class ClusterAllocator {
     const allocator = new ClusterAllocator(geometry, last)
     await table.scan(geometry.activeFat, (cluster, next) => {
       if (next === 0) allocator.#mark(cluster)
+      else if (next === geometry.marks.bad) allocator.#bad++
     })
     return allocator
   }
 
   get freeClusters(): number {
     return this.#count
+  }
+
+  /** Clusters that are marked as bad. */
+  get badClusters(): number {
+    return this.#bad
   }
 
   /** The cluster that was given out last. */

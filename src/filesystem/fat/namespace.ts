@@ -22,19 +22,17 @@ import type { FatVolume } from './volume.ts'
 const DOT = new Uint8Array(11).fill(0x20).fill(0x2e, 0, 1)
 const DOT_DOT = new Uint8Array(11).fill(0x20).fill(0x2e, 0, 2)
 
-/** Checks a new name and finds room for it; `EEXIST` when it is taken. */
-function planNew(volume: FatVolume, directory: FatDirectory, name: Uint8Array): NamePlan {
-  refuseSpecial(name, 'EEXIST')
-  if (findName(directory, name) !== undefined)
-    throw new DrydiskError('EEXIST', `'${printable(name)}' exists`, { inode: directory.ino })
-  return planName(volume, directory, requireValidName(name))
-}
-
-/** `EEXIST` and the like, for the kinds of files that FAT does not have: the kernel looks at the name first. */
+/** `EEXIST` when a name is taken. */
 export function requireNew(directory: FatDirectory, name: Uint8Array): void {
   refuseSpecial(name, 'EEXIST')
   if (findName(directory, name) !== undefined)
     throw new DrydiskError('EEXIST', `'${printable(name)}' exists`, { inode: directory.ino })
+}
+
+/** Checks a new name and finds room for it. */
+function planNew(volume: FatVolume, directory: FatDirectory, name: Uint8Array): NamePlan {
+  requireNew(directory, name)
+  return planName(volume, directory, requireValidName(name))
 }
 
 /** Mode and owner are those of the mount: a new file is like any other. */

@@ -8,8 +8,9 @@ import type { FatVolume } from './volume.ts'
  * on a cluster in use destroys data, and so does freeing one that another file has too. `ERR_CORRUPT` names what is wrong.
  *
  * Sizes that do not fit their chains and clusters that no file has are left to fsck.fat: they endanger no other file.
+ * @returns how many clusters are in use by a file or directory.
  */
-export async function requireSound(volume: FatVolume): Promise<void> {
+export async function requireSound(volume: FatVolume): Promise<number> {
   const { geometry, table, boot, numbers } = volume
   if (geometry.truncated)
     throw new DrydiskError(
@@ -24,10 +25,12 @@ export async function requireSound(volume: FatVolume): Promise<void> {
       `FAT: the first entry of the table has the media byte 0x${media.toString(16)}, the boot sector 0x${boot.BPB_Media.toString(16)}; run fsck.fat`,
       { structure: 'FAT' },
     )
+  let count = 0
   const used = new Uint8Array(Math.ceil((geometry.clusters + 2) / 8))
   const mark = async (first: number, what: string) => {
-    for await (const { cluster, count } of chainRuns(table, geometry, first, what))
-      for (let at = cluster; at < cluster + count; at++) {
+    for await (const run of chainRuns(table, geometry, first, what)) {
+      count += run.count
+      for (let at = run.cluster; at < run.cluster + run.count; at++) {
         const bit = 1 << (at & 7)
         if (((used[at >> 3] ?? 0) & bit) !== 0)
           throw new DrydiskError(
@@ -37,6 +40,7 @@ export async function requireSound(volume: FatVolume): Promise<void> {
           )
         used[at >> 3] = (used[at >> 3] ?? 0) | bit
       }
+    }
   }
   if (geometry.rootCluster !== 0) await mark(geometry.rootCluster, 'the root directory')
   const pending = [ROOT_INODE]
@@ -52,4 +56,5 @@ export async function requireSound(volume: FatVolume): Promise<void> {
       pending.push(child)
     }
   }
+  return count
 }

@@ -51,6 +51,8 @@ export class FatVolume {
   readonly #chains = new LruCache<number, ClusterChain>(CHAIN_RUNS)
   #allocator: ClusterAllocator | undefined
   #allocated = false
+  /** Clusters that no file has and the FAT says are in use, where FSInfo counts them as free, as fsck.fat will once they are. */
+  #lost = 0
   #free: number | undefined
 
   constructor(
@@ -154,9 +156,12 @@ export class FatVolume {
   /** Before the first change: the whole filesystem is looked through, and its free clusters are counted. */
   async prepareWriting(): Promise<void> {
     if (this.#allocator !== undefined) return
-    await requireSound(this)
+    const inUse = await requireSound(this)
     const info = await this.#fsInfo(false)
-    this.#allocator = await ClusterAllocator.read(this.table, this.geometry, info?.FSI_Nxt_Free ?? 0)
+    const allocator = await ClusterAllocator.read(this.table, this.geometry, info?.FSI_Nxt_Free ?? 0)
+    const lost = this.geometry.clusters - allocator.freeClusters - allocator.badClusters - inUse
+    if (info?.FSI_Free_Count === allocator.freeClusters + lost) this.#lost = lost
+    this.#allocator = allocator
   }
 
   get allocator(): ClusterAllocator {
@@ -253,7 +258,7 @@ export class FatVolume {
     if (this.#allocated) {
       const info = await this.#fsInfo(true)
       if (info !== undefined) {
-        info.FSI_Free_Count = this.allocator.freeClusters
+        info.FSI_Free_Count = this.allocator.freeClusters + this.#lost
         info.FSI_Nxt_Free = this.allocator.last
       }
       this.#allocated = false
