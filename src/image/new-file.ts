@@ -1,5 +1,5 @@
 import { unlinkSync } from 'node:fs'
-import { chmod, link, lstat, realpath, rename, stat, unlink } from 'node:fs/promises'
+import { chmod, chown, link, lstat, open, realpath, rename, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileError } from '../device/file-error.ts'
 import { FileFolder } from '../device/file-folder.ts'
@@ -36,8 +36,8 @@ export function removeUnfinished(): boolean {
 interface Target {
   /** With no symbolic link in it. */
   readonly path: string
-  /** Permissions of the file that is there; `undefined` when there is none. */
-  readonly mode: number | undefined
+  /** Permissions and owner of the file that is there; `undefined` when there is none. */
+  readonly old: { readonly mode: number; readonly uid: number; readonly gid: number } | undefined
 }
 
 /**
@@ -70,19 +70,23 @@ export class NewFile {
   ): Promise<NewFile> {
     const { replace = false, force = false } = options
     const target = await targetOf(path)
-    if (target.mode !== undefined && !replace) throw existsAlready(path)
-    if (target.mode !== undefined && !force) await checkTargetFree(target.path)
+    if (target.old !== undefined) {
+      if (!replace) throw existsAlready(path)
+      await checkTargetWritable(path, target.path)
+      if (!force) await checkTargetFree(target.path)
+    }
     const name = basename(target.path)
     // A name may have 255 bytes, and a character up to four of them.
     const suffix = `.drydisk-new-${process.pid}-${globalThis.crypto.randomUUID().slice(0, 8)}`
     const beside = join(dirname(target.path), `${name.slice(0, 48)}${suffix}`)
     // Another drydisk that edits the target would commit into a file that no longer has the name.
-    const lock = target.mode === undefined ? undefined : await lockOf(target.path, force)
+    let lock: WriterLock | undefined
     try {
+      lock = target.old === undefined ? undefined : await lockOf(target.path, force)
       return new NewFile(await FileStorage.open(beside, 'create'), target, replace, lock)
     } catch (error) {
       await lock?.release()
-      throw error
+      throw folderError(error, path, dirname(target.path))
     }
   }
 
@@ -92,14 +96,16 @@ export class NewFile {
    * replaces another is made durable first in any case, or a power failure could leave neither.
    */
   async publish(durable = true): Promise<void> {
-    const { path, mode } = this.#target
+    const { path, old } = this.#target
     const { storage } = this
-    const flush = durable || mode !== undefined
+    const flush = durable || old !== undefined
     try {
       if (flush) await storage.flush()
       await storage.close()
       this.#open = false
-      await chmod(storage.name, mode ?? NEW_FILE_MODE & ~process.umask())
+      // Before the mode: who may read it is said of an owner, and a new owner clears setuid bits.
+      if (old !== undefined) await giveTo(storage.name, old.uid, old.gid)
+      await chmod(storage.name, old?.mode ?? NEW_FILE_MODE & ~process.umask())
       if (this.#replace) await rename(storage.name, path)
       else await takeFreeName(storage.name, path)
       unfinished.delete(storage.name)
@@ -143,20 +149,70 @@ async function targetOf(path: string): Promise<Target> {
       error.code === 'ENOENT' ? undefined : Promise.reject(error),
     )
     if (found === undefined) {
-      const folder = await realpath(dirname(resolve(path)))
-      return { path: join(folder, basename(resolve(path))), mode: undefined }
+      const folder = dirname(resolve(path))
+      const real = await realpath(folder).catch(error => Promise.reject(folderError(error, path, folder)))
+      return { path: join(real, basename(resolve(path))), old: undefined }
     }
-    const stats = await stat(path)
+    const stats = await stat(path).catch(error =>
+      Promise.reject(
+        error.code === 'ENOENT' && found.isSymbolicLink()
+          ? new DrydiskError(
+              'ENOENT',
+              `cannot create ${path}: it is a symbolic link, and what it leads to does not exist`,
+              { path },
+              error,
+            )
+          : error,
+      ),
+    )
     if (!stats.isFile())
       throw new DrydiskError(
         'ERR_INVALID_ARGUMENT',
-        `${path} is ${stats.isDirectory() ? 'a folder' : 'not a regular file'}; an image is made as a regular file`,
+        stats.isDirectory()
+          ? `${path} is a folder; an image is made as a regular file`
+          : `${path} is not a regular file; an image is made as one. A device or a pipe takes what "drydisk convert IMAGE -" prints`,
         { path },
       )
-    return { path: await realpath(path), mode: stats.mode & 0o7777 }
+    const { uid, gid } = stats
+    return { path: await realpath(path), old: { mode: stats.mode & 0o7777, uid, gid } }
   } catch (error) {
     throw fileError(error, path, 'create')
   }
+}
+
+/** Write protection is of the file, and renaming asks the folder alone. */
+async function checkTargetWritable(path: string, realPath: string): Promise<void> {
+  try {
+    // Opening changes nothing, and asks as the process is, where access(2) asks for who began it.
+    await (await open(realPath, 'r+')).close()
+  } catch (error) {
+    const { code, message } = fileError(error, path, 'replace')
+    const advice =
+      code === 'EACCES' ? '. It is write-protected: allow writing (chmod), or name another file' : ''
+    throw new DrydiskError(code, message + advice, { path }, error)
+  }
+}
+
+/** What keeps a file from being made in a folder, told of the file that the user named. */
+function folderError(error: unknown, path: string, folder: string): DrydiskError {
+  const known = fileError(error, path, 'create')
+  const reasons: Readonly<Record<string, string>> = {
+    ENOENT: `the folder ${folder} does not exist`,
+    ENOTDIR: `${folder} is not a folder`,
+    EACCES: `no permission to write into the folder ${folder}, where it is made before it takes its name`,
+    EROFS: `the folder ${folder} is on a read-only filesystem`,
+  }
+  const reason = reasons[known.code]
+  return reason === undefined
+    ? known
+    : new DrydiskError(known.code, `cannot create ${path}: ${reason}`, { path }, error)
+}
+
+/** As far as this process may: root gives files away, others to their groups. */
+async function giveTo(path: string, uid: number, gid: number): Promise<void> {
+  await chown(path, uid, gid)
+    .catch(() => chown(path, -1, gid))
+    .catch(() => undefined)
 }
 
 /** A machine that runs on the file would go on with what no longer has a name. */

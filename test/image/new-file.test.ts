@@ -1,4 +1,13 @@
-import { linkSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { redoLogName } from '../../src/device/redo-log.ts'
@@ -7,6 +16,18 @@ import { openImage } from '../../src/image/open.ts'
 import { temporaryFolder } from '../support/native.ts'
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
+
+const asRoot = process.geteuid?.() === 0
+
+/** Root may do everything: what is forbidden is seen by others alone. */
+async function asSomebody(step: () => Promise<void>): Promise<void> {
+  if (asRoot) process.seteuid?.(65_534)
+  try {
+    await step()
+  } finally {
+    if (asRoot) process.seteuid?.(0)
+  }
+}
 
 async function written(path: string, replace = true): Promise<NewFile> {
   const file = await NewFile.create(path, { replace })
@@ -67,5 +88,47 @@ describe('a file that takes its name when it is complete', () => {
     const path = join(folder, '日'.repeat(85))
     await (await written(path)).publish()
     expect(readFileSync(path, 'utf8')).toBe('new')
+  })
+
+  it('keeps owner and permissions of what it replaces', async () => {
+    const path = join(temporaryFolder(), 'disk.raw')
+    writeFileSync(path, 'old')
+    // Only root gives files away.
+    const owner = asRoot ? { uid: 1234, gid: 2345 } : { uid: statSync(path).uid, gid: statSync(path).gid }
+    chownSync(path, owner.uid, owner.gid)
+    chmodSync(path, 0o640)
+    await (await written(path)).publish()
+    expect(readFileSync(path, 'utf8')).toBe('new')
+    expect(statSync(path)).toMatchObject({ ...owner, mode: 0o100640 })
+  })
+
+  it('does not replace a file that is write-protected, and says where it may not write', async () => {
+    const folder = temporaryFolder()
+    const path = join(folder, 'golden.raw')
+    writeFileSync(path, 'golden')
+    chmodSync(path, 0o444)
+    chmodSync(folder, 0o777)
+    await asSomebody(async () => {
+      await expect(NewFile.create(path, { replace: true })).rejects.toMatchObject({
+        code: 'EACCES',
+        message: expect.stringContaining('write-protected'),
+      })
+    })
+    chmodSync(path, 0o666)
+    chmodSync(folder, 0o555)
+    await asSomebody(async () => {
+      for (const name of ['golden.raw', 'new.raw'])
+        await expect(NewFile.create(join(folder, name), { replace: true })).rejects.toMatchObject({
+          code: 'EACCES',
+          message: `cannot create ${join(folder, name)}: no permission to write into the folder ${folder}, where it is made before it takes its name`,
+        })
+    })
+    chmodSync(folder, 0o755)
+    expect([readdirSync(folder), readFileSync(path, 'utf8')]).toEqual([['golden.raw'], 'golden'])
+    await expect(NewFile.create(join(folder, 'none', 'x'))).rejects.toMatchObject({
+      code: 'ENOENT',
+      message: expect.stringContaining(`the folder ${join(folder, 'none')} does not exist`),
+    })
+    await expect(NewFile.create(join(path, 'x'))).rejects.toMatchObject({ code: 'ENOTDIR' })
   })
 })
