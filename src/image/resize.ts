@@ -1,4 +1,5 @@
 import type { Storage } from '../device/storage.ts'
+import { DrydiskError, isDrydiskError } from '../errors.ts'
 import { detectFormat, type ImageFormat } from './detect.ts'
 import { lookAgain, maintainFile } from './maintain-file.ts'
 import { neighbourOpeners, type OpenImageOptions } from './open.ts'
@@ -48,13 +49,27 @@ export function resizeImage(
       // A smaller disk is wanted in a smaller file: what is left moves to its beginning, and the rest is cut off.
       if (result.after < result.before && !hasDataFile(header)) {
         const { compactQcow2 } = await import('./qcow2/compact.ts')
-        await compactQcow2(storage, { ...options, beforeSwitch })
+        await compactQcow2(storage, { ...options, beforeSwitch }).catch(error => {
+          throw resizedAlready(error, path, result.after)
+        })
       }
       return { format, ...result }
     } finally {
       await openers.release()
     }
   })
+}
+
+/** The disk has its new size whatever becomes of the file's. */
+function resizedAlready(error: unknown, path: string, size: number): unknown {
+  if (!isDrydiskError(error)) return error
+  return new DrydiskError(
+    error.code,
+    `${path}: the disk has ${size} bytes now, but its file could not be made shorter: ${error.message}. ` +
+      '"drydisk compact" tries that again',
+    { ...error.context, published: true },
+    error,
+  )
 }
 
 /**

@@ -120,6 +120,34 @@ describe.skipIf(!haveTool('qemu-img'))('drydisk resize', () => {
     expect(await size()).toBe((1 << 20) + 1536)
   })
 
+  it.skipIf(!haveTool('mke2fs') || !haveTool('sfdisk'))('says what a smaller disk cuts off', async () => {
+    const folder = temporaryFolder()
+    const [whole, parts] = [join(folder, 'whole.raw'), join(folder, 'parts.raw')]
+    await runOk('mke2fs', ['-q', '-F', '-t', 'ext4', whole, '8M'])
+    writeFileSync(parts, Buffer.alloc(16 << 20))
+    await runOk('sh', ['-c', 'printf "label: dos\\n2048,,83\\n" | sfdisk -q "$1"', 'sh', parts])
+    await runOk('mke2fs', ['-q', '-F', '-t', 'ext4', '-E', 'offset=1048576', parts, '8M'])
+
+    // A disk that is larger than its filesystem loses nothing.
+    await cliOk('resize', whole, '10M')
+    const warnings = async (path: string, size: string): Promise<unknown> =>
+      JSON.parse(await cliOk('resize', '--shrink', '--json', path, size)).warnings
+    expect(await warnings(whole, '8M')).toEqual([])
+    expect(await warnings(whole, '7M')).toEqual([
+      'The ext4 filesystem on /dev/sda reaches beyond the new end of the disk: it is cut off and cannot be used any more.',
+    ])
+    expect(await warnings(parts, '9M')).toEqual([
+      '/dev/sda1 reaches beyond the new end of the disk; its ext4 filesystem ends before it.',
+      expect.stringContaining('past the end of the disk'),
+    ])
+    const { status, stderr } = await cli('resize', '--shrink', parts, '4M')
+    expect({ status, stderr }).toMatchObject({
+      status: 0,
+      stderr: expect.stringContaining('The ext4 filesystem on /dev/sda1 reaches beyond the new end'),
+    })
+    expect(await warnings(parts, '64k')).toContainEqual(expect.stringContaining('/dev/sda1'))
+  })
+
   it.skipIf(!haveTool('sgdisk'))('says when the backup GPT is no longer at the end', async () => {
     const path = join(temporaryFolder(), 'disk.raw')
     writeFileSync(path, Buffer.alloc(4 << 20))

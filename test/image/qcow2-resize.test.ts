@@ -165,6 +165,33 @@ describe.skipIf(!haveTool('qemu-img') || !haveTool('qemu-io'))('resizing a qcow2
   })
 })
 
+describe.skipIf(!haveTool('qemu-img') || !haveTool('qemu-io'))('a file that stays long', () => {
+  it('does not hide that its disk is smaller', async () => {
+    const path = writes(join(temporaryFolder(), 'disk.qcow2'), 'qcow2')
+    await runOk('qemu-img', ['create', '-q', '-f', 'qcow2', path, '4M'])
+    // What stays lies behind what goes.
+    await runOk('qemu-io', ['-c', 'write -P 1 2M 1M', '-c', 'write -P 2 0 1M', path])
+    await expect(
+      resizeImage(path, 1 << 20, { shrink: true, signal: AbortSignal.abort() }),
+    ).rejects.toMatchObject({
+      code: 'ERR_ABORTED',
+      message: expect.stringMatching(/the disk has 1048576 bytes now, but .*"drydisk compact"/),
+      context: { published: true },
+    })
+    await runOk('qemu-io', ['-r', '-c', 'read -P 2 0 1M', path])
+    expect(await resizeImage(path, 1 << 20)).toMatchObject({ before: 1 << 20, after: 1 << 20 })
+  })
+
+  it('says that a header is cut, rather than that it is none', async () => {
+    const path = join(temporaryFolder(), 'disk.qcow2')
+    writeFileSync(path, Buffer.concat([Buffer.from('QFI\xfb', 'latin1'), Buffer.alloc(46)]))
+    await expect(resizeImage(path, 512)).rejects.toMatchObject({
+      code: 'ERR_CORRUPT',
+      message: expect.stringContaining('ends within its header: 50 bytes'),
+    })
+  })
+})
+
 describe('resizing a raw image', () => {
   it('cuts it, or adds zeros', async () => {
     const path = join(temporaryFolder(), 'disk.raw')

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { isDrydiskError } from '../../errors.ts'
 import { openImage } from '../../image/open.ts'
 import { resizeImage } from '../../image/resize.ts'
 import { readVolumes } from '../../volume/read-volumes.ts'
@@ -36,7 +37,7 @@ export function configure(command: Command): void {
       'after',
       `
 What a larger disk gains reads as zeros. Partitions and filesystems stay as they are: grow them afterwards, and make them
-smaller before --shrink.
+smaller before --shrink, which cuts off what lies beyond the new end and says what that was.
 
 With --json, one document a line: {"event": "progress", "operation", "done", "total"} while the file of a smaller qcow2 disk is
 made shorter, and at last {"event": "result", "filename", "format", "virtual-size", "previous-virtual-size", "warnings"}.
@@ -54,10 +55,11 @@ Examples:
         ...(format === undefined ? {} : { format }),
       }
       const wanted = newSize(size)
+      const lost = options.shrink ? await lostWarnings(image, wanted, common) : []
       const done = await withProgress('resize', options, job =>
         resizeImage(image, wanted, { ...common, shrink: options.shrink ?? false, ...job }),
       )
-      const warnings = await tableWarnings(image, { ...common, format: done.format })
+      const warnings = [...lost, ...(await tableWarnings(image, { ...common, format: done.format }))]
       for (const warning of options.json ? [] : warnings) warn(`warning: ${warning}`)
       if (options.json)
         await printEvent({
@@ -81,6 +83,26 @@ function newSize(text: string): (before: number) => number {
     )
   if (sign === undefined) return () => bytes
   return before => (sign === '+' ? before + bytes : before - bytes)
+}
+
+/** What a smaller disk cuts off; an image that cannot be read has no more to lose. */
+async function lostWarnings(
+  image: string,
+  wanted: (before: number) => number,
+  options: Parameters<typeof openImage>[1],
+): Promise<readonly string[]> {
+  const { cutOff } = await import('../../copy/cut-off.ts')
+  try {
+    const disk = await openImage(image, options)
+    try {
+      return await cutOff(disk, wanted(disk.size))
+    } finally {
+      await disk.close()
+    }
+  } catch (error) {
+    if (!isDrydiskError(error)) throw error
+    return []
+  }
 }
 
 /** What the partition table makes of the disk's new end. */

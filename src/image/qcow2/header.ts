@@ -79,6 +79,14 @@ export interface Header {
 /** Cluster size that a header claims, so that the reader knows how much of the file to give to `parseHeader`. */
 export function headerClusterSize(name: string, sector: Uint8Array): number {
   const view = bigEndian(sector, 'header')
+  if (sector.length >= 4 && sector.length < V2_LENGTH && view.u32(0) === QCOW2_MAGIC)
+    throw corrupt(
+      name,
+      `the file ends within its header: ${sector.length} bytes, expected at least ${V2_LENGTH}`,
+      {
+        offset: sector.length,
+      },
+    )
   if (sector.length < V2_LENGTH || view.u32(0) !== QCOW2_MAGIC)
     throw corrupt(name, 'this is not a qcow2 image: its first four bytes are not "QFI\\xfb"', { offset: 0 })
   const version = view.u32(4)
