@@ -56,8 +56,15 @@ export async function convertTo(target: string, conversion: Conversion): Promise
     const sources = await chooseSnapshot(opened, conversion.snapshot)
     const free = conversion.sparsify ? await findFree(sources, conversion) : undefined
     if (!conversion.output.json) for (const warning of free?.warnings ?? []) warn(`warning: ${warning}`)
-    if (target === STANDARD_OUTPUT) await toStandardOutput(sources, free?.ranges, conversion)
-    else await toFile(target, sources, free, conversion)
+    // Beside the conversion, which mostly waits for the disk and for other threads.
+    const looking = incomplete(sources)
+    try {
+      if (target === STANDARD_OUTPUT) await toStandardOutput(sources, free?.ranges, conversion)
+      else await toFile(target, sources, free, looking, conversion)
+    } finally {
+      const missing = await looking
+      if (!conversion.output.json) for (const warning of missing) warn(`warning: ${warning}`)
+    }
   } finally {
     for (const image of opened) await closeDisk(image)
   }
@@ -98,6 +105,16 @@ async function findFree(sources: readonly BlockDevice[], conversion: Conversion)
   return freeRanges(joined(sources), conversion.ignore === undefined ? {} : { ignore: conversion.ignore })
 }
 
+/** What reads as zeros because a file does not reach so far. What cannot be read is the conversion's to tell. */
+async function incomplete(sources: readonly BlockDevice[]): Promise<readonly string[]> {
+  const { dataPastEnd } = await import('../copy/past-end.ts')
+  const found = (await Promise.all(sources.map(dataPastEnd)).catch(() => [])).flat()
+  return found.map(
+    ({ path, bytes }) =>
+      `${path} is too short: ${bytes} bytes of data lie past its end and become zeros. Was it copied completely? "drydisk check" tells more.`,
+  )
+}
+
 async function toStandardOutput(
   sources: readonly BlockDevice[],
   free: RangeSet | undefined,
@@ -116,6 +133,7 @@ async function toFile(
   target: string,
   sources: readonly BlockDevice[],
   free: DiskFreeSpace | undefined,
+  missing: Promise<readonly string[]>,
   conversion: Conversion,
 ): Promise<void> {
   const { operation, output, format, qcow2, compress, sparseSize, backingFile, backingFormat } = conversion
@@ -153,7 +171,7 @@ async function toFile(
           }),
       ),
     )
-    await tell(target, result, free, conversion)
+    await tell(target, result, free, [...(free?.warnings ?? []), ...(await missing)], conversion)
   } finally {
     if (backing !== undefined) await closeDisk(backing)
   }
@@ -180,10 +198,11 @@ async function tell(
   target: string,
   result: ConvertResult,
   free: DiskFreeSpace | undefined,
+  warnings: readonly string[],
   { format, output }: Conversion,
 ): Promise<void> {
   if (output.json) {
-    const { volumes, gaps, warnings = [] } = free ?? {}
+    const { volumes, gaps } = free ?? {}
     await printEvent({
       event: 'result',
       filename: target,
