@@ -17,6 +17,7 @@
  * }
  * ```
  */
+export { type Range, RangeSet } from './bytes/range-set.ts'
 export { type CompactImageOptions, compactImage } from './copy/compact.ts'
 export { type CompareOptions, type Comparison, compareDevices } from './copy/compare.ts'
 export {
@@ -27,6 +28,7 @@ export {
   convertImage,
   streamRaw,
 } from './copy/convert.ts'
+export { cutOff } from './copy/cut-off.ts'
 export {
   type DiskFreeSpace,
   type FreeRangesOptions,
@@ -41,6 +43,7 @@ export {
   measureDevice,
   measureSize,
 } from './copy/measure.ts'
+export { dataPastEnd } from './copy/past-end.ts'
 export {
   type SparsifyInPlaceOptions,
   type SparsifyInPlaceResult,
@@ -88,12 +91,17 @@ export { memoryGuest } from './guest/memory-guest.ts'
 export type { Mount } from './guest/mount-table.ts'
 export { type Guest, type OpenGuestOptions, openGuest } from './guest/open-guest.ts'
 export { type AmendImageOptions, amendImage } from './image/amend.ts'
+export type { BackingPolicy } from './image/beside-file.ts'
 export { type CheckOptions, checkFile, type FileCheck, type RepairMode } from './image/check-file.ts'
 export { type CommitImageOptions, type CommittedImage, commitImage } from './image/commit-down.ts'
 export { type CreateImageOptions, createImage } from './image/create-file.ts'
-export { openImage } from './image/open.ts'
+export type { ImageFormat } from './image/detect.ts'
+export { type OpenImageOptions, openImage } from './image/open.ts'
 export type { CompactResult } from './image/qcow2/compact.ts'
+export type { CreateQcow2Options } from './image/qcow2/create.ts'
 export { type SnapshotChoice, snapshotDevice } from './image/qcow2/snapshot-device.ts'
+export type { Snapshot } from './image/qcow2/snapshot-table.ts'
+export type { NewSnapshot } from './image/qcow2/snapshots.ts'
 export { type RebasedImage, type RebaseOptions, rebaseImage } from './image/rebase.ts'
 export { type ResizedImage, type ResizeImageOptions, resizeImage } from './image/resize.ts'
 export {

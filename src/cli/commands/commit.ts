@@ -36,6 +36,7 @@ export function configure(command: Command): void {
       `
 The backing file comes to read as the image does, in one atomic change; it grows first where the image is larger. Then the image is
 emptied: it is a difference of nothing to its backing file. With -b, the images between the two are worth nothing afterwards.
+Other images over the same backing file change with it: they are most likely of no use any more.
 
 With --json, one document a line: {"event": "progress", "operation", "done", "total"}, and at last {"event": "result", "filename",
 "base", "copied", "zeroed", "emptied"}, in bytes.

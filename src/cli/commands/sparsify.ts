@@ -36,8 +36,8 @@ What filesystems do not use is dropped, without being read: free blocks of ext2,
 between partitions. A volume that is not known, or whose accounting is in doubt, stays whole, and you are told so.
 
 In place, clusters are freed, those at the end of the file move into the holes, and the file is cut; no space beside it is needed,
-and a crash at any moment leaves a valid image with the same files in it. A raw image has no holes that Node.js could make: name
-a target.
+and a crash at any moment leaves a valid image with the same files in it. Images that have it as their backing file see the change.
+A raw image has no holes that Node.js could make: name a target.
 ${TARGET_HELP}
 Without -O the target has the format of the image.
 
