@@ -72,8 +72,9 @@ function result(
       count === 0
         ? []
         : [
-            `${count === 1 ? 'its internal snapshot was' : `its ${count} internal snapshots were`} taken over the old backing file, and from ` +
-              'now on read the new one where they have nothing of their own',
+            count === 1
+              ? 'its internal snapshot was taken over the old backing file, and from now on reads the new one where it has nothing of its own'
+              : `its ${count} internal snapshots were taken over the old backing file, and from now on read the new one where they have nothing of their own`,
           ],
   }
 }
