@@ -8,7 +8,7 @@ import { sharedLayer } from './backing-pieces.ts'
 import { checkNotSource } from './image-chain.ts'
 import { createEngine, type WorkerChoice } from './node-engine.ts'
 import { checkNotAborted, runTasks } from './pipeline.ts'
-import { type CopyOptions, planned, SPARSE_SIZE, TASK_BYTES, totalSize } from './plan.ts'
+import { CODEC_TASK_BYTES, type CopyOptions, planned, SPARSE_SIZE, TASK_BYTES, totalSize } from './plan.ts'
 import { Planner } from './planner.ts'
 import { TargetLayout } from './target-layout.ts'
 import type { ClusterSettings } from './task.ts'
@@ -116,7 +116,8 @@ export async function convertInto(
   const planner = new Planner({
     unit: clusterSize,
     size,
-    taskBytes: Math.max(TASK_BYTES, clusterSize),
+    taskBytes: Math.max(compress ? CODEC_TASK_BYTES : TASK_BYTES, clusterSize),
+    codecBytes: CODEC_TASK_BYTES,
     zeros: builder === undefined || bytesForZeros ? 'bytes' : 'entries',
     keep: compress && options.compressionLevel === undefined ? compressionType : undefined,
   })

@@ -6,8 +6,11 @@ import { readsAsZero } from './zero-blocks.ts'
 
 /** What direct input wants of offsets, lengths and memory; no device is known to want more. */
 const ALIGNMENT = 4096
-/** Reads this long or longer are looked at: a shorter one says little of what follows. */
-const MIN_LENGTH = 256 << 10
+/** What is read at once, at first and within a hole: twice as much each time as it goes on. */
+const FIRST_STEP = 128 << 10
+const LAST_STEP = 1 << 20
+/** Zeros at the end of a read that make a hole likely. */
+const TAIL = 64 << 10
 /** After so many bytes read directly it has to have been */
 const TRIAL = 16 << 20
 /** no slower than that, compared with reading through the cache: it is on a slow disk, or a network's. */
@@ -29,8 +32,6 @@ export class HoleReader {
   readonly #file: FileHandle
   readonly #direct: Pace = { bytes: 0, spent: 0 }
   readonly #cached: Pace = { bytes: 0, spent: 0 }
-  /** The last long read found nothing but zeros. */
-  #inHole = false
 
   private constructor(storage: FileStorage, file: FileHandle) {
     this.#storage = storage
@@ -53,23 +54,29 @@ export class HoleReader {
 
   /** Fills all of `into`; past the end of the file with zeros. @returns true where it was seen to be nothing but zeros. */
   async read(offset: number, into: Uint8Array): Promise<boolean> {
-    if (into.length < MIN_LENGTH) {
-      await readPadded(this.#storage, offset, into)
-      return false
+    let zero = true
+    let inHole = false
+    let step = FIRST_STEP
+    for (let at = 0; at < into.length; ) {
+      const part = into.subarray(at, at + step)
+      const start = performance.now()
+      const direct =
+        inHole && this.#mayPay(offset + at, part) && (await this.#readDirectly(offset + at, part))
+      if (!direct) await readPadded(this.#storage, offset + at, part)
+      const pace = direct ? this.#direct : this.#cached
+      pace.spent += performance.now() - start
+      pace.bytes += part.length
+      const empty = readsAsZero(part)
+      zero &&= empty
+      // Where a hole begins within the read, its end tells.
+      inHole = empty || readsAsZero(part.subarray(-TAIL))
+      step = Math.min(LAST_STEP, empty ? 2 * step : inHole ? FIRST_STEP : LAST_STEP)
+      at += part.length
     }
-    const start = performance.now()
-    const direct = this.#mayPay(offset, into) && (await this.#readDirectly(offset, into))
-    if (!direct) await readPadded(this.#storage, offset, into)
-    const pace = direct ? this.#direct : this.#cached
-    pace.spent += performance.now() - start
-    pace.bytes += into.length
-    const zero = readsAsZero(into)
-    this.#inHole = zero
     return zero
   }
 
   #mayPay(offset: number, { length, byteOffset }: Uint8Array): boolean {
-    if (!this.#inHole) return false
     if (offset % ALIGNMENT !== 0 || length % ALIGNMENT !== 0 || byteOffset % ALIGNMENT !== 0) return false
     if (this.#direct.bytes < TRIAL) return true
     return this.#direct.spent * this.#cached.bytes < MOST_TIMES * this.#cached.spent * this.#direct.bytes

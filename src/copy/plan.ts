@@ -25,7 +25,9 @@ export interface CopyOptions {
 }
 
 /** Bytes of one task: long enough for the host to be fast, few enough to be held several times. */
-export const TASK_BYTES = 2 << 20
+export const TASK_BYTES = 8 << 20
+/** The same where clusters are compressed or decompressed: those tasks have to spread over the workers, and stay in memory longer. */
+export const CODEC_TASK_BYTES = 2 << 20
 export const SPARSE_SIZE = 4096
 
 interface PlanOptions {

@@ -1,7 +1,7 @@
 import type { BlockDevice } from '../device/block-device.ts'
 import { zeros } from '../device/zeros.ts'
 import { checkNotAborted } from './pipeline.ts'
-import { type CopyOptions, planned, TASK_BYTES, totalSize } from './plan.ts'
+import { CODEC_TASK_BYTES, type CopyOptions, planned, TASK_BYTES, totalSize } from './plan.ts'
 import { Planner } from './planner.ts'
 import type { Task } from './task.ts'
 import { ThreadEngine } from './thread-engine.ts'
@@ -18,7 +18,14 @@ export async function streamRaw(
 ): Promise<{ readonly size: number }> {
   const { signal, onProgress } = options
   const size = totalSize(sources)
-  const planner = new Planner({ unit: 1, size, taskBytes: TASK_BYTES, zeros: 'entries', keep: undefined })
+  const planner = new Planner({
+    unit: 1,
+    size,
+    taskBytes: TASK_BYTES,
+    codecBytes: CODEC_TASK_BYTES,
+    zeros: 'entries',
+    keep: undefined,
+  })
   const nowhere = { write: () => Promise.reject(new TypeError('a stream has no storage')) }
   const engine = new ThreadEngine(planner.storages, planner.devices, nowhere, {
     clusterSize: 1,

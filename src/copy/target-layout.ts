@@ -21,7 +21,8 @@ export class TargetLayout {
       const first = run.offset / clusterSize
       const count = run.length / clusterSize
       if (run.kind === 'zero') {
-        for (let cluster = first; cluster < first + count; cluster++) await this.#zero(cluster)
+        for (let cluster = first; cluster < first + count && this.#isBacked(cluster); cluster++)
+          await this.#builder.setZero(cluster)
         continue
       }
       for (let at = 0; at < count; ) {
@@ -30,10 +31,11 @@ export class TargetLayout {
           let next = at + 1
           while (next < count && lengths[index + next] === clusterSize) next++
           const host = this.#builder.placeData(next - at)
-          for (let part = at; part < next; part++) {
-            hosts[index + part] = host + (part - at) * clusterSize
-            await this.#data(first + part, host + (part - at) * clusterSize, masks?.[index + part])
-          }
+          for (let part = at; part < next; part++) hosts[index + part] = host + (part - at) * clusterSize
+          if (masks === undefined) await this.#builder.setDataRun(first + at, host, next - at)
+          else
+            for (let part = at; part < next; part++)
+              await this.#data(first + part, host + (part - at) * clusterSize, masks[index + part])
           at = next
           continue
         }
@@ -41,7 +43,7 @@ export class TargetLayout {
           const host = this.#builder.placeCompressed(length)
           hosts[index + at] = host
           await this.#builder.setCompressed(first + at, host, length)
-        } else if (length === 0) await this.#zero(first + at)
+        } else if (length === 0 && this.#isBacked(first + at)) await this.#builder.setZero(first + at)
         at++
       }
       index += count
@@ -53,10 +55,6 @@ export class TargetLayout {
     // What a subcluster does not say, the backing file does.
     const zero = this.#isBacked(cluster) ? ~mask >>> 0 : 0
     await this.#builder.setData(cluster, host, mask, zero)
-  }
-
-  async #zero(cluster: number): Promise<void> {
-    if (this.#isBacked(cluster)) await this.#builder.setZero(cluster)
   }
 
   #isBacked(cluster: number): boolean {

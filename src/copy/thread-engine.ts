@@ -18,12 +18,16 @@ export interface FastReads {
 
 /** As many as libuv has threads for files. */
 const CAPACITY = 4
+/** A filesystem locks a file while it is written to, and a thread that waits for the lock keeps a core from those that read. */
+const MAX_WRITERS = 2
 
 /** Carries tasks out in this thread, over any storages. */
 export class ThreadEngine implements Engine {
   readonly capacity = CAPACITY
   readonly #runner: TaskRunner
   readonly #fast: FastReads | undefined
+  #writers = 0
+  readonly #waiting: (() => void)[] = []
 
   /**
    * @param storages,devices what segments number; they may grow.
@@ -48,7 +52,7 @@ export class ThreadEngine implements Engine {
           return false
         },
         readDevice: async (device, offset, into) => devices[device]?.read(offset, into),
-        write: (offset, from) => target.write(offset, from),
+        write: (offset, from) => this.#inTurn(() => target.write(offset, from)),
         ...(fast === undefined ? {} : { allocate: (length: number) => fast.allocate(length) }),
         ...(backing === undefined
           ? {}
@@ -56,6 +60,17 @@ export class ThreadEngine implements Engine {
       },
       settings,
     )
+  }
+
+  async #inTurn(write: () => Promise<void>): Promise<void> {
+    while (this.#writers >= MAX_WRITERS) await new Promise<void>(resolve => this.#waiting.push(resolve))
+    this.#writers++
+    try {
+      await write()
+    } finally {
+      this.#writers--
+      this.#waiting.shift()?.()
+    }
   }
 
   load(task: Task): Promise<Loaded> {

@@ -75,6 +75,20 @@ export class ImageBuilder {
     if (this.geometry.subclusters > 1) table.setBitmaps(index, zero, allocated)
   }
 
+  /** As `setData` of guest clusters in a row that lie in a row, whole. */
+  async setDataRun(cluster: number, host: number, count: number): Promise<void> {
+    const { clusterSize, l2Entries, subclusters } = this.geometry
+    for (let done = 0; done < count; ) {
+      const { table, index } = await this.#entry(cluster + done)
+      const stop = Math.min(count, done + l2Entries - index)
+      for (let at = index; done < stop; at++, done++) {
+        const offset = host + done * clusterSize
+        table.set(at, (Math.floor(offset / TWO_32) | COPIED) >>> 0, offset >>> 0)
+        if (subclusters > 1) table.setBitmaps(at, 0, ALL)
+      }
+    }
+  }
+
   /** A guest cluster is compressed to `length` bytes at `host`. */
   async setCompressed(cluster: number, host: number, length: number): Promise<void> {
     const { table, index } = await this.#entry(cluster)
