@@ -7,7 +7,7 @@ const measure = fileURLToPath(new URL('measure.py', import.meta.url))
 /**
  * @typedef {{ status: number, wall: number, user: number, sys: number, peak: number }} Sample
  * @typedef {{ name: string, command: string[], prepare?: () => void }} Contender
- * @typedef {{ title: string, limit?: string, runs?: number, drydisk: Contender, peer?: Contender | undefined }} Case
+ * @typedef {{ title: string, limit?: string, runs?: number, sizes?: () => string[], drydisk: Contender, peer?: Contender | undefined }} Case
  */
 
 /** @param {string} tool */
@@ -59,7 +59,14 @@ function row(name, s) {
  * uncounted run each; prints medians and their ratio.
  * @param {Case} benchCase
  */
-export function compare({ title, limit, runs = Number(process.env.DRYDISK_BENCH_RUNS ?? 5), drydisk, peer }) {
+export function compare({
+  title,
+  limit,
+  runs = Number(process.env.DRYDISK_BENCH_RUNS ?? 5),
+  sizes,
+  drydisk,
+  peer,
+}) {
   console.log(`\n${title}${limit === undefined ? '' : ` (limit: ${limit})`}`)
   const contenders = peer === undefined ? [drydisk] : [drydisk, peer]
   const samples = contenders.map(() => /** @type {Sample[]} */ ([]))
@@ -73,4 +80,5 @@ export function compare({ title, limit, runs = Number(process.env.DRYDISK_BENCH_
   if (summaries[1] !== undefined)
     console.log(`  ratio of medians       ${(summaries[0].wall / summaries[1].wall).toFixed(4)}`)
   else console.log('  ratio of medians       no peer installed')
+  if (sizes !== undefined) console.log(`  size of the results    ${sizes().join(', ')}`)
 }

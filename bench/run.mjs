@@ -3,9 +3,10 @@
 // DRYDISK_BENCH_IMAGE names the qcow2 image of a guest (only copies of it are written); without it a small demo guest
 // is made. DRYDISK_BENCH_RUNS (5) is the number of counted runs. Peers (guestfish, virt-customize, qemu-img) are measured where they are installed.
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { convertCases } from './cases-convert.mjs'
 import { metadataCases } from './cases-metadata.mjs'
 import { compare, have, machine } from './harness.mjs'
 
@@ -93,55 +94,9 @@ const cases = {
         : undefined,
     }
   },
+  ...convertCases({ folder, image, main, cli }),
   ...metadataCases({ folder, image, cli }),
 }
-
-/**
- * Conversions of a large image: DRYDISK_BENCH_CONVERT names its raw and its qcow2 file, comma between them, or else
- * the guest's image is taken, in both formats.
- */
-function conversions() {
-  const [givenRaw, givenQcow2 = image] =
-    process.env.DRYDISK_BENCH_CONVERT?.split(',').map(path => resolve(path)) ?? []
-  const [ours, theirs] = [join(folder, 'ours'), join(folder, 'theirs')]
-  /** @param {string} name @param {string[]} options */
-  const made = (name, ...options) => {
-    const path = join(folder, name)
-    if (!existsSync(path))
-      execFileSync(process.execPath, [main, 'convert', '-q', ...options, givenQcow2, path])
-    return path
-  }
-  const raw = () => givenRaw ?? made('source.raw', '-O', 'raw')
-  const qcow2 = () => givenQcow2
-  const zlib = () => made('zlib.qcow2', '-c', '-O', 'qcow2')
-  /** @param {string} title @param {string} limit @param {() => string} source @param {string[]} options */
-  const convert =
-    (title, limit, source, ...options) =>
-    () => ({
-      title: `convert ${title}`,
-      limit: `ratio ${limit}`,
-      drydisk: {
-        ...cli('convert', '-q', ...options, source(), ours),
-        prepare: () => rmSync(ours, { force: true }),
-      },
-      peer: have('qemu-img')
-        ? {
-            name: 'qemu-img convert',
-            command: ['qemu-img', 'convert', '-W', '-m', '16', ...options, source(), theirs],
-            prepare: () => rmSync(theirs, { force: true }),
-          }
-        : undefined,
-    })
-  return {
-    'convert-raw': convert('qcow2 to raw', '1.0', qcow2, '-O', 'raw'),
-    'convert-qcow2': convert('raw to qcow2', '1.0', raw, '-O', 'qcow2'),
-    'convert-copy': convert('qcow2 to qcow2', '1.0', qcow2, '-O', 'qcow2'),
-    'convert-inflate': convert('zlib qcow2 to raw', '0.7', zlib, '-O', 'raw'),
-    'convert-deflate': convert('raw to zlib qcow2', '0.5', raw, '-c', '-O', 'qcow2'),
-    'convert-unchanged': convert('zlib qcow2 to zlib qcow2', '0.05', zlib, '-c', '-O', 'qcow2'),
-  }
-}
-Object.assign(cases, conversions())
 
 console.log(machine())
 console.log(
