@@ -29,16 +29,14 @@ export class Damage implements TableObserver {
   /** Whether an L1 table has entries with reserved bits. */
   l1Reserved = false
   readonly #name: string
-  readonly #version: 2 | 3
   readonly #lost: string[] = []
   #losses = 0
   #count = 0
   #table = 0
 
   /** @param name of the image, for messages. */
-  constructor(name: string, version: 2 | 3) {
+  constructor(name: string) {
     this.#name = name
-    this.#version = version
   }
 
   /** What remains a problem. */

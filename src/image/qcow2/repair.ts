@@ -51,7 +51,7 @@ export async function repairImage(storage: Storage, mode: RepairMode): Promise<R
 }
 
 async function mend(storage: Storage, header: Header): Promise<void> {
-  const damage = new Damage(storage.name, header.version)
+  const damage = new Damage(storage.name)
   const counts = await countReferences(storage, header, undefined, damage.problem, damage)
   damage.refuseLosses()
   const old = counts.clone()
