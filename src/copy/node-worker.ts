@@ -19,6 +19,7 @@ function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
         readAll(descriptors[file] ?? -1, names[file] ?? '', offset, into)
         return false
       },
+      name: file => names[file] ?? '',
       readDevice: () => {
         throw new TypeError('a device is read by the thread that has it')
       },

@@ -1,5 +1,5 @@
 import { DrydiskError } from '../errors.ts'
-import { type Compress, type Decompress, loadDecompressor } from '../image/compression/codec.ts'
+import { atCluster, type Compress, type Decompress, loadDecompressor } from '../image/compression/codec.ts'
 import { clusterCompressor } from './cluster-compressor.ts'
 import type { ClusterSettings, Loaded, Segment, Task } from './task.ts'
 import { dataMask, dataParts, readsAsZero, sameBytes } from './zero-blocks.ts'
@@ -8,6 +8,8 @@ import { dataMask, dataParts, readsAsZero, sameBytes } from './zero-blocks.ts'
 export interface TaskIo {
   /** Fills all of `into`; past the end of the storage with zeros. @returns true where it was seen to be nothing but zeros. */
   read(file: number, offset: number, into: Uint8Array): Promise<boolean> | boolean
+  /** For messages. */
+  name(file: number): string
   readDevice(device: number, offset: number, into: Uint8Array): Promise<void> | void
   write(offset: number, from: Uint8Array): Promise<void> | void
   /** Memory for a buffer. */
@@ -274,7 +276,12 @@ export class TaskRunner {
       decompress = await loadDecompressor(compression)
       this.#decompressors.set(compression, decompress)
     }
-    const bytes = decompress(stored, clusterSize)
+    let bytes: Uint8Array
+    try {
+      bytes = decompress(stored, clusterSize)
+    } catch (error) {
+      throw atCluster(error, this.#io.name(file), host)
+    }
     this.#last = { file, host, bytes }
     return bytes
   }

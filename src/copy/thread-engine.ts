@@ -51,6 +51,7 @@ export class ThreadEngine implements Engine {
           if (storage !== undefined) await readPadded(storage, offset, into)
           return false
         },
+        name: file => storages[file]?.name ?? '',
         readDevice: async (device, offset, into) => devices[device]?.read(offset, into),
         write: (offset, from) => this.#inTurn(() => target.write(offset, from)),
         ...(fast === undefined ? {} : { allocate: (length: number) => fast.allocate(length) }),

@@ -135,6 +135,17 @@ function wrong(what: string, cause?: unknown): DrydiskError {
   )
 }
 
+/** The error of a decompressor, with the place: `name` of the file and byte offset of the stream. */
+export function atCluster(error: unknown, name: string, offset: number): unknown {
+  if (!(error instanceof DrydiskError)) return error
+  return new DrydiskError(
+    error.code,
+    `${name}: at byte ${offset}, ${error.message}. The file is damaged or was cut short; take another copy of it`,
+    { ...error.context, path: name, offset },
+    error,
+  )
+}
+
 function ofSize(bytes: Uint8Array, size: number): Uint8Array {
   if (bytes.length !== size) throw wrong(`holds ${bytes.length} bytes, and a cluster is ${size}`)
   return bytes

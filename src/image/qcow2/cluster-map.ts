@@ -77,14 +77,15 @@ export function decodeEntry(
 
 /** Says where guest bytes are; does no input or output but loading tables. */
 export class ClusterMap {
-  readonly #name: string
+  /** Of the image, for messages. */
+  readonly name: string
   readonly #geometry: Geometry
   readonly #dataFile: boolean
   readonly #version: 2 | 3
   readonly tables: MappingTables
 
   constructor(name: string, geometry: Geometry, dataFile: boolean, version: 2 | 3, tables: MappingTables) {
-    this.#name = name
+    this.name = name
     this.#geometry = geometry
     this.#dataFile = dataFile
     this.#version = version
@@ -92,7 +93,7 @@ export class ClusterMap {
   }
 
   decode(table: L2Table, index: number): Entry {
-    const entry = decodeEntry(this.#name, this.#geometry, this.#dataFile, table, index, this.#version)
+    const entry = decodeEntry(this.name, this.#geometry, this.#dataFile, table, index, this.#version)
     return entry
   }
 

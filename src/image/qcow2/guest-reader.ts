@@ -1,6 +1,6 @@
 import { LruCache } from '../../bytes/lru-cache.ts'
 import type { BlockDevice, Extent } from '../../device/block-device.ts'
-import { type Decompress, loadDecompressor } from '../compression/codec.ts'
+import { atCluster, type Decompress, loadDecompressor } from '../compression/codec.ts'
 import type { ClusterMap, Run } from './cluster-map.ts'
 import type { Header } from './header.ts'
 
@@ -58,7 +58,12 @@ export class GuestReader {
     const decompress = await this.#decompress
     const stored = new Uint8Array(run.stored)
     await this.#host.read(run.host, stored)
-    const cluster = decompress(stored, this.#header.geometry.clusterSize)
+    let cluster: Uint8Array
+    try {
+      cluster = decompress(stored, this.#header.geometry.clusterSize)
+    } catch (error) {
+      throw atCluster(error, this.map.name, run.host)
+    }
     this.#decompressed.set(run.host, cluster, cluster.length)
     return cluster
   }
