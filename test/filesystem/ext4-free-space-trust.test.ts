@@ -234,10 +234,13 @@ describe.skipIf(!tools || !haveLoopMounts())('a journal that is still to be repl
     const dirty = join(folder, 'dirty.img')
     const fsync = `python3 -c "import os; os.fsync(os.open('old', os.O_RDWR))"`
     const script = `echo x > old; sync -f .; echo more >> old; ${fsync}`
-    dirtyByKernel(await make('-t ext4 -O fast_commit -J size=4'), dirty, script)
-    expect(await freeSpaceOf(dirty)).toMatchObject({
-      message: expect.stringMatching(/fast commits to apply/),
-    })
+    let answer: object = {}
+    // On a busy machine the kernel may make a full commit of it.
+    for (let attempt = 0; attempt < 5 && !('error' in answer); attempt++) {
+      dirtyByKernel(await make('-t ext4 -O fast_commit -J size=4'), dirty, script)
+      answer = await freeSpaceOf(dirty)
+    }
+    expect(answer).toMatchObject({ message: expect.stringMatching(/fast commits to apply/) })
   })
 })
 
