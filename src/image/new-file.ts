@@ -18,7 +18,7 @@ const unfinished = new Set<string>()
 /**
  * Removes every file that is not complete, at once, even while it is written to: for a process that is about to end and cannot
  * wait.
- * @returns whether there was any.
+ * @returns whether there was one.
  */
 export function removeUnfinished(): boolean {
   const names = [...unfinished]

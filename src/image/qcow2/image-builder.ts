@@ -68,7 +68,7 @@ export class ImageBuilder {
     return this.#placer.compressed(length)
   }
 
-  /** A guest cluster lies at `host`. @param allocated,zero bitmaps of its subclusters, where it has any. */
+  /** A guest cluster lies at `host`. @param allocated,zero bitmaps of its subclusters, if it has them. */
   async setData(cluster: number, host: number, allocated = ALL, zero = 0): Promise<void> {
     const { table, index } = await this.#entry(cluster)
     table.set(index, (Math.floor(host / TWO_32) | COPIED) >>> 0, host >>> 0)
