@@ -2,23 +2,19 @@ import { readFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
 import { DrydiskError, isDrydiskError } from '../../errors.ts'
 import type { OperationReport } from '../../operations/operation.ts'
-import {
-  type CustomizeOption,
-  customizeOptions,
-  type Operations,
-  type Planned,
-} from '../customize-options.ts'
+import { type HostAccess, type Planned, type Step, steps } from '../../operations/steps/index.ts'
 import { reportEdit } from '../edit-report.ts'
 import { describe, UsageError } from '../errors.ts'
+import { hostAccess } from '../host-access.ts'
 import { type WriteOptions, writeOptions } from '../options.ts'
 import { editGuest } from '../session.ts'
 import { imageAndPaths } from '../target.ts'
 
 export function configure(command: Command): void {
   /** What was asked for, in the order of the command line. */
-  const wanted: [CustomizeOption, string][] = []
+  const wanted: [Step, string][] = []
   writeOptions(command).argument('[image]', 'the image')
-  for (const option of customizeOptions) {
+  for (const option of steps) {
     const value =
       option.value === undefined ? '' : option.optional ? ` [${option.value}]` : ` <${option.value}>`
     command.addOption(new Option(`--${option.name}${value}`, option.help))
@@ -49,11 +45,11 @@ Examples:
       if (paths.length > 0) throw new UsageError(`one image at a time: what is "${paths[0]}"?`)
       if (wanted.length === 0)
         throw new UsageError('nothing to do: name at least one edit (drydisk customize --help)')
-      const library = await import('../../operations/index.ts')
+      const host = hostAccess()
       // Everything that can be wrong with the arguments is found before the image is opened.
       const planned: { name: string; step: Planned }[] = []
       for (const [option, value] of wanted)
-        planned.push({ name: option.name, step: await plan(option, value, library) })
+        planned.push({ name: option.name, step: await plan(option, value, host) })
       await editGuest(
         image,
         options,
@@ -69,9 +65,9 @@ Examples:
 }
 
 /** What is wrong with an option's value is wrong with the command line. */
-async function plan(option: CustomizeOption, value: string, library: Operations): Promise<Planned> {
+async function plan(option: Step, value: string, host: HostAccess): Promise<Planned> {
   try {
-    return await option.plan(value, library)
+    return await option.plan(value, host)
   } catch (error) {
     if (isDrydiskError(error) && error.code === 'ERR_INVALID_ARGUMENT')
       throw new UsageError(`--${option.name}: ${error.message}`)
@@ -97,8 +93,8 @@ function named(error: unknown, operation: string): unknown {
  * The lines of a file of commands, by virt-customize's rules: empty lines and those that begin with # are passed over, and a
  * backslash at the end goes on with the next line.
  */
-function commandsOf(file: string): [CustomizeOption, string][] {
-  const out: [CustomizeOption, string][] = []
+function commandsOf(file: string): [Step, string][] {
+  const out: [Step, string][] = []
   let begun = ''
   for (const [index, raw] of commandText(file).split('\n').entries()) {
     const line = begun + raw.trimStart()
@@ -106,7 +102,7 @@ function commandsOf(file: string): [CustomizeOption, string][] {
     if (begun !== '') continue
     if (line === '' || line.startsWith('#')) continue
     const [, name, value] = /^(?:--)?([\w-]+)(?:[ \t=]+(.*))?$/s.exec(line) ?? []
-    const option = customizeOptions.find(one => one.name === name)
+    const option = steps.find(one => one.name === name)
     if (!option) throw new UsageError(`${file}:${index + 1}: "${name ?? line}" is no command of customize`)
     if (option.value !== undefined && !option.optional && value === undefined)
       throw new UsageError(`${file}:${index + 1}: ${option.name} needs ${option.value}`)

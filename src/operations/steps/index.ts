@@ -1,0 +1,20 @@
+import { accountSteps } from './accounts.ts'
+import { bootSteps } from './boot.ts'
+import { fileSteps } from './files.ts'
+import { networkSteps } from './network.ts'
+import { serviceSteps } from './services.ts'
+import type { Step } from './step.ts'
+import { systemSteps } from './system.ts'
+
+export type { HostAccess } from './host-access.ts'
+export type { Planned, Step } from './step.ts'
+
+/** Every step, by name. */
+export const steps: readonly Step[] = [
+  ...accountSteps,
+  ...bootSteps,
+  ...fileSteps,
+  ...networkSteps,
+  ...serviceSteps,
+  ...systemSteps,
+].sort((a, b) => (a.name < b.name ? -1 : 1))
