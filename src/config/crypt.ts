@@ -1,12 +1,16 @@
 import { DrydiskError } from '../errors.ts'
 import { type Digest, loadDigest } from './digest.ts'
 import { concatBytes, encodeText } from './text.ts'
+import { encode64, yescrypt } from './yescrypt.ts'
 
 /**
  * crypt(3) methods. SHA-crypt is specified in Ulrich Drepper's "Unix crypt using SHA-256 and SHA-512"; `$1$` is Poul-Henning
- * Kamp's md5crypt, kept for guests whose C library knows nothing newer (CirrOS).
+ * Kamp's md5crypt, kept for guests whose C library knows nothing newer (CirrOS). yescrypt is libxcrypt's default.
  */
-export type CryptMethod = 'sha512' | 'sha256' | 'md5'
+export type CryptMethod = 'sha512' | 'sha256' | 'md5' | 'yescrypt'
+
+/** As `--password-crypto` of virt-customize takes them, and yescrypt. */
+export const CRYPT_METHODS: readonly CryptMethod[] = ['sha512', 'sha256', 'md5', 'yescrypt']
 
 /** crypt(3)'s base 64 alphabet, least significant six bits first. */
 const ALPHABET = './0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
@@ -17,11 +21,17 @@ const ROUNDS_MAX = 999_999_999
 /** A hash found in an image may ask for a billion rounds; verifying it would take an hour. */
 const ROUNDS_VERIFY_MAX = 1_000_000
 
+/** libxcrypt's default cost (5): 4096 blocks of 4 KiB, so 16 MiB. */
+const YESCRYPT_PARAMETERS = 'j9T'
+/** A hash found in an image may ask for gigabytes; this is libxcrypt's cost 7. */
+const YESCRYPT_VERIFY_BYTES = 64 << 20
+
 /** crypt(3) of libxcrypt takes no longer phrase (CRYPT_MAX_PASSPHRASE_SIZE); the work grows with its square. */
 const MAX_PHRASE = 511
 
-/** A new salt from the platform's random source: 16 characters, 8 for md5. */
+/** A new salt from the platform's random source: 16 characters, 8 for md5, 16 bytes in 22 characters for yescrypt. */
 export function randomSalt(method: CryptMethod = 'sha512'): string {
+  if (method === 'yescrypt') return encode64(globalThis.crypto.getRandomValues(new Uint8Array(16)))
   return randomCharacters(method === 'md5' ? 8 : 16)
 }
 
@@ -68,10 +78,11 @@ export async function hashPassword(
       'ERR_INVALID_ARGUMENT',
       `a password has at most ${MAX_PHRASE} bytes, not ${phrase.length}`,
     )
-  const prefix = { sha512: '$6$', sha256: '$5$', md5: '$1$' }[method]
+  const prefix = { sha512: '$6$', sha256: '$5$', md5: '$1$', yescrypt: `$y$${YESCRYPT_PARAMETERS}$` }[method]
+  const takesRounds = method === 'sha512' || method === 'sha256'
   const hashed = await crypt(
     phrase,
-    `${prefix}${rounds === undefined || method === 'md5' ? '' : `rounds=${rounds}$`}${salt}`,
+    `${prefix}${rounds === undefined || !takesRounds ? '' : `rounds=${rounds}$`}${salt}`,
   )
   if (hashed === undefined) throw new DrydiskError('ERR_INVALID_ARGUMENT', 'not a crypt(3) setting')
   return hashed
@@ -79,7 +90,7 @@ export async function hashPassword(
 
 /**
  * Whether `hashed` (a field of shadow) is a hash of `password`; `undefined` when its method is none of ours, or asks for more
- * than a million rounds.
+ * than a million rounds or 64 MiB.
  */
 export async function verifyPassword(password: string, hashed: string): Promise<boolean | undefined> {
   const computed = await crypt(encodeText(password), hashed, ROUNDS_VERIFY_MAX)
@@ -88,7 +99,7 @@ export async function verifyPassword(password: string, hashed: string): Promise<
 
 /**
  * crypt(3): hashes `key` by `setting` (a prefix with a salt, or a whole hash). `undefined` for a setting that is not of
- * `$1$`, `$5$` or `$6$`, or is malformed, or asks for more than `maxRounds`.
+ * `$1$`, `$5$`, `$6$` or `$y$`, or is malformed, or asks for more than `maxRounds` (SHA) or 64 MiB (yescrypt).
  */
 export async function crypt(
   key: Uint8Array,
@@ -98,6 +109,8 @@ export async function crypt(
   if (key.length > MAX_PHRASE) return undefined
   const md5Setting = /^\$1\$([^$:\n]{0,8})/.exec(setting)
   if (md5Setting) return md5crypt(await loadDigest('md5'), key, encodeText(md5Setting[1] ?? '', 'latin1'))
+  if (setting.startsWith('$y$'))
+    return yescrypt(await loadDigest('sha256'), key, setting, YESCRYPT_VERIFY_BYTES)
   const sha = /^\$([56])\$(?:rounds=([1-9]\d*)\$)?([^$:\n]{0,16})/.exec(setting)
   if (!sha || /^\$[56]\$rounds=/.test(setting) !== (sha[2] !== undefined)) return undefined
   const rounds = sha[2] === undefined ? undefined : Number(sha[2])
