@@ -1,5 +1,6 @@
 import { DrydiskError } from '../errors.ts'
 import { parsePlainValue } from './plain-yaml.ts'
+import { insertLines, joinLines, splitLines } from './text.ts'
 import { isRecord, yamlEditor } from './yaml-edit.ts'
 
 /**
@@ -66,19 +67,37 @@ export function isSameItem(item: unknown, wanted: unknown): boolean {
 }
 
 /**
- * The datasources that ds-identify sees in a file: it reads line by line, and takes only a list on the line of its key
- * (tools/ds-identify, check_config and parse_yaml_array). `undefined` where no line has the key.
+ * The datasources that ds-identify sees in a file: it reads line by line, takes only a list on the line of its key, one space
+ * after the colon, and splits what is left over into words (tools/ds-identify, check_config, parse_yaml_array and trim). A
+ * comment behind the list leaves a `]` in its last word, and so does a second space a `[` in its first. `undefined` where no
+ * line has the key.
  */
 export function dsIdentifyList(text: string): string[] | undefined {
   let found: string[] | undefined
-  for (const line of text.split('\n')) {
-    const match = /^\s*datasource_list:(?:\s+(.*))?$/.exec(line.replace(/#.*$/, '').trimEnd())
+  for (const source of text.split('\n')) {
+    // read strips blanks at both ends, and the comment is cut off after that.
+    const line = source.replace(/^[ \t]+|[ \t]+$/g, '').replace(/#.*$/s, '')
+    const match = /^datasource_list:(?:$| (.*)$)/s.exec(line)
     if (!match) continue
-    const list = /^\[(.*)\]$/.exec((match[1] ?? '').trim())
-    found = (list?.[1] ?? match[1] ?? '')
+    const value = (match[1] ?? '').replace(/^\[/, '').replace(/\]$/, '')
+    found = value
       .split(',')
       .map(item => item.trim().replace(/^(['"])(.*)\1$/, '$2'))
+      .flatMap(item => item.split(/[ \t]+/))
       .filter(item => item !== '')
   }
   return found
+}
+
+/** Brings `datasource_list: [ … ]` lines into the form that ds-identify reads: one space, and comments on a line of their own. */
+export function tidyDatasourceLines(text: string): string {
+  const lines = splitLines(text)
+  for (let i = lines.length - 1; i >= 0; i--) {
+    const line = lines[i]
+    const match = /^datasource_list:[ \t]*(\[[^\]#]*\])[ \t]*(#.*)?$/.exec(line?.text ?? '')
+    if (!line || !match) continue
+    line.text = `datasource_list: ${match[1]}`
+    if (match[2] !== undefined) insertLines(lines, i, [match[2]])
+  }
+  return joinLines(lines)
 }

@@ -5,26 +5,37 @@ export interface RpcFilter {
 }
 
 /** `--blacklist` is what `--block-rpcs` was called before QEMU 7.2. */
-const OPTION = /(?<=^|\s)(--block-rpcs|--blacklist|--allow-rpcs|-b|-a)(=|\s+|)([^\s]*)/
+const OPTION = /(?<=^|\s)(--block-rpcs|--blacklist|--allow-rpcs|-b|-a)(=|\s+|)([^\s]*)/g
 
-/** The filter in a line of qemu-ga options, or `undefined`. */
-export function filterOfOptions(options: string): RpcFilter | undefined {
-  const match = OPTION.exec(options)
-  return match ? { kind: kindOf(match[1] ?? ''), commands: splitCommands(match[3] ?? '') } : undefined
+/** Every filter in a line of qemu-ga options. */
+export function filtersOfOptions(options: string): RpcFilter[] {
+  return [...options.matchAll(OPTION)].map(match => ({
+    kind: kindOf(match[1] ?? ''),
+    commands: splitCommands(match[3] ?? ''),
+  }))
 }
 
-function kindOf(option: string): 'block' | 'allow' {
+/** A word of a command line: the kind of list that it starts or holds, and its value; no kind for any other word. */
+export function filterOption(word: string): { kind: RpcFilter['kind'] | undefined; value: string } {
+  const match = /^(--block-rpcs|--blacklist|--allow-rpcs|-b|-a)(?:=(.*)|(.*))$/s.exec(word)
+  // `--block-rpcsx` is no such option; `-bx` is.
+  if (!match || (match[1]?.startsWith('--') && match[3])) return { kind: undefined, value: word }
+  return { kind: kindOf(match[1] ?? ''), value: match[2] ?? match[3] ?? '' }
+}
+
+function kindOf(option: string): RpcFilter['kind'] {
   return option === '--allow-rpcs' || option === '-a' ? 'allow' : 'block'
 }
 
-/** Changes the filter within a line of options; a line without one comes back as it is. */
-export function changeOptions(options: string, wanted: ReadonlyMap<string, boolean>): string {
-  return options.replace(OPTION, (_whole, option: string, separator: string, list: string) => {
-    return (
-      option +
-      separator +
-      changeCommands({ kind: kindOf(option), commands: splitCommands(list) }, wanted).join(',')
-    )
+/** Changes the filters of one kind within a line of options; a line without one comes back as it is. */
+export function changeOptions(
+  options: string,
+  kind: RpcFilter['kind'],
+  wanted: ReadonlyMap<string, boolean>,
+): string {
+  return options.replace(OPTION, (whole: string, option: string, separator: string, list: string) => {
+    if (kindOf(option) !== kind) return whole
+    return option + separator + changeCommands({ kind, commands: splitCommands(list) }, wanted).join(',')
   })
 }
 

@@ -1,4 +1,4 @@
-import { dsIdentifyList, isSameItem, mergeCloudConfig } from '../config/cloud-config.ts'
+import { dsIdentifyList, isSameItem, mergeCloudConfig, tidyDatasourceLines } from '../config/cloud-config.ts'
 import { findPlainKey, isPlainFile, type PlainLookup, renderPlainValue } from '../config/plain-yaml.ts'
 import { appendLine, type DecodedText, replaceRange } from '../config/text.ts'
 import { equalValues, isRecord, lookUp, yamlEditor } from '../config/yaml-edit.ts'
@@ -92,6 +92,7 @@ export class CloudConfig {
       const rival = path[0] === 'datasource_list' ? this.#lastForDsIdentify() : await this.#deciding(path)
       if (!rival) break
       await this.#setIn(rival, path, value)
+      if (path[0] === 'datasource_list') rival.text = tidyDatasourceLines(rival.text)
     }
     if (await this.#has(path, value)) return
     const place = await this.place(path)
@@ -123,7 +124,21 @@ export class CloudConfig {
   }
 
   #lastForDsIdentify(): CloudFile | undefined {
-    return this.#files.find(file => dsIdentifyList(file.text) !== undefined)
+    // The shell's *.cfg leaves out names that begin with a dot; cloud-init does not.
+    return this.#files.find(
+      file => !file.path.startsWith(`${FOLDER}/.`) && dsIdentifyList(file.text) !== undefined,
+    )
+  }
+
+  /** What ds-identify takes for the list of datasources, before cloud-init starts, and the file that it finds it in. */
+  seenByDsIdentify(): { list: string[]; file: string } | undefined {
+    const file = this.#lastForDsIdentify()
+    return file && { list: dsIdentifyList(file.text) ?? [], file: file.path }
+  }
+
+  /** The files with their texts, the strongest first. */
+  get files(): readonly { readonly path: string; readonly text: string }[] {
+    return this.#files
   }
 
   /** Edits the list in the file that decides it, with its comments kept. */

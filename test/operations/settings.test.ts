@@ -92,6 +92,44 @@ describe('qemu-ga', () => {
     )
   })
 
+  it('adds up the lists of the file and of the command line', async () => {
+    const conf = '/etc/qemu/qemu-ga.conf'
+    const guest = await memoryGuest({
+      ...phony.el7,
+      [conf]: '[general]\nblock-rpcs=guest-set-user-password,guest-exec\n',
+    })
+    const report = await runTwice(guest, qemuGa, {})
+    expect(report.changes[0]).toMatchObject({ before: 'blocked', after: 'allowed' })
+    expect(await text(guest, conf)).toBe('[general]\nblock-rpcs=guest-exec\n')
+    expect(await text(guest, '/etc/sysconfig/qemu-ga')).not.toContain('guest-set-user-password')
+  })
+
+  it('knows variables of Environment=, and the key that old releases take', async () => {
+    const unit = (line: string) => ({
+      '/usr/lib/systemd/system/qemu-guest-agent.service': `[Service]\n${line}\nExecStart=/usr/bin/qemu-ga -b $LIST --method=virtio-serial\n`,
+    })
+    const fixed = await memoryGuest(unit('Environment="LIST=guest-set-user-password"'))
+    await expect(qemuGa.run(fixed, {})).rejects.toMatchObject({ code: 'ERR_NOT_EFFECTIVE' })
+    const bullseye = await memoryGuest({
+      ...phony.debian,
+      '/var/lib/dpkg/status':
+        'Package: a\nVersion: 1\n\nPackage: qemu-guest-agent\nStatus: install ok installed\nVersion: 1:5.2+dfsg-11\n\n',
+    })
+    await runTwice(bullseye, qemuGa, { block: ['guest-exec'] })
+    expect(await text(bullseye, '/etc/qemu/qemu-ga.conf')).toBe('[general]\nblacklist=guest-exec\n')
+  })
+
+  it('blocks by an allow list, and never empties it', async () => {
+    const guest = await memoryGuest({
+      ...phony.el9,
+      '/etc/sysconfig/qemu-ga': 'FILTER_RPC_ARGS="--allow-rpcs=guest-ping,guest-exec"\n',
+    })
+    await runTwice(guest, qemuGa, { block: ['guest-exec'] })
+    expect(await text(guest, '/etc/sysconfig/qemu-ga')).toBe('FILTER_RPC_ARGS="--allow-rpcs=guest-ping"\n')
+    await runTwice(guest, qemuGa, { block: ['guest-ping'] })
+    expect(await text(guest, '/etc/qemu/qemu-ga.conf')).toBe('[general]\nblock-rpcs=guest-ping\n')
+  })
+
   it('warns where there is no agent', async () => {
     expect((await qemuGa.run(await memoryGuest(phony.alpine), {})).warnings).toEqual([
       expect.stringContaining('not installed'),
@@ -124,7 +162,8 @@ describe('cloud-init', () => {
     const rival = '/etc/cloud/cloud.cfg.d/zzz.cfg'
     const guest = await memoryGuest({ ...phony.debian, [rival]: '# c\ndatasource_list: [ NoCloud ] # why\n' })
     await runTwice(guest, cloudInit, { setting: 'datasource_list=[OpenStack]' })
-    expect(await text(guest, rival)).toBe('# c\ndatasource_list: [ OpenStack ] # why\n')
+    // ds-identify takes a comment behind the list for a part of it.
+    expect(await text(guest, rival)).toBe('# c\n# why\ndatasource_list: [ OpenStack ]\n')
   })
 
   it('puts the list on one line for ds-identify', async () => {
