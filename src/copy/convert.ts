@@ -5,10 +5,11 @@ import { NewFile } from '../image/new-file.ts'
 import type { CreateQcow2Options } from '../image/qcow2/create.ts'
 import { ImageBuilder } from '../image/qcow2/image-builder.ts'
 import { sharedLayer } from './backing-pieces.ts'
-import { checkNotSource } from './image-chain.ts'
+import { checkNotSource, plainFiles } from './image-chain.ts'
 import { createEngine, type WorkerChoice } from './node-engine.ts'
+import { LEAST_HOLE, NodeHoleFinder } from './node-hole-finder.ts'
 import { checkNotAborted, runTasks } from './pipeline.ts'
-import { CODEC_TASK_BYTES, type CopyOptions, planned, SPARSE_SIZE, TASK_BYTES, totalSize } from './plan.ts'
+import { type CopyOptions, planned, SPARSE_SIZE, TASK_BYTES, totalSize } from './plan.ts'
 import { Planner } from './planner.ts'
 import { TargetLayout } from './target-layout.ts'
 import type { ClusterSettings } from './task.ts'
@@ -116,16 +117,14 @@ export async function convertInto(
   const planner = new Planner({
     unit: clusterSize,
     size,
-    taskBytes: Math.max(compress ? CODEC_TASK_BYTES : TASK_BYTES, clusterSize),
-    codecBytes: CODEC_TASK_BYTES,
+    taskBytes: Math.max(TASK_BYTES, clusterSize),
     zeros: builder === undefined || bytesForZeros ? 'bytes' : 'entries',
     keep: compress && options.compressionLevel === undefined ? compressionType : undefined,
   })
   // Before the content: writes past the end would each have to grow the file.
   if (builder === undefined) await target.truncate(size)
-  const engine = await createEngine(
+  const engine = createEngine(
     {
-      sources,
       storages: planner.storages,
       devices: planner.devices,
       target,
@@ -134,8 +133,11 @@ export async function convertInto(
     },
     options.workers,
   )
+  // Longer zeros than a hole is looked for in are all the same kept by a larger sparse size.
+  const finds = backing === undefined && sparseSize > 0 && sparseSize <= LEAST_HOLE
+  const holes = finds ? await NodeHoleFinder.open(sources.flatMap(plainFiles)) : undefined
   try {
-    const { written } = await runTasks(planned(sources, planner, options, shared), engine, {
+    const { written } = await runTasks(planned(sources, planner, { ...options, holes }, shared), engine, {
       layout: builder && new TargetLayout(builder, backing === undefined ? 0 : backing.size),
       signal,
       onTask: (done, soFar) => options.onProgress?.({ done, total: size, written: soFar }),
@@ -144,6 +146,7 @@ export async function convertInto(
     options.onProgress?.({ done: size, total: size, written })
     return { size: builder?.size ?? size, fileSize: target.size, written }
   } finally {
+    await holes?.close()
     await engine.close()
   }
 }

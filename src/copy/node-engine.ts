@@ -6,11 +6,9 @@ import type { BlockDevice } from '../device/block-device.ts'
 import { FileStorage } from '../device/file-storage.ts'
 import type { Storage } from '../device/storage.ts'
 import { DrydiskError } from '../errors.ts'
-import { plainFiles } from './image-chain.ts'
-import { HoleReader, pageAligned } from './node-hole-reader.ts'
 import type { WorkerAnswer, WorkerRequest, WorkerSetup } from './node-messages.ts'
 import type { ClusterSettings, Engine, Loaded, Task } from './task.ts'
-import { type FastReads, ThreadEngine } from './thread-engine.ts'
+import { ThreadEngine } from './thread-engine.ts'
 
 /** Tasks of one worker at once: one that it works at, one behind it, and one that waits for its place. */
 const PER_WORKER = 3
@@ -33,7 +31,6 @@ function defaultWorkers(): WorkerChoice | undefined {
 
 /** What an engine works on. */
 export interface EngineParts {
-  readonly sources: readonly BlockDevice[]
   /** What the segments of tasks number; they may grow. */
   readonly storages: readonly Storage[]
   readonly devices: readonly BlockDevice[]
@@ -44,10 +41,9 @@ export interface EngineParts {
 }
 
 /** The fastest engine for it: codecs run in workers, plain copies in libuv's threads. */
-export async function createEngine(parts: EngineParts, workers = defaultWorkers()): Promise<Engine> {
-  const { storages, devices, target, settings, backing, sources } = parts
-  const holes = await holeReaders(sources.flatMap(plainFiles))
-  const thread = new ThreadEngine(storages, devices, target, settings, backing, holes)
+export function createEngine(parts: EngineParts, workers = defaultWorkers()): Engine {
+  const { storages, devices, target, settings, backing } = parts
+  const thread = new ThreadEngine(storages, devices, target, settings, backing)
   // A comparison with the backing file reads through it, which only this thread can.
   if (
     workers === undefined ||
@@ -57,23 +53,6 @@ export async function createEngine(parts: EngineParts, workers = defaultWorkers(
   )
     return thread
   return new WorkerEngine(thread, storages, target, settings, workers)
-}
-
-/** Readers of the sparse files among the sources. */
-async function holeReaders(files: readonly Storage[]): Promise<FastReads | undefined> {
-  const readers = new Map<Storage, HoleReader>()
-  for (const storage of files) {
-    const reader = storage instanceof FileStorage ? await HoleReader.open(storage) : undefined
-    if (reader !== undefined) readers.set(storage, reader)
-  }
-  if (readers.size === 0) return undefined
-  return {
-    allocate: pageAligned,
-    read: (storage, offset, into) => readers.get(storage)?.read(offset, into),
-    close: async () => {
-      for (const reader of readers.values()) await reader.close()
-    },
-  }
 }
 
 /** Sends tasks with something to compress or to decompress to workers; others stay here. */
@@ -155,7 +134,6 @@ class WorkerEngine implements Engine {
 
   async close(): Promise<void> {
     await Promise.all(this.#workers.map(worker => worker.close()))
-    await this.#thread.close()
   }
 }
 

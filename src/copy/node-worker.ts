@@ -15,10 +15,7 @@ function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
   const names: string[] = []
   const runner = new TaskRunner(
     {
-      read: (file, offset, into) => {
-        readAll(descriptors[file] ?? -1, names[file] ?? '', offset, into)
-        return false
-      },
+      read: (file, offset, into) => readAll(descriptors[file] ?? -1, names[file] ?? '', offset, into),
       name: file => names[file] ?? '',
       readDevice: () => {
         throw new TypeError('a device is read by the thread that has it')

@@ -2,7 +2,7 @@ import type { RangeSet } from '../bytes/range-set.ts'
 import type { BlockDevice } from '../device/block-device.ts'
 import { backedPieces } from './backing-pieces.ts'
 import type { Planner } from './planner.ts'
-import { sourcePieces, sourceSize } from './source-pieces.ts'
+import { type SourcePiece, sourcePieces, sourceSize } from './source-pieces.ts'
 import type { Task } from './task.ts'
 
 /** How far a conversion is, in bytes. */
@@ -25,15 +25,20 @@ export interface CopyOptions {
 }
 
 /** Bytes of one task: long enough for the host to be fast, few enough to be held several times. */
-export const TASK_BYTES = 8 << 20
-/** The same where clusters are compressed or decompressed: those tasks have to spread over the workers, and stay in memory longer. */
-export const CODEC_TASK_BYTES = 2 << 20
+export const TASK_BYTES = 2 << 20
 export const SPARSE_SIZE = 4096
+
+/** Knows where files of the host have holes. */
+export interface HoleFinder {
+  /** The piece, or its parts where some of it is a hole. */
+  parts(piece: SourcePiece): AsyncIterable<SourcePiece>
+}
 
 interface PlanOptions {
   readonly free?: RangeSet
   readonly backing?: BlockDevice
   readonly sparseSize?: number
+  readonly holes?: HoleFinder | undefined
 }
 
 /** Bytes of all sources. */
@@ -45,16 +50,21 @@ export function totalSize(sources: readonly BlockDevice[]): number {
 export async function* planned(
   sources: readonly BlockDevice[],
   planner: Planner,
-  { free, backing, sparseSize = SPARSE_SIZE }: PlanOptions,
+  { free, backing, sparseSize = SPARSE_SIZE, holes }: PlanOptions,
   shared: number | undefined,
 ): AsyncIterable<Task> {
   const allocate = sparseSize === 0
   for await (const pieces of sourcePieces(sources, free, allocate)) {
     const all = backing === undefined ? pieces : await backedPieces(pieces, backing, shared, allocate)
-    for (const piece of all) {
-      planner.add(piece)
-      yield* planner.take()
-    }
+    for (const piece of all)
+      if (holes === undefined || piece.kind !== 'data') {
+        planner.add(piece)
+        yield* planner.take()
+      } else
+        for await (const part of holes.parts(piece)) {
+          planner.add(part)
+          yield* planner.take()
+        }
   }
   planner.finish()
   yield* planner.take()

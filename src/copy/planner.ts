@@ -10,8 +10,6 @@ export interface PlannerOptions {
   readonly size: number
   /** Bytes of one task's buffer; a multiple of `unit`. */
   readonly taskBytes: number
-  /** The same for a task that has something to decompress. */
-  readonly codecBytes: number
   /** What becomes of zeros that may not be left out: an entry that says so, or bytes. */
   readonly zeros: 'entries' | 'bytes'
   /** Clusters that are compressed like this already go to the target as they are. */
@@ -101,7 +99,7 @@ export class Planner {
   /** Whole clusters of one kind. */
   #addWhole(piece: SourcePiece): void {
     if (piece.leave) return
-    const { taskBytes, codecBytes, unit } = this.#options
+    const { taskBytes, unit } = this.#options
     if (piece.kind === 'zero') {
       this.#addZeros(piece.offset, piece.length)
       return
@@ -120,8 +118,7 @@ export class Planner {
       this.#addSegment(partOf(piece, at, stop), this.#length)
       this.#addBufferRun(at, stop - at)
       at = stop
-      const full = piece.kind === 'compressed' && this.#length >= codecBytes
-      if (full || this.#room < (unit === 1 ? ALIGNMENT : unit)) this.#closeTask()
+      if (this.#room < (unit === 1 ? ALIGNMENT : unit)) this.#closeTask()
     }
   }
 

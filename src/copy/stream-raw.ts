@@ -1,7 +1,7 @@
 import type { BlockDevice } from '../device/block-device.ts'
 import { zeros } from '../device/zeros.ts'
 import { checkNotAborted } from './pipeline.ts'
-import { CODEC_TASK_BYTES, type CopyOptions, planned, TASK_BYTES, totalSize } from './plan.ts'
+import { type CopyOptions, planned, TASK_BYTES, totalSize } from './plan.ts'
 import { Planner } from './planner.ts'
 import type { Task } from './task.ts'
 import { ThreadEngine } from './thread-engine.ts'
@@ -22,7 +22,6 @@ export async function streamRaw(
     unit: 1,
     size,
     taskBytes: TASK_BYTES,
-    codecBytes: CODEC_TASK_BYTES,
     zeros: 'entries',
     keep: undefined,
   })

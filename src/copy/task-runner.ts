@@ -6,14 +6,12 @@ import { dataMask, dataParts, readsAsZero, sameBytes } from './zero-blocks.ts'
 
 /** Input and output of tasks: at once where that is cheap (in a worker), or later. */
 export interface TaskIo {
-  /** Fills all of `into`; past the end of the storage with zeros. @returns true where it was seen to be nothing but zeros. */
-  read(file: number, offset: number, into: Uint8Array): Promise<boolean> | boolean
+  /** Fills all of `into`; past the end of the storage with zeros. */
+  read(file: number, offset: number, into: Uint8Array): Promise<void> | void
   /** For messages. */
   name(file: number): string
   readDevice(device: number, offset: number, into: Uint8Array): Promise<void> | void
   write(offset: number, from: Uint8Array): Promise<void> | void
-  /** Memory for a buffer. */
-  allocate?(length: number): Uint8Array
   /** What the target's backing file has there: clusters equal to it are left out. */
   readBacking?(offset: number, into: Uint8Array): Promise<void>
 }
@@ -30,9 +28,6 @@ export interface Buffers {
   /** Compressed clusters, one behind the other. */
   packed: Uint8Array
 }
-
-/** No cluster is to be kept. */
-const NOTHING = new Uint8Array()
 
 /** What was loaded for a task, until it is stored. */
 interface Pending extends Buffers {
@@ -58,7 +53,7 @@ export class TaskRunner {
   async load(task: Task): Promise<Loaded> {
     const { clusterSize, subclusters, compress } = this.#settings
     const buffers = this.#takeBuffers(task)
-    const zero = await this.#fill(task, buffers.data)
+    await this.#fill(task, buffers.data)
     let count = 0
     for (const run of task.runs) if (run.kind !== 'zero') count += run.length / clusterSize
     const lengths = new Int32Array(count)
@@ -78,7 +73,7 @@ export class TaskRunner {
         continue
       }
       const bytes = buffers.data.subarray(at, at + run.length)
-      const keep = zero && this.#settings.sparseSize > 0 ? NOTHING : this.#clustersToKeep(bytes)
+      const keep = this.#clustersToKeep(bytes)
       const same = await this.#sameAsBacking(run.offset, bytes)
       for (let within = 0; within < run.length; within += clusterSize, index++) {
         if (same?.[within / clusterSize] === 1) {
@@ -174,11 +169,7 @@ export class TaskRunner {
 
   async copy(task: Task): Promise<number> {
     const buffers = this.#takeBuffers(task)
-    const zero = await this.#fill(task, buffers.data)
-    if (zero && this.#settings.sparseSize > 0) {
-      this.#spare.push(buffers)
-      return 0
-    }
+    await this.#fill(task, buffers.data)
     let at = 0
     let written = 0
     for (const { offset, length } of task.runs) {
@@ -198,16 +189,13 @@ export class TaskRunner {
 
   #takeBuffers(task: Task): Buffers {
     const buffers = this.#spare.pop() ?? { data: new Uint8Array(0), packed: new Uint8Array(0) }
-    if (buffers.data.length < task.length)
-      buffers.data = this.#io.allocate?.(task.length) ?? new Uint8Array(task.length)
+    if (buffers.data.length < task.length) buffers.data = new Uint8Array(task.length)
     return buffers
   }
 
-  /** @returns true where all of it was seen to be zeros. */
-  async #fill(task: Task, data: Uint8Array): Promise<boolean> {
+  async #fill(task: Task, data: Uint8Array): Promise<void> {
     const { segments } = task
     let filled = 0
-    let zero = true
     for (let index = 0; index < segments.length; ) {
       const segment = segments[index]
       if (segment === undefined) break
@@ -217,19 +205,15 @@ export class TaskRunner {
         const last = segments[index + count - 1] ?? segment
         filled = last.at + last.length
         index += count
-        zero = false
         continue
       }
       const into = data.subarray(segment.at, segment.at + segment.length)
-      if (segment.kind === 'device') {
-        await this.#io.readDevice(segment.file, segment.host, into)
-        zero = false
-      } else if (!(await this.#io.read(segment.file, segment.host, into))) zero = false
+      if (segment.kind === 'device') await this.#io.readDevice(segment.file, segment.host, into)
+      else await this.#io.read(segment.file, segment.host, into)
       filled = segment.at + segment.length
       index++
     }
     if (filled < task.length) data.fill(0, filled, task.length)
-    return zero
   }
 
   /** Decompresses the segments from `first` that one read brings. @returns how many. */

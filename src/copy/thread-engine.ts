@@ -4,30 +4,13 @@ import { readPadded } from '../image/qcow2/padded-read.ts'
 import type { ClusterSettings, Engine, Loaded, Task } from './task.ts'
 import { type Buffers, TaskRunner } from './task-runner.ts'
 
-/** A faster way to read some storages. */
-export interface FastReads {
-  /** Memory for it. */
-  allocate(length: number): Uint8Array
-  /**
-   * Fills all of `into`, past the end with zeros; `undefined` for a storage that is read as usual.
-   * @returns true where it was seen to be nothing but zeros.
-   */
-  read(storage: Storage, offset: number, into: Uint8Array): Promise<boolean> | undefined
-  close(): Promise<void>
-}
-
 /** As many as libuv has threads for files. */
 const CAPACITY = 4
-/** A filesystem locks a file while it is written to, and a thread that waits for the lock keeps a core from those that read. */
-const MAX_WRITERS = 2
 
 /** Carries tasks out in this thread, over any storages. */
 export class ThreadEngine implements Engine {
   readonly capacity = CAPACITY
   readonly #runner: TaskRunner
-  readonly #fast: FastReads | undefined
-  #writers = 0
-  readonly #waiting: (() => void)[] = []
 
   /**
    * @param storages,devices what segments number; they may grow.
@@ -39,39 +22,22 @@ export class ThreadEngine implements Engine {
     target: Pick<Storage, 'write'>,
     settings: ClusterSettings,
     backing?: BlockDevice,
-    fast?: FastReads,
   ) {
-    this.#fast = fast
     this.#runner = new TaskRunner(
       {
         read: async (file, offset, into) => {
           const storage = storages[file]
-          const done = storage && fast?.read(storage, offset, into)
-          if (done !== undefined) return done
           if (storage !== undefined) await readPadded(storage, offset, into)
-          return false
         },
         name: file => storages[file]?.name ?? '',
         readDevice: async (device, offset, into) => devices[device]?.read(offset, into),
-        write: (offset, from) => this.#inTurn(() => target.write(offset, from)),
-        ...(fast === undefined ? {} : { allocate: (length: number) => fast.allocate(length) }),
+        write: (offset, from) => target.write(offset, from),
         ...(backing === undefined
           ? {}
           : { readBacking: (offset: number, into: Uint8Array) => readBacking(backing, offset, into) }),
       },
       settings,
     )
-  }
-
-  async #inTurn(write: () => Promise<void>): Promise<void> {
-    while (this.#writers >= MAX_WRITERS) await new Promise<void>(resolve => this.#waiting.push(resolve))
-    this.#writers++
-    try {
-      await write()
-    } finally {
-      this.#writers--
-      this.#waiting.shift()?.()
-    }
   }
 
   load(task: Task): Promise<Loaded> {
@@ -96,8 +62,9 @@ export class ThreadEngine implements Engine {
     }
   }
 
-  async close(): Promise<void> {
-    await this.#fast?.close()
+  /** Everything that it works on is somebody else's. */
+  close(): Promise<void> {
+    return Promise.resolve()
   }
 }
 
