@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import * as phony from '../../native-fixtures/phony-guests.ts'
 import type { GuestFs } from '../../src/guest/guest-fs.ts'
-import { sshd } from '../../src/operations/sshd.ts'
+import { readSshdSetting, sshd } from '../../src/operations/sshd.ts'
 import { haveTool, runOk, temporaryFolder } from '../support/native.ts'
 import { memoryGuest, runTwice, text } from './support/operations.ts'
 
@@ -142,6 +142,48 @@ describe('sshd', () => {
     expect(await text(guest, '/etc/cloud/cloud.cfg.d/99-zz-drydisk.cfg')).toMatch(
       /^#.*\nssh_pwauth: true\ndisable_root: false\n$/,
     )
+  })
+
+  it("looks at sshd's command line", async () => {
+    const unit = (line: string) => ({
+      '/usr/lib/systemd/system/sshd.service': `[Service]\nEnvironmentFile=-/etc/crypto-policies/back-ends/opensshserver.config\nEnvironmentFile=-/etc/sysconfig/sshd\nExecStart=/usr/sbin/sshd -D ${line}\n`,
+    })
+    const policy = '/etc/crypto-policies/back-ends/opensshserver.config'
+    const el8 = await memoryGuest(
+      main('UsePAM yes\n', {
+        ...unit('$OPTIONS $CRYPTO_POLICY'),
+        [policy]: "CRYPTO_POLICY='-oCiphers=aes256-gcm@openssh.com -oMACs=hmac-sha2-256'\n",
+        '/etc/sysconfig/sshd': '# OPTIONS="-u0"\n',
+      }),
+    )
+    await expect(sshd.run(el8, { keyword: 'Ciphers', value: 'aes128-ctr' })).rejects.toMatchObject({
+      code: 'ERR_NOT_EFFECTIVE',
+      message: expect.stringContaining(`${policy}:1`),
+    })
+    expect(await text(el8, '/etc/ssh/sshd_config')).toBe('UsePAM yes\n')
+    await runTwice(el8, sshd, { keyword: 'PermitRootLogin', value: 'yes' })
+    expect(await readSshdSetting(el8, 'macs')).toMatchObject({ value: 'hmac-sha2-256', file: policy })
+    const moved = await memoryGuest({
+      ...unit('-f /etc/other -p 2200'),
+      '/etc/other': 'Port 22\nUsePAM no\n',
+    })
+    expect(await readSshdSetting(moved, 'Port')).toMatchObject({ value: '2200', line: 4 })
+    await runTwice(moved, sshd, { keyword: 'UsePAM', value: 'yes' })
+    expect(await text(moved, '/etc/other')).toBe('Port 22\nUsePAM yes\n')
+  })
+
+  it('says who else has a say in where sshd listens', async () => {
+    const guest = await memoryGuest(
+      main('UsePAM yes\n', {
+        '/etc/selinux/config': 'SELINUX=enforcing\n',
+        '/etc/systemd/system/sockets.target.wants/ssh.socket': '[Socket]\nListenStream=22\n',
+      }),
+    )
+    const report = await runTwice(guest, sshd, { keyword: 'Port', value: '2200' })
+    expect(report.warnings).toEqual([
+      expect.stringContaining('ListenStream'),
+      expect.stringContaining('semanage port'),
+    ])
   })
 
   it('says what is missing', async () => {
