@@ -39,6 +39,9 @@ function isRecovery(title: string, args: string): boolean {
 /** After the command and the kernel's path: `  linux16 /vmlinuz-3.10 ARGS`. */
 const KERNEL_LINE = /^(\s*(linux|linux16|linuxefi)\s+("[^"]*"|\S+))([ \t]*)(.*)$/
 
+/** Programs that GRUB starts by the same commands (memtest86+, iPXE): they take no kernel arguments. */
+const NOT_LINUX = /memtest|mt86plus|\.lkrn\b|memdisk/i
+
 /** `linux`, `linux16` and `linuxefi` lines of a grub.cfg (GRUB 2), with the title of their menuentry. */
 export function grubEntries(text: string): KernelLine[] {
   const found: KernelLine[] = []
@@ -47,7 +50,7 @@ export function grubEntries(text: string): KernelLine[] {
     const menu = /^\s*menuentry\s+(?:'((?:[^']|'\\'')*)'|"((?:[^"\\]|\\.)*)"|(\S+))/.exec(line)
     if (menu) title = (menu[1] ?? menu[2] ?? menu[3] ?? '').replaceAll("'\\''", "'")
     const kernel = KERNEL_LINE.exec(line)
-    if (!kernel || /^\s*#/.test(line)) continue
+    if (!kernel || NOT_LINUX.test(kernel[3] ?? '')) continue
     const args = kernel[5] ?? ''
     const at = start + (kernel[1]?.length ?? 0) + (kernel[4]?.length ?? 0)
     found.push({ title, line: number, start: at, end: at + args.length, recovery: isRecovery(title, args) })

@@ -107,8 +107,8 @@ describe('password', () => {
 
   it('names the user that is not there, and refuses to open an account without a password', async () => {
     const guest = await memoryGuest(phony.debian)
-    await expect(password.run(guest, { user: 'nobody', selector: { kind: 'random' } })).rejects.toThrow(
-      /no user "nobody"/,
+    await expect(password.run(guest, { user: 'nemo', selector: { kind: 'random' } })).rejects.toThrow(
+      /no user "nemo"/,
     )
     await expect(password.run(guest, { user: 'debian', selector: { kind: 'unlocked' } })).rejects.toThrow(
       /without one/,

@@ -131,7 +131,7 @@ describe('qemu-ga', () => {
   })
 
   it('warns where there is no agent', async () => {
-    expect((await qemuGa.run(await memoryGuest(phony.alpine), {})).warnings).toEqual([
+    expect((await qemuGa.run(await memoryGuest(phony.cirros), {})).warnings).toEqual([
       expect.stringContaining('not installed'),
     ])
   })
