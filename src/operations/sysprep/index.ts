@@ -1,0 +1,34 @@
+import { cloudInitTask } from './cloud-init-task.ts'
+import { globTasks } from './glob-tasks.ts'
+import { homeTasks } from './home-tasks.ts'
+import { hostKeysTask } from './host-keys.ts'
+import { identityTasks } from './identity-tasks.ts'
+import { logTasks } from './log-tasks.ts'
+import { networkTasks } from './network-tasks.ts'
+import { packageTasks } from './package-tasks.ts'
+import { refusedTasks } from './refused-tasks.ts'
+import type { SysprepTask } from './task.ts'
+import { userTask } from './user-task.ts'
+
+const customize: SysprepTask = {
+  name: 'customize',
+  byDefault: true,
+  summary: 'make the edits that are given as options of drydisk customize, after the removals',
+  // `runSysprep` makes them, each with a report of its own.
+  run: async () => undefined,
+}
+
+/** Every operation of sysprep, by name. */
+export const sysprepTasks: readonly SysprepTask[] = [
+  customize,
+  cloudInitTask,
+  ...globTasks,
+  ...homeTasks,
+  hostKeysTask,
+  ...identityTasks,
+  ...logTasks,
+  ...networkTasks,
+  ...packageTasks,
+  ...refusedTasks,
+  userTask,
+].sort((a, b) => (a.name < b.name ? -1 : 1))

@@ -1,0 +1,42 @@
+import { DrydiskError } from '../../errors.ts'
+import { parseFstab } from '../../guest/fstab.ts'
+import { readConfig } from '../guest-files.ts'
+import type { SysprepTask } from './task.ts'
+
+/** By their names on the device mapper, the volumes that fstab mounts are logical ones. */
+const LOGICAL = /^\/dev\/(?:mapper\/(?!control)|dm-\d)/
+
+export const refusedTasks: readonly SysprepTask[] = [
+  {
+    name: 'fs-uuids',
+    byDefault: false,
+    summary: 'change the UUIDs of filesystems',
+    refused:
+      'the UUIDs of the filesystems are in fstab, in the boot loader and its stub on the EFI system partition, in the initramfs and in crypttab, and the seed of ' +
+      'their checksums; a guest with new ones would likely not boot (virt-sysprep says so too). Clones of one image may have the same UUIDs; only disks of one machine may not',
+    run: async () => undefined,
+  },
+  {
+    name: 'lvm-uuids',
+    byDefault: true,
+    summary: 'nothing: LVM2 UUIDs stay, and a guest on LVM2 gets a warning',
+    async run({ guest, named, report }) {
+      const { text } = (await readConfig(guest, '/etc/fstab')) ?? { text: '' }
+      if (!parseFstab(text).some(({ spec }) => LOGICAL.test(spec))) return
+      if (named)
+        throw new DrydiskError(
+          'ERR_UNSUPPORTED',
+          'lvm-uuids: drydisk does not change UUIDs of LVM2. Where disks of two clones get into one machine, vgimportclone(8) gives one of them new UUIDs',
+        )
+      report.warn(
+        'the UUIDs of LVM2 stay as they are: where disks of two clones get into one machine, vgimportclone(8) gives one of them new ones',
+      )
+    },
+  },
+  {
+    name: 'script',
+    byDefault: true,
+    summary: 'nothing: programs of the host do not run on the guest (--script is refused)',
+    run: async () => undefined,
+  },
+]

@@ -1,0 +1,40 @@
+import type { GuestFs } from '../../guest/guest-fs.ts'
+import type { GuestIdentity } from '../../guest/identity.ts'
+import type { OperationReport } from '../operation.ts'
+import type { ReportBuilder } from '../report.ts'
+import type { GuestTree } from './guest-tree.ts'
+
+/** What one operation of sysprep works with. */
+export interface SysprepContext {
+  readonly guest: GuestFs
+  readonly tree: GuestTree
+  readonly identity: GuestIdentity
+  readonly report: ReportBuilder
+  readonly settings: SysprepSettings
+  /** Whether the operation was asked for by its own name, not as one of the defaults or of all. */
+  readonly named: boolean
+}
+
+export interface SysprepSettings {
+  /** Names of user accounts that `user-account` keeps. */
+  readonly keepUserAccounts: readonly string[]
+  /** Names of those that it removes; all of people when there are none. */
+  readonly removeUserAccounts: readonly string[]
+  /** Edits that come after the removals and before the last operations, in order. */
+  readonly customize: readonly ((guest: GuestFs) => Promise<OperationReport>)[]
+}
+
+/** One operation of sysprep. A second run of it reports nothing and writes nothing. */
+export interface SysprepTask {
+  readonly name: string
+  /** Done when no operations are named. */
+  readonly byDefault: boolean
+  /** One that virt-sysprep does not have. */
+  readonly ours?: true
+  readonly summary: string
+  /** Why it cannot be done: naming it is `ERR_UNSUPPORTED`, and `all` leaves it out. */
+  readonly refused?: string
+  /** What must hold when everything else is done, edits included, comes last. */
+  readonly last?: true
+  run(context: SysprepContext): Promise<void>
+}
