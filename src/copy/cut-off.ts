@@ -27,6 +27,7 @@ export async function cutOff(disk: BlockDevice, size: number): Promise<readonly 
 
 async function ofVolume(disk: BlockDevice, volume: Volume, size: number): Promise<string | undefined> {
   const { name, number, offset, length, device } = volume
+  if (offset === undefined) return ofLogicalVolume(volume, size)
   if (offset + length <= size) return undefined
   const type = (await probe(device))?.type
   const reaches = `${name} reaches beyond the new end of the disk`
@@ -39,6 +40,13 @@ async function ofVolume(disk: BlockDevice, volume: Volume, size: number): Promis
   if (await opens(new SliceDevice(disk, offset, left)))
     return number === 0 ? undefined : `${reaches}; its ${type} filesystem ends before it.`
   return `The ${type} filesystem on ${name} reaches beyond the new end of the disk: it is cut off and cannot be used any more.`
+}
+
+function ofLogicalVolume({ name, length, places }: Volume, size: number): string | undefined {
+  for (const { end } of places(0, length))
+    if (end > size)
+      return `The logical volume ${name} has extents beyond the new end of the disk: it cannot be used any more.`
+  return undefined
 }
 
 async function opens(device: BlockDevice): Promise<boolean> {

@@ -8,15 +8,15 @@ import { rivalSignature } from '../filesystem/rival-signature.ts'
 import { findSwap, type SwapSignature, swapContent } from '../filesystem/swap.ts'
 import { unownedGaps } from '../volume/gaps.ts'
 import { readVolumes } from '../volume/read-volumes.ts'
-import type { Volume, VolumeList } from '../volume/volume.ts'
+import type { PhysicalVolume, Volume, VolumeList } from '../volume/volume.ts'
 import { DroppableRanges } from './droppable-ranges.ts'
 
 export interface FreeRangesOptions {
   /** What is on the disk, where the caller has read it already. */
   readonly volumes?: VolumeList
-  /** Names of volumes (`/dev/sda2`) to leave as they are. */
+  /** Names of volumes (`/dev/sda2`, `/dev/mapper/vg-root`) to leave as they are. */
   readonly ignore?: readonly string[]
-  /** Whether space that no partition owns is dropped; `true` when left out. */
+  /** Whether space that no partition and no logical volume owns is dropped; `true` when left out. */
   readonly gaps?: boolean
   /** Whether the content of swap areas is dropped; `true` when left out. */
   readonly swap?: boolean
@@ -54,7 +54,8 @@ interface Examined {
 const DOUBTS = ['ERR_CORRUPT', 'ERR_UNSUPPORTED', 'ERR_IN_USE'] as const
 
 /**
- * What on a disk nobody wants: free space of filesystems, content of swap areas, space between partitions. It is found by
+ * What on a disk nobody wants: free space of filesystems, content of swap areas, space between partitions and extents of LVM that
+ * no logical volume has. It is found by
  * maps and headers alone: the space itself is not read, and nothing is written.
  *
  * A range counts only where its owner says so. A volume with unknown content stays whole, and so does what lies in a
@@ -69,13 +70,17 @@ export async function freeRanges(disk: BlockDevice, options: FreeRangesOptions =
 
   const examined: Examined[] = []
   for (const volume of list.volumes)
-    examined.push({ volume, found: await probe(volume.device), swap: await findSwap(volume.device) })
+    examined.push(
+      volume.unreadable === undefined
+        ? { volume, found: await probe(volume.device), swap: await findSwap(volume.device) }
+        : { volume, found: undefined, swap: undefined },
+    )
   // It goes on with the bitmaps and the files that it has in its memory, and never looks at those on the disk.
   const asleep = examined.find(({ swap }) => swap?.kind === 'hibernation')?.volume.name
   const reasons = new Map<Volume, string>()
-  for (const each of [...examined].sort((a, b) => a.volume.offset - b.volume.offset)) {
+  for (const each of [...examined].sort((a, b) => firstByte(a.volume) - firstByte(b.volume))) {
     const reason =
-      whyLeft(each.volume, list, options, asleep) ?? (await drop(each, options, dropped, warnings))
+      whyLeft(each.volume, list, options, asleep) ?? (await drop(each, list, options, dropped, warnings))
     if (reason !== undefined) reasons.set(each.volume, reason)
   }
   // A whole disk with a signature of its own (an ISO image for a USB stick, a member of a RAID) is not what its table says.
@@ -95,13 +100,36 @@ export async function freeRanges(disk: BlockDevice, options: FreeRangesOptions =
       return {
         name: volume.name,
         type: found?.type ?? typeOfSwap(swap),
-        dropped: reason === undefined ? dropped.within(volume.offset, volume.offset + volume.length) : 0,
+        dropped: reason === undefined ? droppedOf(volume, list, dropped) : 0,
         ...(reason === undefined ? {} : { reason }),
       }
     }),
     gaps: gaps.reduce((sum, { start, end }) => sum + dropped.within(start, end), 0),
     warnings,
   }
+}
+
+/** Free space is added in the order of the disk, which is cheap. */
+function firstByte({ places, length }: Volume): number {
+  let first = Number.POSITIVE_INFINITY
+  for (const { start } of places(0, length)) first = Math.min(first, start)
+  return first
+}
+
+function droppedOf(volume: Volume, list: VolumeList, dropped: DroppableRanges): number {
+  let total = 0
+  // What logical volumes give back is theirs.
+  const pieces = memberOf(volume, list)?.free ?? [{ start: 0, end: volume.length }]
+  for (const piece of pieces)
+    for (const { start, end } of volume.places(piece.start, piece.end - piece.start))
+      total += dropped.within(start, end)
+  return total
+}
+
+function memberOf({ name }: Volume, list: VolumeList): PhysicalVolume | undefined {
+  for (const { physicalVolumes } of list.groups)
+    for (const member of physicalVolumes) if (member.name === name) return member
+  return undefined
 }
 
 /** A table that cannot be read leaves everything as it is. */
@@ -130,24 +158,51 @@ function whyLeft(
   options: FreeRangesOptions,
   asleep: string | undefined,
 ): string | undefined {
-  if (options.ignore?.includes(volume.name)) return 'is left as it is, as asked'
+  if (volume.unreadable !== undefined) return volume.unreadable
+  if (volume.readOnly !== undefined) return `is left as it is: it ${volume.readOnly}`
+  const ignored = options.ignore ?? []
+  if ([volume.name, ...volume.aliases].some(name => ignored.includes(name)))
+    return 'is left as it is, as asked'
   if (asleep !== undefined) return `belongs to a hibernated machine, whose memory is on ${asleep}`
-  const other = list.volumes.find(
-    ({ offset, length, ...each }) =>
-      each.device !== volume.device &&
+  return whyOverlapped(volume, list, ignored)
+}
+
+/** Whether anything but the volume, or what it lies on, claims its bytes. */
+function whyOverlapped(volume: Volume, list: VolumeList, ignored: readonly string[]): string | undefined {
+  if (volume.offset === undefined) {
+    const group = list.groups.find(({ logicalVolumes }) => logicalVolumes.includes(volume.name))
+    for (const base of list.volumes) {
+      if (!group?.physicalVolumes.some(({ name }) => name === base.name)) continue
+      if (ignored.includes(base.name))
+        return `is left as it is, as asked: it is in a volume group on ${base.name}`
+      const reason = whyOverlapped(base, list, ignored)
+      if (reason !== undefined) return `is in a volume group on ${base.name}, which ${reason}`
+    }
+    return undefined
+  }
+  for (const { device, name, offset, length } of list.volumes)
+    if (
+      device !== volume.device &&
+      offset !== undefined &&
       offset < volume.offset + volume.length &&
-      offset + length > volume.offset,
-  )
-  return other && `overlaps ${other.name}`
+      offset + length > volume.offset
+    )
+      return `overlaps ${name}`
+  return undefined
 }
 
 /** @returns why nothing of the volume is dropped, where that is so. */
 async function drop(
   { volume, found, swap }: Examined,
+  list: VolumeList,
   options: FreeRangesOptions,
   dropped: DroppableRanges,
   warnings: string[],
 ): Promise<string | undefined> {
+  const add = ({ offset, length }: ByteRange): void => {
+    for (const { start, end } of volume.places(offset, length)) dropped.add(start, end)
+  }
+  if (found?.type === 'LVM2_member') return dropFreeExtents(volume, list, options, add)
   const isSwap = swap !== undefined && (found === undefined || found.usage === 'swap')
   if (isSwap && options.swap === false) return 'is left as it is: it is swap space'
   if (!isSwap && !(found && isSupported(found.type))) return whyUnsupported(found)
@@ -160,17 +215,37 @@ async function drop(
   const told: string[] = []
   try {
     const runs = isSwap ? [await swapContent(volume.device, swap)] : freeSpaceOf(volume, found, told)
-    for await (const { offset, length } of runs) {
+    for await (const run of runs) {
+      const { offset, length } = run
       if (!(offset >= 0 && length >= 0 && offset + length <= volume.length))
         throw new DrydiskError('ERR_CORRUPT', `its free space reaches past its end, to ${offset + length}`)
-      dropped.add(volume.offset + offset, volume.offset + offset + length)
+      add(run)
     }
   } catch (error) {
-    dropped.withdraw(volume.offset, volume.offset + volume.length)
+    for (const { start, end } of volume.places(0, volume.length)) dropped.withdraw(start, end)
     if (!isDrydiskError(error, ...DOUBTS)) throw error
     return `is left as it is: ${error.message}`
   }
   warnings.push(...told.map(warning => `${volume.name}: ${warning}`))
+  return undefined
+}
+
+/** What of a physical volume no logical volume has; with the space between partitions, it is nobody's. */
+async function dropFreeExtents(
+  volume: Volume,
+  list: VolumeList,
+  options: FreeRangesOptions,
+  add: (range: ByteRange) => void,
+): Promise<string | undefined> {
+  const member = memberOf(volume, list)
+  if (member === undefined) return 'is a physical volume of LVM in no volume group'
+  if (options.gaps === false) return 'is left as it is: it is a physical volume of LVM'
+  if (member.freeExtents > 0 && member.free.length === 0)
+    return 'is a physical volume of LVM, and which of its extents are free is in doubt'
+  const rival = await rivalSignature(volume.device, { usage: 'container', type: 'LVM2_member' })
+  if (rival !== undefined)
+    return `has signatures of both LVM2_member and ${rival}: wipefs(8) removes the stale one`
+  for (const { start, end } of member.free) add({ offset: start, length: end - start })
   return undefined
 }
 

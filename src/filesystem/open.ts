@@ -12,6 +12,7 @@ export function isSupported(type: string): boolean {
 export function whyUnsupported(found: Probe | undefined): string {
   if (!found) return 'holds no filesystem that drydisk knows'
   if (found.usage === 'encrypted') return `is encrypted (${found.type}), which drydisk does not open`
+  if (found.type === 'LVM2_member') return 'is a physical volume of LVM, and itself holds no filesystem'
   if (found.usage === 'container') return `is part of a ${found.type}, which drydisk does not open`
   if (found.usage === 'swap') return 'is swap space'
   return `holds ${found.type}, which drydisk does not read or write: only ext2, ext3, ext4 and FAT`

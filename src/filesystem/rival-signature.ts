@@ -7,6 +7,8 @@ const HEAD = 68 * 1024
 const EXT_MAGIC_AT = 0x438
 /** Where a boot sector ends in 55 AA. */
 const FAT_SIGNATURE_AT = 0x1fe
+/** The label is in one of the first four sectors. */
+const LVM_LABELS_AT = [0, 512, 1024, 1536] as const
 const SWAP_SIGNATURES_AT = [4086, 8182, 16_374, 32_758, 65_526] as const
 
 const MD_MAGIC = 0xa92b_4efc
@@ -17,10 +19,10 @@ const ZFS_UBERBLOCK = 1024
 const ZFS_MAGIC = 0x00ba_b10c
 
 /**
- * What else a volume with an ext, FAT or swap signature may be: something that was put over an older filesystem, or under one,
+ * What else a volume with an ext, FAT, swap or LVM signature may be: something that was put over an older filesystem, or under one,
  * without wiping its signature. blkid(8) calls such a volume ambivalent and mount(8) refuses to guess; so does whoever is
  * about to drop what the older one calls free.
- * @param found an ext or FAT filesystem or swap.
+ * @param found an ext or FAT filesystem, swap or a physical volume of LVM.
  * @returns the other's type as blkid names it, or `undefined`.
  */
 export async function rivalSignature(
@@ -30,6 +32,7 @@ export async function rivalSignature(
   const head = new Uint8Array(HEAD)
   await device.read(0, head.subarray(0, Math.min(HEAD, device.size)))
   if (found.type === 'vfat') head.fill(0, FAT_SIGNATURE_AT, FAT_SIGNATURE_AT + 2)
+  else if (found.type === 'LVM2_member') for (const at of LVM_LABELS_AT) head.fill(0, at, at + 8)
   else if (found.usage === 'filesystem') head.fill(0, EXT_MAGIC_AT, EXT_MAGIC_AT + 2)
   else for (const at of SWAP_SIGNATURES_AT) head.fill(0, at, at + 10)
   const other = await probe(new MemoryDevice(head))

@@ -1,11 +1,11 @@
 import { DrydiskError, isDrydiskError } from '../errors.ts'
 import type { FileSystem } from '../filesystem/filesystem.ts'
-import { isSupported, openFileSystem, whyUnsupported } from '../filesystem/open.ts'
+import { isSupported, openFileSystem } from '../filesystem/open.ts'
 import { parseFstab } from './fstab.ts'
 import { readIdentity } from './identity.ts'
 import { MountTable } from './mount-table.ts'
 import { MountedGuest } from './mounted-guest.ts'
-import { findVolume, type GuestVolume } from './volume-spec.ts'
+import { findVolume, type GuestVolume, whyNot } from './volume-spec.ts'
 
 export interface RootChoice {
   readonly volume: GuestVolume
@@ -42,7 +42,7 @@ export async function findRoot(
   const others = supported.filter(volume => volume.found?.type !== 'vfat')
   const readable = others.length > 0 ? others : supported
   const [only] = readable
-  if (only && readable.length === 1) return openRoot(only, options.writable)
+  if (only && readable.length === 1 && !volumes.some(mayHoldSystem)) return openRoot(only, options.writable)
   const problems: string[] = []
   const candidates: Candidate[] = []
   for (const volume of readable) {
@@ -65,8 +65,14 @@ export async function findRoot(
       { candidates: left.map(one => one.volume.name).join(',') },
     )
   const [survivor] = candidates
-  if (survivor && candidates.length === 1) return openRoot(survivor.volume, options.writable)
+  if (survivor && candidates.length === 1 && !volumes.some(mayHoldSystem))
+    return openRoot(survivor.volume, options.writable)
   throw noRoot(volumes, problems)
+}
+
+/** Whether the system may be there for all that drydisk can read: what is beside it is then hardly the root. */
+function mayHoldSystem({ found, unreadable }: GuestVolume): boolean {
+  return unreadable !== undefined || (found?.usage === 'filesystem' && !isSupported(found.type))
 }
 
 function noRoot(volumes: readonly GuestVolume[], problems: readonly string[]): DrydiskError {
@@ -76,10 +82,14 @@ function noRoot(volumes: readonly GuestVolume[], problems: readonly string[]): D
     const problem = problems.find(one => one.startsWith(`${volume.name}: `))
     if (problem) return problem
     if (volume.found && isSupported(volume.found.type)) return `${volume.name} holds no installed system`
-    return `${volume.name} ${whyUnsupported(volume.found)}`
+    return `${volume.name} ${whyNot(volume)}`
   })
   return new DrydiskError(
-    volumes.some(volume => volume.found && !isSupported(volume.found.type)) ? 'ERR_UNSUPPORTED' : 'ENOENT',
+    volumes.some(
+      volume => volume.unreadable !== undefined || (volume.found && !isSupported(volume.found.type)),
+    )
+      ? 'ERR_UNSUPPORTED'
+      : 'ENOENT',
     `no root filesystem found: ${reasons.join('; ')}. If you know better, choose one (option root)`,
     { volumes: volumes.map(volume => volume.name).join(',') },
   )
@@ -98,10 +108,12 @@ async function chosen(volumes: readonly GuestVolume[], root: string, writable: b
 
 async function openRoot(volume: GuestVolume, writable: boolean): Promise<RootChoice> {
   if (!volume.found || !isSupported(volume.found.type))
-    throw new DrydiskError('ERR_UNSUPPORTED', `${volume.name} ${whyUnsupported(volume.found)}`, {
+    throw new DrydiskError('ERR_UNSUPPORTED', `${volume.name} ${whyNot(volume)}`, {
       volume: volume.name,
       type: volume.found?.type,
     })
+  if (writable && volume.readOnly !== undefined)
+    throw new DrydiskError('EROFS', `${volume.name} ${volume.readOnly}`, { volume: volume.name })
   return { volume, fs: await openFileSystem(volume.device, { writable, found: volume.found }) }
 }
 

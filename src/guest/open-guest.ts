@@ -1,14 +1,14 @@
 import { printable } from '../bytes/names.ts'
 import { isDrydiskError } from '../errors.ts'
 import type { FileSystem } from '../filesystem/filesystem.ts'
-import { isSupported, openFileSystem, whyUnsupported } from '../filesystem/open.ts'
+import { isSupported, openFileSystem } from '../filesystem/open.ts'
 import type { Volume } from '../volume/volume.ts'
 import { findRoot } from './find-root.ts'
 import { type FstabEntry, isMountedAtBoot, parseFstab } from './fstab.ts'
 import { type GuestIdentity, readIdentity } from './identity.ts'
 import { type Mount, MountTable } from './mount-table.ts'
 import { MountedGuest } from './mounted-guest.ts'
-import { findVolume, type GuestVolume, probeVolumes } from './volume-spec.ts'
+import { findVolume, type GuestVolume, probeVolumes, whyNot } from './volume-spec.ts'
 import { walk } from './walk.ts'
 
 export interface OpenGuestOptions {
@@ -52,6 +52,8 @@ export async function openGuest(disk: readonly Volume[], options: OpenGuestOptio
       if (!place || (found === undefined && entry.options.includes('nofail'))) continue
       const mount = await openMount(entry, found, opened, writable)
       if (mount.fs) warnings.push(...warningsOf(mount.fs, mount.source))
+      if (mount.fs && writable && found?.readOnly !== undefined)
+        warnings.push(`${found.name} ${found.readOnly}: ${printable(entry.file)} is read-only here`)
       table.add({ path: entry.file, ...mount, covers: place })
     }
   } catch (error) {
@@ -132,15 +134,17 @@ async function openMount(
     )
       return unread('it is not on this disk')
     if (/^\/dev\/(mapper|md|dm-)|^\/dev\/[^/]+\/[^/]+$/.test(entry.spec))
-      return unread('a mapped device (LVM, RAID or encryption), which drydisk does not open')
+      return unread(
+        'a mapped device that is not on this disk, or one of RAID or encryption, which drydisk does not open',
+      )
     return unread('no volume of this disk is named so')
   }
   const present = opened.get(volume)
   if (present) return { source, type: present.type, fs: present, reason: undefined }
-  if (!volume.found || !isSupported(volume.found.type)) return unread(`it ${whyUnsupported(volume.found)}`)
+  if (!volume.found || !isSupported(volume.found.type)) return unread(`it ${whyNot(volume)}`)
   try {
     const fs = await openFileSystem(volume.device, {
-      writable,
+      writable: writable && volume.readOnly === undefined,
       found: volume.found,
       mountOptions: entry.options,
     })

@@ -1,9 +1,15 @@
 import { isDrydiskError } from '../errors.ts'
+import { whyUnsupported } from '../filesystem/open.ts'
 import { type Probe, probe } from '../filesystem/probe.ts'
 import type { Volume } from '../volume/volume.ts'
 
 /** A volume with what its signatures say. */
 export type GuestVolume = Volume & { readonly found: Probe | undefined }
+
+/** Why a volume cannot be opened as a filesystem, in words that follow its name. */
+export function whyNot(volume: GuestVolume): string {
+  return volume.unreadable ?? whyUnsupported(volume.found)
+}
 
 /** Looks at the signatures of each volume; one that cannot be read shows as one without any. */
 export async function probeVolumes(volumes: readonly Volume[]): Promise<GuestVolume[]> {
@@ -64,12 +70,12 @@ export function findVolume(volumes: readonly GuestVolume[], spec: string): Guest
       case 'LABEL':
         return volumes.find(volume => tag.value !== '' && volume.found?.label === tag.value)
       case 'PARTUUID':
-        return volumes.find(volume => same(volume.uuid))
+        return volumes.find(volume => volume.kind === 'partition' && same(volume.uuid))
       default:
         return volumes.find(volume => tag.value !== '' && volume.label === tag.value)
     }
   }
   const number = numberOf(spec) ?? numberOfDiskLink(spec)
   if (number !== undefined) return volumes.find(volume => volume.number === number)
-  return volumes.find(volume => volume.name === spec)
+  return volumes.find(volume => volume.name === spec || volume.aliases.includes(spec))
 }

@@ -27,7 +27,7 @@ export async function unownedGaps(disk: BlockDevice, list: VolumeList): Promise<
   const usable =
     list.table === 'gpt' ? await usableByGpt(disk, list.sectorSize) : { start: 0, end: disk.size }
   const owned = new RangeSet()
-  for (const { offset, length } of list.volumes) owned.add(offset, offset + length)
+  for (const { offset, length } of list.volumes) if (offset !== undefined) owned.add(offset, offset + length)
   const sector = new Uint8Array(MBR_SIZE)
   await disk.read(0, sector)
   for (const { os_type, starting_lba, size_in_lba } of parseMbr(sector)?.entries ?? [])

@@ -1,6 +1,10 @@
+import type { Range } from '../bytes/range-set.ts'
 import type { BlockDevice } from '../device/block-device.ts'
 import { SliceDevice } from '../device/slice-device.ts'
 import { DISK_NAME, type Volume } from './volume.ts'
+
+/** A volume that is one piece of the disk. */
+type PlacedVolume = Volume & { readonly offset: number }
 
 /** A partition as its table has it: not yet compared with the disk. */
 export interface TableEntry {
@@ -24,7 +28,7 @@ export function placePartitions(
   entries: readonly TableEntry[],
   warnings: string[],
 ): Volume[] {
-  const volumes: Volume[] = []
+  const volumes: PlacedVolume[] = []
   for (const entry of entries) {
     const name = `${DISK_NAME}${entry.number}`
     if (!(entry.length > 0)) {
@@ -40,15 +44,27 @@ export function placePartitions(
       warnings.push(
         `${name} ends ${entry.length - length} bytes past the end of the disk (was the image cut?); it is taken as shorter.`,
       )
-    volumes.push({ ...entry, name, length, device: new SliceDevice(disk, entry.offset, length) })
+    volumes.push(volumeAt(disk, { ...entry, kind: 'partition', name, length }))
   }
   warnAboutOverlaps(volumes, warnings)
   return volumes
 }
 
-function warnAboutOverlaps(volumes: readonly Volume[], warnings: string[]): void {
+export function volumeAt(disk: BlockDevice, place: TableEntry & Pick<Volume, 'kind' | 'name'>): PlacedVolume {
+  const { offset, length } = place
+  return {
+    ...place,
+    aliases: [],
+    device: new SliceDevice(disk, offset, length),
+    *places(from: number, size: number): Iterable<Range> {
+      yield { start: offset + from, end: offset + from + size }
+    },
+  }
+}
+
+function warnAboutOverlaps(volumes: readonly PlacedVolume[], warnings: string[]): void {
   const ordered = [...volumes].sort((a, b) => a.offset - b.offset)
-  let reaching: Volume | undefined
+  let reaching: PlacedVolume | undefined
   for (const volume of ordered) {
     if (reaching !== undefined && volume.offset < reaching.offset + reaching.length)
       warnings.push(`${volume.name} overlaps ${reaching.name}: writing to one changes the other.`)

@@ -8,6 +8,7 @@ import type { GuestIdentity } from '../../guest/identity.ts'
 import { openGuest } from '../../guest/open-guest.ts'
 import { type GuestVolume, probeVolumes } from '../../guest/volume-spec.ts'
 import { readVolumes } from '../../volume/read-volumes.ts'
+import type { PhysicalVolume, Volume, VolumeGroup } from '../../volume/volume.ts'
 import { UsageError } from '../errors.ts'
 import { formatFacts } from '../format-facts.ts'
 import { type ImageOptions, imageOptions } from '../options.ts'
@@ -21,8 +22,9 @@ export function configure(command: Command): void {
       'after',
       `
 With --json: {"image", "format", "virtualSize", "formatSpecific"?, "backingFile"?, "snapshots", "table", "sectorSize",
-"volumes": [{"name", "type", "typeName", "label", "uuid", "offset", "length", "filesystem"?: {"type", "uuid", "label",
-"needsRecovery", "size"?, "free"?}}], "guest"?: {"root", "id", "family", "version", "name", "prettyName", "hostname",
+"volumes": [{"kind", "name", "aliases", "type", "typeName", "label", "uuid", "offset"?, "length", "unreadable"?, "readOnly"?,
+"filesystem"?: {"type", "uuid", "label", "needsRecovery", "size"?, "free"?}}], "groups": [{"name", "uuid", "seqno", "extentSize",
+"physicalVolumes": [{"uuid", "name"?, "extents", "freeExtents"}], "logicalVolumes"}], "guest"?: {"root", "id", "family", "version", "name", "prettyName", "hostname",
 "arch", "mounts"}, "warnings"}.
 
 Examples:
@@ -53,6 +55,19 @@ interface FilesystemInfo {
   readonly free?: number
 }
 
+type VolumeInfo = Pick<
+  Volume,
+  'kind' | 'name' | 'aliases' | 'type' | 'typeName' | 'label' | 'uuid' | 'length' | 'unreadable' | 'readOnly'
+> & {
+  /** None of a logical volume. */
+  readonly offset?: number
+  readonly filesystem?: FilesystemInfo
+}
+
+type GroupInfo = Omit<VolumeGroup, 'physicalVolumes'> & {
+  readonly physicalVolumes: readonly (Omit<PhysicalVolume, 'free' | 'name'> & { readonly name?: string })[]
+}
+
 interface Info {
   readonly image: string
   readonly format: string
@@ -62,16 +77,8 @@ interface Info {
   readonly snapshots: readonly { id: string; name: string }[]
   readonly table: string
   readonly sectorSize: number
-  readonly volumes: readonly {
-    name: string
-    type: string
-    typeName: string
-    label: string
-    uuid: string
-    offset: number
-    length: number
-    filesystem?: FilesystemInfo
-  }[]
+  readonly volumes: readonly VolumeInfo[]
+  readonly groups: readonly GroupInfo[]
   readonly guest?: GuestIdentity & {
     root: string
     mounts: readonly { path: string; source: string; type: string }[]
@@ -80,13 +87,20 @@ interface Info {
 }
 
 async function gather(path: string, disk: DiskImage, root: string | undefined): Promise<Info> {
-  const { table, sectorSize, volumes, warnings: tableWarnings } = await readVolumes(disk)
+  const { table, sectorSize, volumes, groups, warnings: tableWarnings } = await readVolumes(disk)
   const warnings = [...tableWarnings]
-  const listed: Info['volumes'][number][] = []
+  const listed: VolumeInfo[] = []
   for (const volume of await probeVolumes(volumes)) {
-    const { name, type, typeName, label, uuid, offset, length } = volume
+    const { kind, name, aliases, type, typeName, label, uuid, offset, length, unreadable, readOnly } = volume
     const filesystem = await filesystemInfo(volume, warnings)
-    listed.push({ name, type, typeName, label, uuid, offset, length, ...(filesystem ? { filesystem } : {}) })
+    listed.push({
+      ...{ kind, name, aliases, type, typeName, label, uuid },
+      ...(offset === undefined ? {} : { offset }),
+      length,
+      ...(unreadable === undefined ? {} : { unreadable }),
+      ...(readOnly === undefined ? {} : { readOnly }),
+      ...(filesystem ? { filesystem } : {}),
+    })
   }
   let guest: Info['guest']
   try {
@@ -117,8 +131,21 @@ async function gather(path: string, disk: DiskImage, root: string | undefined): 
     table,
     sectorSize,
     volumes: listed,
+    groups: groups.map(groupInfo),
     ...(guest ? { guest } : {}),
     warnings,
+  }
+}
+
+function groupInfo({ physicalVolumes, ...group }: VolumeGroup): GroupInfo {
+  return {
+    ...group,
+    physicalVolumes: physicalVolumes.map(({ uuid, name, extents, freeExtents }) => ({
+      uuid,
+      ...(name === undefined ? {} : { name }),
+      extents,
+      freeExtents,
+    })),
   }
 }
 
@@ -159,7 +186,8 @@ function asText(info: Info): string {
   lines.push(
     `table:    ${info.table}${info.table === 'none' ? '' : `, ${info.sectorSize}-byte sectors`}`,
     '',
-    ...info.volumes.map(volumeLine),
+    ...info.volumes.map(volume => volumeLine(volume, info)),
+    ...info.groups.map(groupLine),
   )
   if (info.guest) {
     const { prettyName, hostname, arch, root, mounts } = info.guest
@@ -188,10 +216,11 @@ function detailsOf(facts: unknown): string {
   return words.length === 0 ? '' : ` (${printable(words.join(', '))})`
 }
 
-function volumeLine(volume: Info['volumes'][number]): string {
+function volumeLine(volume: VolumeInfo, { volumes, groups }: Info): string {
   const { filesystem: fs } = volume
+  const width = Math.min(40, Math.max(12, ...volumes.map(({ name }) => name.length)))
   const parts = [
-    volume.name.padEnd(12),
+    volume.name.padEnd(width),
     humanSize(volume.length).padStart(10),
     ' ',
     fs?.type ?? (volume.typeName || '-'),
@@ -203,6 +232,19 @@ function volumeLine(volume: Info['volumes'][number]): string {
     parts.push(` ${humanSize(used)} of ${humanSize(fs.size)} used`)
   }
   if (fs?.needsRecovery) parts.push(' (journal needs recovery)')
+  const group = groups.find(({ physicalVolumes }) => physicalVolumes.some(({ name }) => name === volume.name))
+  if (group !== undefined) parts.push(` of the volume group ${group.name}`)
+  if (volume.unreadable !== undefined) parts.push(` (${printable(volume.unreadable)})`)
+  else if (volume.readOnly !== undefined) parts.push(` (${printable(volume.readOnly)})`)
   if (volume.label !== '') parts.push(` "${printable(volume.label)}"`)
   return parts.join('')
+}
+
+function groupLine({ name, extentSize, physicalVolumes }: GroupInfo): string {
+  const total = physicalVolumes.reduce((sum, { extents }) => sum + extents, 0)
+  const free = physicalVolumes.reduce((sum, { freeExtents }) => sum + freeExtents, 0)
+  const missing = physicalVolumes.filter(volume => volume.name === undefined).length
+  const absent =
+    missing === 0 ? '' : `, ${missing} of ${physicalVolumes.length} physical volumes not on this disk`
+  return `group ${name}: ${humanSize(total * extentSize)}, ${humanSize(free * extentSize)} free${absent}`
 }
