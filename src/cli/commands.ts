@@ -29,6 +29,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./commands/customize.ts'),
   },
   {
+    name: 'apply',
+    summary: 'make the edits of a recipe in one or many images',
+    load: () => import('./commands/apply.ts'),
+  },
+  {
     name: 'create',
     summary: 'make an empty disk image',
     load: () => import('./commands/create.ts'),

@@ -5,6 +5,37 @@ import type { Change, OperationReport } from '../operations/operation.ts'
 import type { WriteOptions } from './options.ts'
 import { jsonPath, print, printJson, warn } from './output.ts'
 
+/** What was done to an image, ready to be told. */
+export interface EditResult {
+  readonly warnings: readonly string[]
+  readonly text: string
+  readonly json: { readonly operations: readonly OperationReport[]; readonly files?: readonly unknown[] }
+}
+
+/**
+ * Describes what was done to an image (or, with a recorder, what would be).
+ * @param hide replaces what diffs must not show.
+ */
+export async function editResult(
+  options: WriteOptions,
+  done: readonly OperationReport[],
+  recorder: ChangeRecorder | undefined,
+  hide: (text: string) => string = text => text,
+): Promise<EditResult> {
+  const reports = recorder ? done.map(withoutNewSecrets) : done
+  const changes = await recorder?.changes()
+  const files = options.json && changes && (await Promise.all(changes.map(one => jsonChange(one, hide))))
+  const text = options.json ? '' : reports.map(report => reportText(report, options.quiet ?? false)).join('')
+  const diff = changes && !options.json && !options.quiet ? hide(await dryRunText(changes)) : ''
+  return {
+    warnings: reports.flatMap(report =>
+      report.warnings.map(warning => `warning: ${report.operation}: ${printableText(warning)}`),
+    ),
+    text: text + diff,
+    json: { operations: reports, ...(files ? { files } : {}) },
+  }
+}
+
 /** Tells what was done to an image (or, with a recorder, what would be), as text or as JSON. */
 export async function reportEdit(
   image: string,
@@ -12,23 +43,13 @@ export async function reportEdit(
   done: readonly OperationReport[],
   recorder: ChangeRecorder | undefined,
 ): Promise<void> {
-  const reports = recorder ? done.map(withoutNewSecrets) : done
-  const changes = await recorder?.changes()
+  const { warnings, text, json } = await editResult(options, done, recorder)
   if (options.json) {
-    const files = changes && (await Promise.all(changes.map(jsonChange)))
-    await printJson({
-      image,
-      dryRun: recorder !== undefined,
-      operations: reports,
-      ...(files ? { files } : {}),
-    })
+    await printJson({ image, dryRun: recorder !== undefined, ...json })
     return
   }
-  for (const report of reports)
-    for (const warning of report.warnings) warn(`warning: ${report.operation}: ${printableText(warning)}`)
-  await print(reports.map(report => reportText(report, options.quiet ?? false)).join(''))
-  if (options.quiet) return
-  if (changes) await print(await dryRunText(changes))
+  for (const warning of warnings) warn(warning)
+  await print(text)
 }
 
 const DRY_SECRET = { after: 'a random password', note: 'it is made when the edit is; this was a dry run' }
@@ -103,7 +124,7 @@ async function dryRunText(changes: readonly GuestChange[]): Promise<string> {
   return `${diffs}${others === '' ? '' : `\nOther changes:\n${others}`}\nNothing was written (dry run).\n`
 }
 
-async function jsonChange(change: GuestChange): Promise<unknown> {
+async function jsonChange(change: GuestChange, hide: (text: string) => string): Promise<unknown> {
   const { describeChange, unifiedDiff } = await import('../guest/change-diff.ts')
   const diff = await unifiedDiff(change)
   return {
@@ -113,6 +134,6 @@ async function jsonChange(change: GuestChange): Promise<unknown> {
     ...(change.from ? { from: jsonPath(change.from).path } : {}),
     aspects: change.aspects,
     summary: describeChange(change),
-    ...(diff === undefined ? {} : { diff }),
+    ...(diff === undefined ? {} : { diff: hide(diff) }),
   }
 }

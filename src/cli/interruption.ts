@@ -6,7 +6,8 @@ export const openImages = new Set<{ close(): Promise<void> }>()
 /** Long work that is under way: told to stop before the images that it uses are closed. */
 const running = new Set<() => Promise<void>>()
 
-let busy = false
+/** Steps under way that no signal interrupts. */
+let busy = 0
 let dying = false
 let pending: NodeJS.Signals | undefined
 let inChild = false
@@ -16,7 +17,7 @@ export function handleSignals(): void {
   for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => {
       if (inChild && signal === 'SIGINT') return
-      if (busy) pending = signal
+      if (busy > 0) pending = signal
       else void dieOf(signal)
     })
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -27,13 +28,13 @@ export function handleSignals(): void {
 
 /** Runs a step that no signal interrupts; one that came meanwhile ends the process afterwards. */
 export async function uninterrupted(step: () => Promise<void>): Promise<void> {
-  busy = true
+  busy++
   try {
     await step()
   } finally {
-    busy = false
+    busy--
   }
-  if (pending !== undefined) await dieOf(pending)
+  if (pending !== undefined && busy === 0) await dieOf(pending)
 }
 
 /**

@@ -1,10 +1,7 @@
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError, type OutputConfiguration } from 'commander'
 import { commands } from './commands.ts'
 import { reportError, STATUS, UsageError } from './errors.ts'
-
-/** The same file from src/cli and from dist/cli. */
-const packageFile = new URL('../../package.json', import.meta.url)
+import { drydiskVersion } from './version.ts'
 
 const EXAMPLES = `
 Examples:
@@ -27,7 +24,7 @@ export async function run(words: readonly string[]): Promise<number> {
     : { outputError: (text, write) => write(`drydisk: ${text.replace(/^error: /, '')}`) }
   const program = new Command('drydisk')
     .description('Edit virtual-machine disk images while they are not running.')
-    .version(String(JSON.parse(readFileSync(packageFile, 'utf8')).version), '-V, --version')
+    .version(drydiskVersion(), '-V, --version')
     .addHelpText('after', EXAMPLES)
     .showHelpAfterError('(drydisk --help tells more)')
     .enablePositionalOptions()

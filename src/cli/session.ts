@@ -44,9 +44,14 @@ export async function closeDisk(image: DiskImage): Promise<void> {
   await image.close()
 }
 
-async function guestOn(disk: BlockDevice, options: ImageOptions, writable: boolean): Promise<Guest> {
+async function guestOn(
+  disk: BlockDevice,
+  options: ImageOptions,
+  writable: boolean,
+  tell: (message: string) => void = warn,
+): Promise<Guest> {
   const { volumes, warnings } = await readVolumes(disk)
-  for (const warning of warnings) warn(`warning: ${warning}`)
+  for (const warning of warnings) tell(`warning: ${warning}`)
   const guest = await openGuest(volumes, {
     writable,
     ...(options.root === undefined ? {} : { root: options.root }),
@@ -76,19 +81,21 @@ export async function readGuest<T>(
 /**
  * Opens an image's guest for writing, lets `step` edit it, and commits once. An error of `step` leaves the image as it
  * was. A dry run edits an overlay of the image, which is open for reading only; `after` sees the edited guest before it goes.
+ * @param tell says what is to be known of the image; on standard error when left out.
  */
 export async function editGuest<T>(
   path: string,
   options: WriteOptions,
   step: (fs: GuestFs, guest: Guest) => Promise<T>,
   after?: (result: T, recorder: ChangeRecorder | undefined) => Promise<void>,
+  tell: (message: string) => void = warn,
 ): Promise<T> {
   const dryRun = options.dryRun ?? false
   const image = await openDisk(path, options, !dryRun)
   try {
     const disk = dryRun ? await overlay(image) : image
-    const guest = await guestOn(disk, options, true)
-    for (const warning of guest.warnings) warn(`warning: ${warning}`)
+    const guest = await guestOn(disk, options, true, tell)
+    for (const warning of guest.warnings) tell(`warning: ${warning}`)
     const recorder = dryRun ? new ChangeRecorder(guest.fs) : undefined
     const result = await step(recorder ?? guest.fs, guest)
     if (!recorder) {
@@ -101,7 +108,7 @@ export async function editGuest<T>(
   } finally {
     await closeDisk(image).catch((error: unknown) => {
       if (!isDrydiskError(error)) throw error
-      warn(`warning: ${error.message}`)
+      tell(`warning: ${error.message}`)
     })
   }
 }
