@@ -9,6 +9,7 @@ import { qemuGa } from './qemu-ga.ts'
 import { serialConsole } from './serial-console.ts'
 import { sshInject } from './ssh-inject.ts'
 import { sshd } from './sshd.ts'
+import { sysprep } from './sysprep/run.ts'
 import { timezone } from './timezone.ts'
 import { copy, copyIn, link, mkdir, move, remove } from './tree.ts'
 
@@ -32,6 +33,10 @@ export type { SerialConsoleArguments } from './serial-console.ts'
 export { type ByteSource, bytesSource, type SourceNode } from './source-tree.ts'
 export type { SshInjectArguments } from './ssh-inject.ts'
 export type { SshdArguments } from './sshd.ts'
+export { type ChosenTask, chooseTasks } from './sysprep/choose.ts'
+export { sysprepTasks } from './sysprep/index.ts'
+export { runSysprep, type SysprepArguments } from './sysprep/run.ts'
+export type { SysprepSettings, SysprepTask } from './sysprep/task.ts'
 export type { TimezoneArguments } from './timezone.ts'
 export type {
   CopyInArguments,
@@ -63,6 +68,7 @@ export const operations = {
   'serial-console': serialConsole,
   'ssh-inject': sshInject,
   sshd,
+  sysprep,
   timezone,
   touch,
   truncate,

@@ -3,7 +3,7 @@ import { isDrydiskError } from '../../errors.ts'
 import type { FileType } from '../../filesystem/filesystem.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
 import { isPattern, matchesGlob } from '../glob.ts'
-import { displayPath, lstatOrUndefined } from '../guest-files.ts'
+import { displayPath, statOrUndefined } from '../guest-files.ts'
 
 /** Folders that a distribution may have as symlinks: `/home` → `/var/home`, `/var/run` → `/run`, `/var/mail` → `spool/mail`. */
 const LAYOUT = /^\/(?:[^/]+|var\/[^/]+|var\/spool\/mail)$/
@@ -70,14 +70,21 @@ export class GuestTree {
     return folders.sort()
   }
 
-  /** Every folder from `top` on (not through symlinks, each once), with its entries. */
+  /** The folders that match. */
+  async folders(pattern: string): Promise<string[]> {
+    const found: string[] = []
+    for (const path of await this.glob(pattern)) if (await this.#isPlace(path)) found.push(path)
+    return found
+  }
+
+  /** Every folder from `top` on (not through symlinks below it, each once), with its entries. */
   async *walk(top: string): AsyncGenerator<{ folder: string; entries: ReadonlyMap<string, FileType> }> {
-    if ((await this.typeOf(top)) !== 'directory') return
+    if (!(await this.#isPlace(top))) return
     const seen = new Set<string>()
     const waiting = [top]
     for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
       // A damaged directory may hold itself.
-      const stats = await lstatOrUndefined(this.guest, bytesOfKey(folder))
+      const stats = await statOrUndefined(this.guest, bytesOfKey(folder))
       const id = `${stats?.dev}:${stats?.ino}`
       if (!stats || seen.has(id)) continue
       seen.add(id)

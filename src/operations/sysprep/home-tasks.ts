@@ -105,7 +105,7 @@ export const homeTasks: readonly SysprepTask[] = [
     summary: 'remove what is in /tmp and /var/tmp',
     async run(context) {
       for (const folder of ['/tmp', '/var/tmp'])
-        for (const top of await context.tree.glob(folder))
+        for (const top of await context.tree.folders(folder))
           for (const name of [...(await context.tree.list(top)).keys()].sort())
             if (name !== 'lost+found') await removePath(context, join(top, name))
     },

@@ -63,6 +63,7 @@ async function addUnit({ guest, tree, report }: SysprepContext): Promise<void> {
   const changed = !(await guest.exists(UNIT_PATH)) || (await guest.readText(UNIT_PATH)) !== UNIT_TEXT
   if (changed) {
     const before = (await guest.exists(UNIT_PATH)) ? 'present' : null
+    await guest.mkdir('/etc/systemd/system', { recursive: true })
     await guest.writeFile(UNIT_PATH, UNIT_TEXT)
     report.always('unit', before, 'makes missing SSH host keys at boot', UNIT_PATH)
   }

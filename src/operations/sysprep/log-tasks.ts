@@ -52,15 +52,13 @@ export const logTasks: readonly SysprepTask[] = [
     summary: 'empty every other file below /var/log, and remove rotated ones and databases of logins',
     async run(context) {
       await removeGlobs(context, MORE)
-      const folders = await context.tree.glob('/var/log')
-      for (const top of folders)
-        for await (const { folder, entries } of context.tree.walk(top))
-          for (const [name, type] of [...entries]) {
-            if (type !== 'file' || /^README/.test(name)) continue
-            const path = join(folder, name)
-            if (ROTATED.test(name)) await removePath(context, path)
-            else await emptyFile(context, path)
-          }
+      for await (const { folder, entries } of context.tree.walk('/var/log'))
+        for (const [name, type] of [...entries]) {
+          if (type !== 'file' || /^README/.test(name)) continue
+          const path = join(folder, name)
+          if (ROTATED.test(name)) await removePath(context, path)
+          else await emptyFile(context, path)
+        }
     },
   },
   {

@@ -13,8 +13,8 @@ const CACHES = [
 ]
 
 async function emptyFolders(context: SysprepContext, globs: readonly string[]): Promise<void> {
+  // apt's lock files hold nothing, and apt wants its folders.
   for (const glob of globs)
-    // apt's lock files hold nothing, and apt wants its folders.
     for (const folder of await context.tree.glob(glob))
       await removeFilesBelow(context, folder, path => path.endsWith('/lock'))
 }
