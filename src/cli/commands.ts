@@ -34,6 +34,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./commands/apply.ts'),
   },
   {
+    name: 'sysprep',
+    summary: 'prepare a guest for cloning: remove what belongs to one machine',
+    load: () => import('./commands/sysprep.ts'),
+  },
+  {
     name: 'create',
     summary: 'make an empty disk image',
     load: () => import('./commands/create.ts'),
