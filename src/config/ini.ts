@@ -59,3 +59,40 @@ export function unsetIniValue(text: string, section: string, key: string): strin
   }
   return result
 }
+
+/** Every section heading in order, as often as it stands. */
+export function iniSections(text: string): string[] {
+  return splitLines(text).flatMap(line => SECTION.exec(line.text)?.[1] ?? [])
+}
+
+export interface IniEntry extends IniValue {
+  readonly section: string
+  readonly key: string
+}
+
+/** Every entry of a file. */
+export function iniEntries(text: string): IniEntry[] {
+  const found: IniEntry[] = []
+  let section = ''
+  splitLines(text).forEach((line, i) => {
+    const heading = SECTION.exec(line.text)
+    if (heading) section = heading[1] ?? ''
+    const entry = heading ? undefined : ENTRY.exec(line.text)
+    if (entry) found.push({ section, key: entry[2] ?? '', value: entry[4] ?? '', line: i + 1 })
+  })
+  return found
+}
+
+/** Takes sections out: the heading and all up to the next one; comments right before that next one stay with it. */
+export function removeIniSections(text: string, isWanted: (section: string) => boolean): string {
+  const lines = splitLines(text)
+  for (let i = lines.length - 1; i >= 0; i--) {
+    const heading = SECTION.exec(lines[i]?.text ?? '')
+    if (!heading || !isWanted(heading[1] ?? '')) continue
+    let end = i + 1
+    while (end < lines.length && !SECTION.test(lines[end]?.text ?? '')) end++
+    while (end < lines.length && end > i + 1 && /^\s*[#;]/.test(lines[end - 1]?.text ?? '')) end--
+    removeLines(lines, i, end - i)
+  }
+  return joinLines(lines)
+}

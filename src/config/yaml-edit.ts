@@ -15,6 +15,8 @@ export interface YamlEditor {
   addItem(text: string, path: readonly string[], item: unknown, name: string): string
   /** Takes the items at these indices out of the list at a path. */
   removeItems(text: string, path: readonly string[], indices: readonly number[], name: string): string
+  /** Takes the key at a path out; a map that then is empty goes with its own key. */
+  unset(text: string, path: readonly string[], name: string): string
   /** The 1-based line on which the key at a path stands, or `undefined`. */
   lineOf(text: string, path: readonly string[], name: string): number | undefined
 }
@@ -177,6 +179,34 @@ class Editor implements YamlEditor {
     return this.#addLine(text, map, line)
   }
 
+  unset(text: string, path: readonly string[], name: string): string {
+    const before = this.parse(text, name)
+    if (path.length === 0 || lookUp(before, path) === undefined) return text
+    const { map, pair } = this.#find(this.#document(text, name), path)
+    const above = path.slice(0, -1)
+    if (map && map.items.length === 1 && above.length > 0) return this.unset(text, above, name)
+    if (map?.flow && above.length > 0) {
+      const left = lookUp(before, above)
+      return this.set(text, above, isRecord(left) ? without(left, [path[path.length - 1] ?? '']) : left, name)
+    }
+    let result = text
+    const start = pair?.key.range?.[0]
+    if (start !== undefined) {
+      const from = text.lastIndexOf('\n', start - 1) + 1
+      const content = this.#contentEnd(this.#yaml.isNode(pair?.value) ? pair.value : pair?.key)
+      const newline = text.indexOf('\n', start + text.slice(start, content).trimEnd().length)
+      result = replaceRange(text, from, newline < 0 ? text.length : newline + 1, '')
+    }
+    // Whatever does not come out as wanted (a key on the line of another, an anchor that is used elsewhere) is refused.
+    if (!equalValues(this.parse(result, name) ?? {}, without(before, path)))
+      throw new DrydiskError(
+        'ERR_UNSUPPORTED',
+        `${name}: cannot take ${path.join('.')} out without disturbing the rest; edit the file by hand`,
+        { path: name },
+      )
+    return result
+  }
+
   /** A new line after the last one of a block collection, at its items' indentation. */
   #addLine(text: string, collection: YAMLMap | YAMLSeq, line: string): string {
     const start = collection.range?.[0] ?? 0
@@ -275,6 +305,17 @@ export function lookUp(value: unknown, path: readonly string[]): unknown {
     found = found[key]
   }
   return found
+}
+
+/** A copy without the key at a path. */
+function without(value: unknown, path: readonly string[]): Record<string, unknown> {
+  const [key = '', ...rest] = path
+  const entries = Object.entries(isRecord(value) ? value : {}).filter(
+    ([name]) => name !== key || rest.length > 0,
+  )
+  return Object.fromEntries(
+    entries.map(([name, inner]) => [name, name === key ? without(inner, rest) : inner]),
+  )
 }
 
 export function isRecord(value: unknown): value is Record<string, unknown> {

@@ -1,0 +1,108 @@
+import { DrydiskError } from '../../errors.ts'
+import type { GuestFs } from '../../guest/guest-fs.ts'
+import { CloudConfig } from '../cloud-config-of-guest.ts'
+import { readConfig } from '../guest-files.ts'
+import type { Operation } from '../operation.ts'
+import { ReportBuilder } from '../report.ts'
+import { dhcpByIfcfg } from './ifcfg.ts'
+import { dhcpByInterfaces } from './ifupdown.ts'
+import { dhcpByKeyfiles, makeDhcpProfile } from './keyfiles.ts'
+import { dhcpByNetplan } from './netplan.ts'
+import { dhcpByNetworkd } from './networkd.ts'
+import { IFCFG_FOLDER, type NetworkStack, readNetworkStacks, SUSE_FOLDER } from './stack.ts'
+
+export interface NetworkDhcpArguments {
+  /** Every Ethernet interface when left out. */
+  readonly interface?: string
+}
+
+const STACK_NAMES = {
+  netplan: 'netplan',
+  'network-manager': 'NetworkManager',
+  'network-scripts': 'network scripts',
+  wicked: 'wicked',
+  ifupdown: 'ifupdown',
+  networkd: 'systemd-networkd',
+} as const
+
+export const networkDhcp: Operation<NetworkDhcpArguments> = {
+  name: 'network-dhcp',
+  summary: 'Configure an interface, or all of them, by DHCP, with no fixed address or MAC left',
+  async run(guest, { interface: wanted }) {
+    const report = new ReportBuilder('network-dhcp')
+    // IFNAMSIZ of Linux: 15 bytes; no blanks and no slash, and what configuration languages take for their own is left out too.
+    if (wanted !== undefined && !/^[A-Za-z0-9_.-]{1,15}$/.test(wanted))
+      throw new DrydiskError(
+        'ERR_INVALID_ARGUMENT',
+        `${JSON.stringify(wanted)} is not the name of an interface; expected one such as eth0`,
+      )
+    const [stack, ...others] = await readNetworkStacks(guest)
+    if (!stack)
+      throw new DrydiskError(
+        'ERR_UNSUPPORTED',
+        'nothing known configures the network of this guest; looked for netplan, NetworkManager, network scripts, wicked, ifupdown and systemd-networkd',
+      )
+    await configure(guest, stack, wanted, report)
+    const rivals = others.filter(other => !(stack.kind === 'netplan' && worksForNetplan(other)))
+    for (const other of rivals)
+      report.warn(
+        `${STACK_NAMES[other.kind]} is in use too (${other.because}); only the configuration of ${STACK_NAMES[stack.kind]} was changed`,
+      )
+    await warnOfCloudInit(guest, report)
+    return report.build()
+  },
+}
+
+function worksForNetplan(stack: NetworkStack): boolean {
+  return stack.kind === 'networkd' || stack.kind === 'network-manager'
+}
+
+async function configure(
+  guest: GuestFs,
+  stack: NetworkStack,
+  wanted: string | undefined,
+  report: ReportBuilder,
+): Promise<void> {
+  switch (stack.kind) {
+    case 'netplan':
+      await dhcpByNetplan(guest, wanted, report)
+      return
+    case 'networkd':
+      await dhcpByNetworkd(guest, wanted, report)
+      return
+    case 'network-scripts':
+      await dhcpByIfcfg(guest, IFCFG_FOLDER, wanted, true, report)
+      return
+    case 'wicked':
+      await dhcpByIfcfg(guest, SUSE_FOLDER, wanted, true, report)
+      return
+    case 'network-manager': {
+      const files = stack.readsIfcfg ? await dhcpByIfcfg(guest, IFCFG_FOLDER, wanted, false, report) : 0
+      const profiles = await dhcpByKeyfiles(guest, wanted, report)
+      if (files + profiles === 0) await makeDhcpProfile(guest, wanted, report)
+      return
+    }
+    case 'ifupdown': {
+      if ((await dhcpByInterfaces(guest, wanted, report)) > 0) return
+      // Alpine and CirrOS do not rename interfaces; Debian does, unless its kernel arguments say otherwise.
+      const release = (await readConfig(guest, '/etc/os-release'))?.text ?? ''
+      if (stack.because === '/etc/cirros' || /^ID=["']?alpine/m.test(release))
+        await dhcpByInterfaces(guest, 'eth0', report)
+      else
+        throw new DrydiskError(
+          'ERR_INVALID_ARGUMENT',
+          'ifupdown configures interfaces by name and this guest has none configured: say which, such as eth0 or ens3',
+        )
+    }
+  }
+}
+
+/** cloud-init writes the network configuration of each new instance, unless it was told not to. */
+async function warnOfCloudInit(guest: GuestFs, report: ReportBuilder): Promise<void> {
+  const config = await CloudConfig.load(guest)
+  if (!config || (await guest.exists('/etc/cloud/cloud-init.disabled'))) return
+  if ((await config.effective(['network', 'config'])) === 'disabled') return
+  report.warn(
+    'cloud-init configures the network of each new instance as its datasource says, and by DHCP where that says nothing; `cloud-init "network={config: disabled}"` keeps what is written here alone',
+  )
+}
