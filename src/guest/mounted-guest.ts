@@ -7,24 +7,25 @@ import { Stats } from './guest-stats.ts'
 import { decodeText, encodeText } from './guest-text.ts'
 import { fileSystemOf, type MountTable, type Place } from './mount-table.ts'
 import { removeTree } from './remove-tree.ts'
+import { GuestLabels } from './selinux/labels.ts'
 import { type Walked, walk } from './walk.ts'
 
 /** Above this a whole file is not read into memory: `readAt` reads it in pieces. */
 const READ_FILE_MAX = 512 * 2 ** 20
-const SELINUX = 'security.selinux'
 const S_ISUID = 0o4000
 const S_ISGID = 0o2000
 const S_IXGRP = 0o0010
 
 type Found = Walked & { place: Place }
+type Vacant = { fs: FileSystem; directory: Place; name: Uint8Array; trail: readonly Uint8Array[] }
 
 /**
  * A guest over its mounted filesystems. What is made new belongs to root (or to the group of a setgid directory) and
- * takes the SELinux label of its directory, as the kernel does where the policy has no rule of its own; labels are not
- * looked up in the guest's file_contexts.
+ * takes the SELinux label that the guest's own policy gives its path, or that of its directory.
  */
 export class MountedGuest implements GuestFs {
   readonly #table: MountTable
+  readonly #labels = new GuestLabels(this)
 
   constructor(table: MountTable) {
     this.#table = table
@@ -46,8 +47,9 @@ export class MountedGuest implements GuestFs {
   }
 
   /** An existing file for content to be read or written. */
-  async #file(path: GuestPath): Promise<{ fs: FileSystem; ino: number; size: number }> {
-    const { place } = await this.#find(path, true)
+  async #file(path: GuestPath, change = false): Promise<{ fs: FileSystem; ino: number; size: number }> {
+    const { place, trail } = await this.#find(path, true)
+    if (change) this.#labels.changed(trail)
     const fs = fileSystemOf(place.mount)
     const stat = await fs.stat(place.ino)
     if (stat.type === 'directory') throw new DrydiskError('EISDIR', 'is a directory')
@@ -57,19 +59,22 @@ export class MountedGuest implements GuestFs {
   }
 
   /** Where a new name goes. `EEXIST` when it is taken, whatever it is taken by. */
-  async #vacant(path: GuestPath): Promise<{ fs: FileSystem; directory: Place; name: Uint8Array }> {
-    const { place, parent, name } = await walk(this.#table, path, false)
+  async #vacant(path: GuestPath): Promise<Vacant> {
+    const { place, parent, name, trail } = await walk(this.#table, path, false)
     if (place || !parent || !name) throw new DrydiskError('EEXIST', 'exists already')
-    return { fs: fileSystemOf(parent.mount), directory: parent, name }
+    this.#labels.changed(trail)
+    return { fs: fileSystemOf(parent.mount), directory: parent, name, trail }
   }
 
   /** A name that is there and no mount point: for removal and renaming. */
   async #present(
     path: GuestPath,
   ): Promise<{ place: Place; directory: Place; name: Uint8Array; directoryType: boolean }> {
-    const { place, parent, name, covered, type } = await this.#find(path, false)
+    const { place, parent, name, covered, type, trail } = await this.#find(path, false)
     if (covered || !parent || !name)
       throw new DrydiskError('EBUSY', 'is a mount point or ends in a name that cannot be removed')
+    this.#labels.changed(trail)
+    this.#table.forgetFolders()
     return { place, directory: parent, name, directoryType: type === 'directory' }
   }
 
@@ -77,11 +82,6 @@ export class MountedGuest implements GuestFs {
     const parent = await fileSystemOf(directory.mount).stat(directory.ino)
     const inherits = options.gid === undefined && (parent.mode & S_ISGID) !== 0
     return { mode, uid: options.uid ?? 0, gid: options.gid ?? (inherits ? parent.gid : 0) }
-  }
-
-  async #label(fs: FileSystem, directory: Place, ino: number): Promise<void> {
-    const label = await fs.getxattr(directory.ino, SELINUX)
-    if (label) await fs.setxattr(ino, SELINUX, label)
   }
 
   readFile(path: GuestPath): Promise<Uint8Array> {
@@ -134,8 +134,8 @@ export class MountedGuest implements GuestFs {
     path: GuestPath,
     options: NewFileOptions,
   ): Promise<{ fs: FileSystem; ino: number; size: number }> {
-    const { place, parent, name } = await walk(this.#table, path, true)
-    if (place) return this.#file(path)
+    const { place, parent, name, trail } = await walk(this.#table, path, true)
+    if (place) return this.#file(path, true)
     if (!parent || !name || splitPath(path).mustBeDirectory)
       throw new DrydiskError('EISDIR', 'is a directory')
     const fs = fileSystemOf(parent.mount)
@@ -144,7 +144,8 @@ export class MountedGuest implements GuestFs {
       name,
       await this.#attributes(parent, options.mode ?? 0o644, options),
     )
-    await this.#label(fs, parent, ino)
+    this.#labels.changed(trail)
+    await this.#labels.give(fs, ino, parent.ino, trail, 'file')
     return { fs, ino, size: 0 }
   }
 
@@ -157,7 +158,7 @@ export class MountedGuest implements GuestFs {
 
   writeAt(path: GuestPath, offset: number, from: Uint8Array): Promise<void> {
     return atPath(path, async () => {
-      const { fs, ino } = await this.#file(path)
+      const { fs, ino } = await this.#file(path, true)
       await fs.write(ino, offset, from)
     })
   }
@@ -170,7 +171,7 @@ export class MountedGuest implements GuestFs {
 
   truncate(path: GuestPath, size: number): Promise<void> {
     return atPath(path, async () => {
-      const { fs, ino } = await this.#file(path)
+      const { fs, ino } = await this.#file(path, true)
       await fs.truncate(ino, size)
     })
   }
@@ -238,20 +239,22 @@ export class MountedGuest implements GuestFs {
 
   #mkdir(path: GuestPath, options: NewFileOptions): Promise<void> {
     return atPath(path, async () => {
-      const { fs, directory, name } = await this.#vacant(path)
+      const { fs, directory, name, trail } = await this.#vacant(path)
       const attributes = await this.#attributes(directory, options.mode ?? 0o755, options)
       const parent = await fs.stat(directory.ino)
       // A directory in a setgid directory is setgid itself (inode_init_owner in Linux).
       const mode = attributes.mode | (options.gid === undefined ? parent.mode & S_ISGID : 0)
-      await this.#label(fs, directory, await fs.mkdir(directory.ino, name, { ...attributes, mode }))
+      const ino = await fs.mkdir(directory.ino, name, { ...attributes, mode })
+      await this.#labels.give(fs, ino, directory.ino, trail, 'directory')
     })
   }
 
   symlink(target: GuestPath, path: GuestPath): Promise<void> {
     return atPath(path, async () => {
-      const { fs, directory, name } = await this.#vacant(path)
+      const { fs, directory, name, trail } = await this.#vacant(path)
       const attributes = await this.#attributes(directory, 0o777, {})
-      await this.#label(fs, directory, await fs.symlink(directory.ino, name, toBytes(target), attributes))
+      const ino = await fs.symlink(directory.ino, name, toBytes(target), attributes)
+      await this.#labels.give(fs, ino, directory.ino, trail, 'symlink')
     })
   }
 
@@ -272,9 +275,10 @@ export class MountedGuest implements GuestFs {
     options: NewFileOptions = {},
   ): Promise<void> {
     return atPath(path, async () => {
-      const { fs, directory, name } = await this.#vacant(path)
+      const { fs, directory, name, trail } = await this.#vacant(path)
       const attributes = await this.#attributes(directory, options.mode ?? 0o644, options)
-      await this.#label(fs, directory, await fs.mknod(directory.ino, name, type, device, attributes))
+      const ino = await fs.mknod(directory.ino, name, type, device, attributes)
+      await this.#labels.give(fs, ino, directory.ino, trail, type)
     })
   }
 
@@ -313,10 +317,13 @@ export class MountedGuest implements GuestFs {
       const target = await walk(this.#table, to, false)
       if (!target.parent || !target.name || target.covered)
         throw new DrydiskError('EBUSY', 'is a mount point or ends in a name that cannot be replaced')
+      this.#labels.changed(target.trail)
       if (source.directory.mount !== target.parent.mount)
         throw new DrydiskError('EXDEV', 'source and target differ in filesystem')
       const fs = fileSystemOf(source.directory.mount)
       await fs.rename(source.directory.ino, source.name, target.parent.ino, target.name)
+      // The way to the target may have led through the source.
+      this.#table.forgetFolders()
     })
   }
 

@@ -6,6 +6,7 @@ import { kernelArg } from './kernel-arg.ts'
 import { noZeroconf } from './no-zeroconf.ts'
 import { password, rootPassword } from './password.ts'
 import { qemuGa } from './qemu-ga.ts'
+import { selinuxRelabel } from './selinux-relabel.ts'
 import { serialConsole } from './serial-console.ts'
 import { sshInject } from './ssh-inject.ts'
 import { sshd } from './sshd.ts'
@@ -29,6 +30,7 @@ export type { KernelArgArguments } from './kernel-arg.ts'
 export type { Change, Operation, OperationReport } from './operation.ts'
 export { type PasswordArguments, type PasswordSelector, parsePasswordSelector } from './password.ts'
 export type { QemuGaArguments } from './qemu-ga.ts'
+export type { SelinuxRelabelArguments } from './selinux-relabel.ts'
 export type { SerialConsoleArguments } from './serial-console.ts'
 export { type ByteSource, bytesSource, type SourceNode } from './source-tree.ts'
 export type { SshInjectArguments } from './ssh-inject.ts'
@@ -65,6 +67,7 @@ export const operations = {
   password,
   'qemu-ga': qemuGa,
   'root-password': rootPassword,
+  'selinux-relabel': selinuxRelabel,
   'serial-console': serialConsole,
   'ssh-inject': sshInject,
   sshd,
