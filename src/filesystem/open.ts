@@ -3,8 +3,13 @@ import { DrydiskError } from '../errors.ts'
 import type { FileSystem } from './filesystem.ts'
 import { type Probe, probe } from './probe.ts'
 
-/** Whether drydisk reads and writes a filesystem of that type. */
+/** Whether drydisk reads a filesystem of that type. */
 export function isSupported(type: string): boolean {
+  return isWritable(type) || type === 'btrfs'
+}
+
+/** Whether drydisk also writes a filesystem of that type. */
+export function isWritable(type: string): boolean {
   return type === 'ext2' || type === 'ext3' || type === 'ext4' || type === 'vfat'
 }
 
@@ -15,13 +20,14 @@ export function whyUnsupported(found: Probe | undefined): string {
   if (found.type === 'LVM2_member') return 'is a physical volume of LVM, and itself holds no filesystem'
   if (found.usage === 'container') return `is part of a ${found.type}, which drydisk does not open`
   if (found.usage === 'swap') return 'is swap space'
-  return `holds ${found.type}, which drydisk does not read or write: only ext2, ext3, ext4 and FAT`
+  return `holds ${found.type}, which drydisk does not read or write: only ext2, ext3, ext4 and FAT, and btrfs for reading`
 }
 
 /**
  * Opens the filesystem on a volume by its signature. `ERR_UNSUPPORTED` names what is there instead.
  * The device's `writable` has to be true for `writable`.
- * @param options.mountOptions as in the fourth field of fstab(5): what a filesystem without owners and modes shows for them.
+ * @param options.mountOptions as in the fourth field of fstab(5): what a filesystem without owners and modes shows for them,
+ * and which subvolume of btrfs is meant.
  */
 export async function openFileSystem(
   device: BlockDevice,
@@ -34,6 +40,11 @@ export async function openFileSystem(
     const { openFat } = await import('./fat/open.ts')
     const { writable, mountOptions = [] } = options
     return openFat(device, { writable, mountOptions })
+  }
+  if (found.type === 'btrfs') {
+    const { openBtrfs } = await import('./btrfs/open.ts')
+    const { writable, mountOptions = [] } = options
+    return openBtrfs(device, { writable, mountOptions })
   }
   const { openExt4 } = await import('./ext4/open.ts')
   return openExt4(device, { writable: options.writable })

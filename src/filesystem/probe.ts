@@ -135,11 +135,17 @@ function xfs(view: ByteView): Probe | undefined {
   return { ...plain, type: 'xfs', uuid: uuid(view, 32), label: label(view, 108, 12) }
 }
 
-/** btrfs_super_block at 64 KiB: fsid at 0x20, label at 0x12b. */
+/** btrfs_super_block at 64 KiB: fsid at 0x20, address of the log tree at 0x60, label at 0x12b. */
 function btrfs(view: ByteView): Probe | undefined {
   const at = 65_536
   if (ascii(view, at + 0x40, 8) !== '_BHRfS_M') return undefined
-  return { ...plain, type: 'btrfs', uuid: uuid(view, at + 0x20), label: label(view, at + 0x12b, 256) }
+  return {
+    ...plain,
+    type: 'btrfs',
+    uuid: uuid(view, at + 0x20),
+    label: label(view, at + 0x12b, 256),
+    needsRecovery: view.big(at + 0x60) !== 0n,
+  }
 }
 
 function other(view: ByteView): Probe | undefined {

@@ -1,7 +1,7 @@
 import { DrydiskError } from '../../errors.ts'
 import { zstdFrame } from './zstd-frame.ts'
 
-/** Decompresses one cluster: `from` may have padding after the stream. Errors: `ERR_CORRUPT`. */
+/** Decompresses one cluster of `size` bytes: `from` may have padding after the stream. Errors: `ERR_CORRUPT`. */
 export type Decompress = (from: Uint8Array, size: number) => Uint8Array
 
 /** Compresses one cluster; `undefined` when it would not become smaller, and is better stored as it is. */
@@ -29,12 +29,19 @@ export function nodeZlib(): NodeZlib | undefined {
 /**
  * The decompressor of a qcow2 compression type: the native one where there is one, else JavaScript's, loaded when needed.
  * @param portable JavaScript's in any case.
+ * @param least whether a stream that holds less than `size` bytes is an error (`whole`), or all that there is (`part`).
  */
-export async function loadDecompressor(type: 'zlib' | 'zstd', portable = false): Promise<Decompress> {
+export async function loadDecompressor(
+  type: 'zlib' | 'zstd',
+  portable = false,
+  least: Least = 'whole',
+): Promise<Decompress> {
   const zlib = portable ? undefined : nodeZlib()
-  if (type === 'zlib') return zlib === undefined ? portableInflate() : nativeInflate(zlib)
-  return zlib?.zstdDecompressSync === undefined ? portableZstd() : nativeZstd(zlib)
+  if (type === 'zlib') return zlib === undefined ? portableInflate(least) : nativeInflate(zlib, least)
+  return zlib?.zstdDecompressSync === undefined ? portableZstd(least) : nativeZstd(zlib, least)
 }
+
+type Least = 'whole' | 'part'
 
 /** qcow2 deflates with a window of 12 bits: a stream made with a larger one does not read back. */
 const WINDOW_BITS = 12
@@ -146,12 +153,13 @@ export function atCluster(error: unknown, name: string, offset: number): unknown
   )
 }
 
-function ofSize(bytes: Uint8Array, size: number): Uint8Array {
-  if (bytes.length !== size) throw wrong(`holds ${bytes.length} bytes, and a cluster is ${size}`)
+function ofSize(bytes: Uint8Array, size: number, least: Least): Uint8Array {
+  if (bytes.length > size || (least === 'whole' && bytes.length < size))
+    throw wrong(`holds ${bytes.length} bytes, and a cluster is ${size}`)
   return bytes
 }
 
-function nativeInflate(zlib: NodeZlib): Decompress {
+function nativeInflate(zlib: NodeZlib, least: Least): Decompress {
   return (from, size) => {
     try {
       // Without Z_SYNC_FLUSH a stream that fills the cluster exactly but lacks its end mark would be an error; qemu takes it.
@@ -162,6 +170,7 @@ function nativeInflate(zlib: NodeZlib): Decompress {
           chunkSize: oneChunk(size),
         }),
         size,
+        least,
       )
     } catch (error) {
       throw error instanceof DrydiskError ? error : wrong('is no deflate stream of one cluster', error)
@@ -169,7 +178,7 @@ function nativeInflate(zlib: NodeZlib): Decompress {
   }
 }
 
-async function portableInflate(): Promise<Decompress> {
+async function portableInflate(least: Least): Promise<Decompress> {
   const { Inflate } = await import('pako')
   return (from, size) => {
     const output = new Uint8Array(size)
@@ -182,21 +191,22 @@ async function portableInflate(): Promise<Decompress> {
       filled += bytes.length
     }
     inflate.push(from, 2)
-    if (filled !== size)
+    if (least === 'whole' ? filled !== size : inflate.err < 0)
       throw wrong(`holds ${filled} bytes, and a cluster is ${size} (${inflate.msg || 'no message'})`)
-    return output
+    return output.subarray(0, filled)
   }
 }
 
 type DecodeFrame = (bytes: Uint8Array, most: number) => Uint8Array
 
 /** Frame by frame: padding follows the last one, and a cluster may be made of several. */
-function zstd(decode: DecodeFrame): Decompress {
+function zstd(decode: DecodeFrame, least: Least): Decompress {
   return (from, size) => {
     const parts: Uint8Array[] = []
     let filled = 0
     for (let at = 0; filled < size; ) {
       const frame = zstdFrame(from, at)
+      if (frame === undefined && least === 'part' && parts.length > 0) break
       if (frame === undefined) throw wrong(`ends after ${filled} of ${size} bytes`)
       at = frame.end
       if (frame.skippable) continue
@@ -214,7 +224,7 @@ function zstd(decode: DecodeFrame): Decompress {
     }
     const [only] = parts
     if (parts.length === 1 && only !== undefined) return only
-    const output = new Uint8Array(size)
+    const output = new Uint8Array(filled)
     let offset = 0
     for (const part of parts) {
       output.set(part, offset)
@@ -224,18 +234,20 @@ function zstd(decode: DecodeFrame): Decompress {
   }
 }
 
-function nativeZstd(zlib: NodeZlib): Decompress {
+function nativeZstd(zlib: NodeZlib, least: Least): Decompress {
   return zstd(
     (frame, most) =>
       zlib.zstdDecompressSync?.(frame, { maxOutputLength: most, chunkSize: Math.max(most, 64) }) ??
       new Uint8Array(),
+    least,
   )
 }
 
-async function portableZstd(): Promise<Decompress> {
+async function portableZstd(least: Least): Promise<Decompress> {
   const { wasm, decompression } = await loadZstdWasm()
   // The heap size is for frames that do not say how much they hold.
-  return zstd((frame, most) =>
-    wasm.decompressUsingDict(decompression, frame, NO_DICTIONARY, { defaultHeapSize: most }),
+  return zstd(
+    (frame, most) => wasm.decompressUsingDict(decompression, frame, NO_DICTIONARY, { defaultHeapSize: most }),
+    least,
   )
 }
