@@ -162,6 +162,7 @@ class ExpressionParser {
         left,
         right: this.#operand(),
       } as const
+      checkSides(compared.left, [compared.right])
       checkFact(compared.left, [compared.right])
       checkFact(compared.right, [compared.left])
       return compared
@@ -170,6 +171,7 @@ class ExpressionParser {
     if (negated) this.#at++
     if (this.#takes('in')) {
       const list = this.#list()
+      checkSides(left, list)
       checkFact(left, list)
       const found = { kind: 'in', left, list } as const
       return negated ? { kind: 'not', of: found } : found
@@ -209,6 +211,16 @@ class ExpressionParser {
       throw error
     }
   }
+}
+
+/** Two words that say nothing of guest or variables are a slip of the pen. */
+function checkSides(left: Operand, right: readonly Operand[]): void {
+  if (![left, ...right].every(one => one.kind === 'text' && variablesOf(one.template).length === 0)) return
+  const word = left.kind === 'text' ? left.template.parts.join('') : ''
+  throw new TextProblem(
+    left.index,
+    `"${word}" is nothing that a guest tells${suggestion(word, FACTS)}; it tells ${FACTS.join(', ')}, and variables are \${NAME}`,
+  )
 }
 
 /** What a fact can never be is a slip of the pen. */

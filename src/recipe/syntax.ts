@@ -241,7 +241,8 @@ class FileReader {
 
   #conditions(entry: YamlEntry | undefined): Condition[] {
     if (!entry) return []
-    return this.#items(entry.value).flatMap(item => {
+    const items = entry.value.kind === 'list' ? entry.value.items : [entry.value]
+    return items.flatMap(item => {
       const source = this.#text(item, 'when')
       if (!source) return []
       try {

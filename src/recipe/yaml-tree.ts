@@ -2,7 +2,7 @@ import type { Document, LineCounter, Node } from 'yaml'
 import type { Place, Problems } from './problem.ts'
 
 /** A recipe is written by hand; a larger file is something else. */
-const MAX_RECIPE_CHARACTERS = 1 << 18
+const MAX_RECIPE_CHARACTERS = 1 << 17
 /** YAML's aliases multiply what they stand for. */
 const MAX_ALIASES = 100
 const MAX_NODES = 20_000
@@ -163,6 +163,9 @@ class TreeReader {
   }
 
   #text(node: (Node & { value: unknown }) | undefined, offset: number): YamlText {
+    // A tag makes something else of a text, as !!binary does.
+    if (node && typeof node.value !== 'string')
+      this.#refuse(offset, 'only texts, lists and mappings are expected')
     const text = typeof node?.value === 'string' ? node.value : ''
     const [from, to] = node?.range ?? [offset, offset]
     const raw = this.#source.slice(from, to)
