@@ -101,7 +101,7 @@ export const RESIDUE: Readonly<Record<string, Residue>> = {
     kept: { '/var/kerberos/krb5kdc/kdc.conf': ONE },
   },
   'kerberos-hostkeytab': { removed: { '/etc/krb5.keytab': ONE }, kept: {} },
-  'log-residue': {
+  'logfiles-rest': {
     removed: { '/var/log/nginx/access.1.gz': ONE, '/var/log/postgresql/a-20240131': ONE },
     kept: { '/var/log/README': ONE, '/var/log/nginx/README.md': ONE },
   },

@@ -46,7 +46,7 @@ export const logTasks: readonly SysprepTask[] = [
     run: context => removeGlobs(context, LOGS, { folders: true }),
   },
   {
-    name: 'log-residue',
+    name: 'logfiles-rest',
     byDefault: true,
     ours: true,
     summary: 'empty every other file below /var/log, and remove rotated ones and databases of logins',

@@ -1,4 +1,4 @@
-import { removeFilesBelow, removeGlobs } from './removal.ts'
+import { emptyCache, removeGlobs } from './removal.ts'
 import type { SysprepContext, SysprepTask } from './task.ts'
 
 /** Packages and metadata that apt, dnf, yum, zypper, apk and pacman can fetch again. */
@@ -16,7 +16,7 @@ async function emptyFolders(context: SysprepContext, globs: readonly string[]): 
   // apt's lock files hold nothing, and apt wants its folders.
   for (const glob of globs)
     for (const folder of await context.tree.glob(glob))
-      await removeFilesBelow(context, folder, path => path.endsWith('/lock'))
+      await emptyCache(context, folder, path => path.endsWith('/lock'))
 }
 
 export const packageTasks: readonly SysprepTask[] = [

@@ -46,7 +46,7 @@ async function folderSize({ guest, tree }: SysprepContext, top: string): Promise
       files++
       if (type === 'file') bytes += (await lstatOrUndefined(guest, bytesOfKey(join(folder, name))))?.size ?? 0
     }
-  return `${files} ${files === 1 ? 'file' : 'files'}, ${byteCount(bytes)}`
+  return filesAndBytes(files, bytes)
 }
 
 export interface RemoveGlobOptions {
@@ -71,19 +71,52 @@ export async function removeGlobs(
     }
 }
 
-/** Removes the files below a folder and leaves its folders; `keep` says which files stay. */
-export async function removeFilesBelow(
-  context: SysprepContext,
+/** The files below a folder but those that stay, by byte order. */
+async function filesBelow(
+  { tree }: SysprepContext,
   top: string,
-  keep: (path: string, type: FileType) => boolean = () => false,
-): Promise<void> {
+  keep: (path: string, type: FileType) => boolean,
+): Promise<string[]> {
   const found: string[] = []
-  for await (const { folder, entries } of context.tree.walk(top))
+  for await (const { folder, entries } of tree.walk(top))
     for (const [name, type] of entries) {
       const path = join(folder, name)
       if (type !== 'directory' && !keep(path, type)) found.push(path)
     }
-  for (const path of found.sort()) await removePath(context, path)
+  return found.sort()
+}
+
+/** Removes the files below a folder and leaves its folders; `keep` says which files stay. */
+export async function removeFilesBelow(
+  context: SysprepContext,
+  top: string,
+  keep: (path: string, type: FileType) => boolean,
+): Promise<void> {
+  for (const path of await filesBelow(context, top, keep)) await removePath(context, path)
+}
+
+/** The same for what can be fetched again, such as packages: told in one change. */
+export async function emptyCache(
+  context: SysprepContext,
+  top: string,
+  keep: (path: string, type: FileType) => boolean,
+): Promise<void> {
+  const { guest, tree, report } = context
+  const found = await filesBelow(context, top, keep)
+  let size = 0
+  for (const path of found) {
+    const bytes = bytesOfKey(path)
+    const stats = await lstatOrUndefined(guest, bytes)
+    if (stats?.isFile()) size += stats.size
+    await guest.unlink(bytes)
+    tree.removed(path)
+  }
+  if (found.length > 0)
+    report.always('cached files', filesAndBytes(found.length, size), null, displayPath(bytesOfKey(top)))
+}
+
+function filesAndBytes(files: number, bytes: number): string {
+  return `${files} ${files === 1 ? 'file' : 'files'}, ${byteCount(bytes)}`
 }
 
 /** Empties a regular file that has this one name. */

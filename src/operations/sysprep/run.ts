@@ -17,7 +17,7 @@ export interface SysprepArguments extends Partial<SysprepSettings> {
 
 /**
  * Prepares a guest for cloning. First the removals by name, then the edits of `customize`, then what must hold at the end (the machine
- * ID is empty). One report for each operation that had something to say; edits of `customize` have their own.
+ * ID is empty). One report for each operation that did something or was named, and for each edit; an empty one when there was nothing to do.
  */
 export async function runSysprep(guest: GuestFs, args: SysprepArguments = {}): Promise<OperationReport[]> {
   const { operations, keepUserAccounts = [], removeUserAccounts = [], customize = [] } = args
@@ -40,7 +40,8 @@ export async function runSysprep(guest: GuestFs, args: SysprepArguments = {}): P
     for (const link of tree.passedOver)
       context.report.warn(`${link} is a symlink out of its place; what is behind it was left`)
     tree.passedOver.clear()
-    reports.push(context.report.build())
+    const report = context.report.build()
+    if (named || report.changes.length + report.warnings.length > 0) reports.push(report)
   }
   const isCustomize = ({ task }: ChosenTask) => task.name === 'customize'
   for (const one of chosen) if (!one.task.last && !isCustomize(one)) await runs(one)
@@ -49,7 +50,7 @@ export async function runSysprep(guest: GuestFs, args: SysprepArguments = {}): P
     tree.forget()
   }
   for (const one of chosen) if (one.task.last) await runs(one)
-  return reports
+  return reports.length > 0 ? reports : [new ReportBuilder('sysprep').build()]
 }
 
 function checkSettings(
