@@ -35,10 +35,23 @@ export function fileSystemOf(mount: Mount): FileSystem {
   )
 }
 
-/** What is mounted where. */
+/** A directory that a path led to. */
+export interface WalkedFolder {
+  readonly at: Place
+  /** The names from the root, every symlink resolved. */
+  readonly trail: readonly Uint8Array[]
+  /** On the way to it. */
+  readonly symlinks: number
+}
+
+/** Directories that are remembered: those above the files that are looked at just now. */
+const MAX_FOLDERS = 1024
+
+/** What is mounted where, and where paths led. */
 export class MountTable {
   readonly #mounts: Mount[] = []
   readonly #covering = new Map<string, Mount>()
+  readonly #folders = new Map<string, WalkedFolder>()
 
   constructor(root: { fs: FileSystem; source: string }) {
     this.#mounts.push({
@@ -66,8 +79,24 @@ export class MountTable {
   add(mount: Omit<Mount, 'dev' | 'covers'> & { covers: Place }): Mount {
     const added: Mount = { ...mount, dev: this.#mounts.length + 1 }
     this.#mounts.push(added)
+    this.forgetFolders()
     this.#covering.set(key(mount.covers), added)
     return added
+  }
+
+  /** Where the path of a directory led, if that is known. */
+  folder(key: string): WalkedFolder | undefined {
+    return this.#folders.get(key)
+  }
+
+  rememberFolder(key: string, folder: WalkedFolder): void {
+    if (this.#folders.size >= MAX_FOLDERS) this.#folders.clear()
+    this.#folders.set(key, folder)
+  }
+
+  /** To be called when a name was removed, replaced or moved: a path may lead elsewhere now. */
+  forgetFolders(): void {
+    this.#folders.clear()
   }
 
   /** What is mounted on a directory, however many times. */

@@ -1,8 +1,9 @@
+import { byteKey } from '../bytes/names.ts'
 import { DrydiskError } from '../errors.ts'
 import type { FileType } from '../filesystem/filesystem.ts'
 import type { GuestPath } from './guest-fs.ts'
-import { isDot, isDotDot, splitPath } from './guest-path.ts'
-import { fileSystemOf, type MountTable, type Place, rootOf } from './mount-table.ts'
+import { isDot, isDotDot, joinNames, splitPath } from './guest-path.ts'
+import { fileSystemOf, type MountTable, type Place, rootOf, type WalkedFolder } from './mount-table.ts'
 
 /** As MAXSYMLINKS in Linux (include/linux/namei.h). */
 const MAX_SYMLINKS = 40
@@ -20,19 +21,47 @@ export interface Walked {
   readonly covered: boolean
 }
 
-/** Walks a path as a process in a chroot would. Everything but the last name has to be there. */
+/**
+ * Walks a path as a process in a chroot would. Everything but the last name has to be there. Whoever goes through a tree asks for
+ * each name of a directory by its whole path: where the directory is was found out once.
+ */
 export async function walk(table: MountTable, path: GuestPath, followLast: boolean): Promise<Walked> {
-  const split = splitPath(path)
-  const pending = [...split.names].reverse()
-  const trail: Uint8Array[] = []
+  const { names, mustBeDirectory } = splitPath(path)
+  const start = { at: rootOf(table.root), trail: [], symlinks: 0 }
+  const last = names.at(-1)
+  if (last === undefined || names.length < 2 || names.some(name => isDot(name) || isDotDot(name)))
+    return walkNames(table, start, names, { mustBeDirectory, followLast })
+  const above = names.slice(0, -1)
+  const key = byteKey(joinNames(above))
+  let folder = table.folder(key)
+  if (folder === undefined) {
+    const { place, trail, symlinks } = await walkNames(table, start, above, {
+      mustBeDirectory: true,
+      followLast: true,
+    })
+    if (place === undefined) throw new DrydiskError('ENOENT', 'no such file or directory')
+    folder = { at: place, trail, symlinks }
+    table.rememberFolder(key, folder)
+  }
+  return walkNames(table, folder, [last], { mustBeDirectory, followLast })
+}
+
+async function walkNames(
+  table: MountTable,
+  start: WalkedFolder,
+  names: readonly Uint8Array[],
+  options: { readonly mustBeDirectory: boolean; readonly followLast: boolean },
+): Promise<Walked & { readonly symlinks: number }> {
+  const { followLast } = options
+  let { mustBeDirectory } = options
+  const pending = [...names].reverse()
+  const trail = [...start.trail]
   const root = rootOf(table.root)
-  let at: Place = root
+  let { at, symlinks } = start
   let type: FileType = 'directory'
   let parent: Place | undefined
   let last: Uint8Array | undefined
   let covered = false
-  let symlinks = 0
-  let mustBeDirectory = split.mustBeDirectory
 
   for (let name = pending.pop(); name; name = pending.pop()) {
     if (type !== 'directory') throw new DrydiskError('ENOTDIR', 'a part of the path is not a directory')
@@ -59,6 +88,7 @@ export async function walk(table: MountTable, path: GuestPath, followLast: boole
           name,
           trail: [...trail, name],
           covered: false,
+          symlinks,
         }
       throw error
     }
@@ -91,7 +121,7 @@ export async function walk(table: MountTable, path: GuestPath, followLast: boole
   }
   if (mustBeDirectory && type !== 'directory')
     throw new DrydiskError('ENOTDIR', 'a part of the path is not a directory')
-  return { place: at, type, parent, name: last, trail, covered }
+  return { place: at, type, parent, name: last, trail, covered, symlinks }
 }
 
 /** `..`: out of a mounted filesystem where it has to, and never out of the guest. */
