@@ -1,5 +1,5 @@
 import { DrydiskError } from '../errors.ts'
-import { insertLines, joinLines, lineNumberAt, splitLines } from './text.ts'
+import { insertLines, joinLines, lineNumberAt, removeLines, splitLines } from './text.ts'
 
 /**
  * Line editors for the colon-separated account files: passwd(5), shadow(5), group(5), gshadow(5). A line is touched
@@ -75,6 +75,53 @@ export function addAccountLine(text: string, fields: readonly string[]): string 
   const lines = splitLines(text)
   const nis = lines.findIndex(line => line.text.startsWith('+'))
   insertLines(lines, nis < 0 ? lines.length : nis, [fields.join(':')])
+  return joinLines(lines)
+}
+
+/** Takes out every entry of that name: a second one would come into force in place of the first. */
+export function removeAccount(text: string, name: string): string {
+  if (!findAccount(text, name)) return text
+  const lines = splitLines(text)
+  for (let i = lines.length - 1; i >= 0; i--)
+    if (lines[i]?.text.startsWith(`${name}:`)) removeLines(lines, i, 1)
+  return joinLines(lines)
+}
+
+/** The names of a comma-separated list, as group(5) and gshadow(5) hold members. */
+export function memberNames(list: string | undefined): string[] {
+  return (list ?? '').split(',').filter(name => name !== '')
+}
+
+/** Adds or takes out one member of a group's list. A list that is as wanted stays as it is written. */
+export function setMember(
+  text: string,
+  file: 'group' | 'gshadow',
+  group: string,
+  user: string,
+  member: boolean,
+  field: 'members' | 'administrators' = 'members',
+): string {
+  const entry = findAccount(text, group)
+  if (!entry) return text
+  const names = memberNames(entry.fields[FIELDS[file].indexOf(field)])
+  if (names.includes(user) === member) return text
+  const wanted = member ? [...names, user] : names.filter(name => name !== user)
+  return setAccountField(text, file, group, field, wanted.join(','))
+}
+
+/** Puts `to` in the place of `from` in the lists of every group. */
+export function renameMember(text: string, file: 'group' | 'gshadow', from: string, to: string): string {
+  const lists = file === 'group' ? [3] : [2, 3]
+  const lines = splitLines(text)
+  for (const line of lines) {
+    const fields = line.text.split(':')
+    if (/^[#+-]/.test(line.text)) continue
+    for (const at of lists) {
+      const names = (fields[at] ?? '').split(',')
+      if (names.includes(from)) fields[at] = names.map(name => (name === from ? to : name)).join(',')
+    }
+    line.text = fields.join(':')
+  }
   return joinLines(lines)
 }
 

@@ -12,6 +12,18 @@ export type CryptMethod = 'sha512' | 'sha256' | 'md5' | 'yescrypt'
 /** As `--password-crypto` of virt-customize takes them, and yescrypt. */
 export const CRYPT_METHODS: readonly CryptMethod[] = ['sha512', 'sha256', 'md5', 'yescrypt']
 
+export const CRYPT_PREFIXES: Readonly<Record<CryptMethod, string>> = {
+  sha512: '$6$',
+  sha256: '$5$',
+  md5: '$1$',
+  yescrypt: '$y$',
+}
+
+/** The method of a hash, or `undefined` where it is none of ours. */
+export function methodOfHash(hash: string): CryptMethod | undefined {
+  return CRYPT_METHODS.find(method => hash.startsWith(CRYPT_PREFIXES[method]))
+}
+
 /** crypt(3)'s base 64 alphabet, least significant six bits first. */
 const ALPHABET = './0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 
@@ -78,7 +90,7 @@ export async function hashPassword(
       'ERR_INVALID_ARGUMENT',
       `a password has at most ${MAX_PHRASE} bytes, not ${phrase.length}`,
     )
-  const prefix = { sha512: '$6$', sha256: '$5$', md5: '$1$', yescrypt: `$y$${YESCRYPT_PARAMETERS}$` }[method]
+  const prefix = `${CRYPT_PREFIXES[method]}${method === 'yescrypt' ? `${YESCRYPT_PARAMETERS}$` : ''}`
   const takesRounds = method === 'sha512' || method === 'sha256'
   const hashed = await crypt(
     phrase,

@@ -1,7 +1,14 @@
 import { addAccountLine, findAccount, setAccountField } from '../config/accounts.ts'
-import { type CryptMethod, hashPassword, randomPassword, verifyPassword } from '../config/crypt.ts'
+import {
+  type CryptMethod,
+  hashPassword,
+  methodOfHash,
+  randomPassword,
+  verifyPassword,
+} from '../config/crypt.ts'
 import { DrydiskError } from '../errors.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
+import { checkCryptMethod, defaultCryptMethod } from './accounts/crypt-methods.ts'
 import { requireUser } from './accounts-of-guest.ts'
 import { readConfig, writeConfig } from './guest-files.ts'
 import type { Operation } from './operation.ts'
@@ -23,7 +30,7 @@ export type PasswordSelector =
 export interface PasswordArguments {
   readonly user: string
   readonly selector: PasswordSelector
-  /** sha512 when left out; md5 on a guest (CirrOS) that has nothing newer. */
+  /** sha512 when left out; md5 on a guest (CirrOS) that has nothing newer. `ERR_UNSUPPORTED` where the guest cannot read it. */
   readonly method?: CryptMethod
 }
 
@@ -94,7 +101,14 @@ async function setPassword(guest: GuestFs, operation: string, args: PasswordArgu
   // pwconv's convention: `x` in passwd says that shadow decides. Without shadow, passwd holds the hash itself.
   const inShadow = shadow !== undefined && (shadowEntry !== undefined || entry.password === 'x')
   const old = inShadow ? (shadowEntry?.fields[1] ?? '') : entry.password
-  const decided = await decide(selector, old, args.method ?? (await methodOf(guest)))
+  const asked = selector.kind === 'hash' ? methodOfHash(selector.hash.replace(/^!+/, '')) : args.method
+  if (asked) await checkCryptMethod(guest, asked)
+  const decided = await decide(
+    selector,
+    old,
+    args.method ?? (await defaultCryptMethod(guest)),
+    args.method !== undefined,
+  )
 
   if (entry.shell.endsWith('/nologin') || entry.shell.endsWith('/false'))
     report.warn(`the login shell of ${user} is ${entry.shell}: no password lets it log in`)
@@ -153,7 +167,13 @@ interface Decision {
   readonly shown?: string
 }
 
-async function decide(selector: PasswordSelector, old: string, method: CryptMethod): Promise<Decision> {
+/** `methodAsked`: a hash of the same password by another method than `method` is to be replaced. */
+async function decide(
+  selector: PasswordSelector,
+  old: string,
+  method: CryptMethod,
+  methodAsked: boolean,
+): Promise<Decision> {
   const bare = old.replace(/^!+/, '')
   switch (selector.kind) {
     case 'locked':
@@ -181,7 +201,12 @@ async function decide(selector: PasswordSelector, old: string, method: CryptMeth
     }
     case 'password': {
       const lock = selector.locked ? '!' : ''
-      if (old.startsWith('!') === (lock !== '') && (await verifyPassword(selector.password, bare)))
+      const sameMethod = !methodAsked || methodOfHash(bare) === method
+      if (
+        sameMethod &&
+        old.startsWith('!') === (lock !== '') &&
+        (await verifyPassword(selector.password, bare))
+      )
         return { field: old, renewed: false }
       return { field: `${lock}${await hashPassword(selector.password, { method })}`, renewed: true }
     }
@@ -209,9 +234,4 @@ function describe(field: string, shown?: string): string {
 
 function expired(day: string | undefined): boolean {
   return day !== undefined && /^\d+$/.test(day) && Number(day) * DAY_MS < Date.now()
-}
-
-/** CirrOS's C library (uClibc) may know nothing newer than `$1$`. */
-async function methodOf(guest: GuestFs): Promise<CryptMethod> {
-  return (await guest.exists('/etc/cirros')) ? 'md5' : 'sha512'
 }
