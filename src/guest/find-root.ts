@@ -5,22 +5,29 @@ import { parseFstab } from './fstab.ts'
 import { readIdentity } from './identity.ts'
 import { MountTable } from './mount-table.ts'
 import { MountedGuest } from './mounted-guest.ts'
+import {
+  asksFor,
+  type MountSource,
+  mountOptionsOf,
+  rootSubvolumes,
+  sourceText,
+  splitSource,
+  subvolumeOf,
+} from './subvolumes.ts'
 import { findVolume, type GuestVolume, whyNot } from './volume-spec.ts'
 
-export interface RootChoice {
-  readonly volume: GuestVolume
+export interface RootChoice extends MountSource {
   /** Open already, when finding out needed it and it may be used as it is. */
   readonly fs: FileSystem
 }
 
 export interface FindRootOptions {
   readonly writable: boolean
-  /** The name of the volume to take: `/dev/sda2`. */
+  /** The name of the volume to take: `/dev/sda2`; of btrfs also with the subvolume, as findmnt(8) prints it: `/dev/sda2[/root]`. */
   readonly root?: string
 }
 
-interface Candidate {
-  readonly volume: GuestVolume
+interface Candidate extends MountSource {
   readonly isSystem: boolean
   /** Its own fstab says that it is mounted on `/`. */
   readonly namesItself: boolean
@@ -31,6 +38,8 @@ interface Candidate {
  * The volume with the installed system. A volume counts when it has /etc with an os-release, fstab or passwd, and a
  * place for programs; of several, the one whose fstab names itself as `/`. Where no volume looks like a system, the only
  * readable one is taken (FAT only where there is no other). Anything else is an error that lists what there is.
+ *
+ * Of btrfs it is a subvolume: the default one, or one with a name that installers use, or any other.
  */
 export async function findRoot(
   volumes: readonly GuestVolume[],
@@ -42,32 +51,38 @@ export async function findRoot(
   const others = supported.filter(volume => volume.found?.type !== 'vfat')
   const readable = others.length > 0 ? others : supported
   const [only] = readable
-  if (only && readable.length === 1 && !volumes.some(mayHoldSystem)) return openRoot(only, options.writable)
+  if (only && only.found?.type !== 'btrfs' && readable.length === 1 && !volumes.some(mayHoldSystem))
+    return openRoot({ volume: only }, options.writable)
   const problems: string[] = []
   const candidates: Candidate[] = []
   for (const volume of readable) {
     try {
-      candidates.push(await inspect(volume, volumes))
+      candidates.push(...(await inspect(volume, volumes)))
     } catch (error) {
       if (!isDrydiskError(error)) throw error
       problems.push(`${volume.name}: ${error.message}`)
     }
   }
+  const system = onlySystem(candidates)
+  if (system) return openRoot(system, options.writable)
+  const [survivor] = candidates
+  if (survivor && candidates.length === 1 && !volumes.some(mayHoldSystem))
+    return openRoot(survivor, options.writable)
+  throw noRoot(volumes, problems)
+}
+
+/** The installed system among what was looked into; `undefined` when there is none, an error when it cannot be told which. */
+function onlySystem(candidates: readonly Candidate[]): Candidate | undefined {
   const systems = candidates.filter(candidate => candidate.isSystem)
   const named = systems.filter(candidate => candidate.namesItself)
   const left = named.length > 0 ? named : systems
-  const [first] = left
-  if (first && left.length === 1) return openRoot(first.volume, options.writable)
   if (left.length > 1)
     throw new DrydiskError(
       'ERR_INVALID_ARGUMENT',
-      `several installed systems: ${left.map(one => `${one.volume.name} (${one.prettyName})`).join(', ')}; choose one as root`,
-      { candidates: left.map(one => one.volume.name).join(',') },
+      `several installed systems: ${left.map(one => `${sourceText(one)} (${one.prettyName})`).join(', ')}; choose one as root`,
+      { candidates: left.map(sourceText).join(',') },
     )
-  const [survivor] = candidates
-  if (survivor && candidates.length === 1 && !volumes.some(mayHoldSystem))
-    return openRoot(survivor.volume, options.writable)
-  throw noRoot(volumes, problems)
+  return left[0]
 }
 
 /** Whether the system may be there for all that drydisk can read: what is beside it is then hardly the root. */
@@ -96,17 +111,25 @@ function noRoot(volumes: readonly GuestVolume[], problems: readonly string[]): D
 }
 
 async function chosen(volumes: readonly GuestVolume[], root: string, writable: boolean): Promise<RootChoice> {
-  const volume = findVolume(volumes, root)
+  const { spec, subvolume } = splitSource(root)
+  const volume = findVolume(volumes, root) ?? findVolume(volumes, spec)
   if (!volume)
     throw new DrydiskError(
       'ERR_INVALID_ARGUMENT',
       `there is no volume ${root}: this disk has ${volumes.map(one => one.name).join(', ') || 'none'}`,
       { root },
     )
-  return openRoot(volume, writable)
+  if (volume.found?.type !== 'btrfs') return openRoot({ volume }, writable)
+  if (subvolume !== undefined) return openRoot({ volume }, writable, [`subvol=${subvolume}`])
+  return openRoot(onlySystem(await inspect(volume, volumes)) ?? { volume }, writable)
 }
 
-async function openRoot(volume: GuestVolume, writable: boolean): Promise<RootChoice> {
+async function openRoot(
+  source: MountSource,
+  writable: boolean,
+  mountOptions = mountOptionsOf(source),
+): Promise<RootChoice> {
+  const { volume } = source
   if (!volume.found || !isSupported(volume.found.type))
     throw new DrydiskError('ERR_UNSUPPORTED', `${volume.name} ${whyNot(volume)}`, {
       volume: volume.name,
@@ -114,13 +137,32 @@ async function openRoot(volume: GuestVolume, writable: boolean): Promise<RootCho
     })
   if (writable && volume.readOnly !== undefined)
     throw new DrydiskError('EROFS', `${volume.name} ${volume.readOnly}`, { volume: volume.name })
-  return { volume, fs: await openFileSystem(volume.device, { writable, found: volume.found }) }
+  const fs = await openFileSystem(volume.device, { writable, found: volume.found, mountOptions })
+  return { volume, subvolume: subvolumeOf(fs), fs }
 }
 
-async function inspect(volume: GuestVolume, volumes: readonly GuestVolume[]): Promise<Candidate> {
-  const { fs } = await openRoot(volume, false)
+/** Of btrfs one candidate where a likely subvolume is a system, else all that are; those of snapshots are not looked into then. */
+async function inspect(volume: GuestVolume, volumes: readonly GuestVolume[]): Promise<Candidate[]> {
+  if (volume.found?.type !== 'btrfs') return [await inspectOne({ volume }, volumes)]
+  const { likely, others } = await rootSubvolumes(volume)
+  let first: Candidate | undefined
+  for (const subvolume of likely) {
+    const candidate = await inspectOne({ volume, subvolume }, volumes)
+    if (candidate.isSystem) return [candidate]
+    first ??= candidate
+  }
+  const systems: Candidate[] = []
+  for (const subvolume of others) {
+    const candidate = await inspectOne({ volume, subvolume }, volumes)
+    if (candidate.isSystem) systems.push(candidate)
+  }
+  return systems.length > 0 || first === undefined ? systems : [first]
+}
+
+async function inspectOne(source: MountSource, volumes: readonly GuestVolume[]): Promise<Candidate> {
+  const { fs } = await openRoot(source, false)
   try {
-    const guest = new MountedGuest(new MountTable({ fs, source: volume.name }))
+    const guest = new MountedGuest(new MountTable({ fs, source: sourceText(source) }))
     const has = async (path: string) => {
       try {
         await guest.lstat(path)
@@ -138,13 +180,16 @@ async function inspect(volume: GuestVolume, volumes: readonly GuestVolume[]): Pr
       (await any('/etc/os-release', '/usr/lib/os-release', '/etc/fstab', '/etc/passwd')) &&
       (await has('/etc')) &&
       (await any('/usr', '/bin', '/sbin'))
-    if (!isSystem) return { volume, isSystem, namesItself: false, prettyName: '' }
+    if (!isSystem) return { ...source, isSystem, namesItself: false, prettyName: '' }
     const fstab = (await guest.exists('/etc/fstab')) ? parseFstab(await guest.readText('/etc/fstab')) : []
     const rootEntry = fstab.find(entry => entry.file === '/')
     return {
-      volume,
+      ...source,
       isSystem,
-      namesItself: rootEntry !== undefined && findVolume(volumes, rootEntry.spec) === volume,
+      namesItself:
+        rootEntry !== undefined &&
+        findVolume(volumes, rootEntry.spec) === source.volume &&
+        asksFor(rootEntry.options, source.subvolume),
       prettyName: (await readIdentity(guest)).prettyName,
     }
   } finally {

@@ -1,27 +1,29 @@
 import { printable } from '../bytes/names.ts'
 import { isDrydiskError } from '../errors.ts'
+import { subvolumeOptions } from '../filesystem/btrfs/mount-options.ts'
 import type { FileSystem } from '../filesystem/filesystem.ts'
-import { isSupported, openFileSystem } from '../filesystem/open.ts'
+import { isSupported, isWritable, openFileSystem } from '../filesystem/open.ts'
 import type { Volume } from '../volume/volume.ts'
 import { findRoot } from './find-root.ts'
 import { type FstabEntry, isMountedAtBoot, parseFstab } from './fstab.ts'
 import { type GuestIdentity, readIdentity } from './identity.ts'
 import { type Mount, MountTable } from './mount-table.ts'
 import { MountedGuest } from './mounted-guest.ts'
+import { mountOptionsOf, sourceText, subvolumeOf } from './subvolumes.ts'
 import { findVolume, type GuestVolume, probeVolumes, whyNot } from './volume-spec.ts'
 import { walk } from './walk.ts'
 
 export interface OpenGuestOptions {
   /** Default false. The volumes' devices have to be writable then. */
   readonly writable?: boolean
-  /** Name of the volume with the root filesystem, `/dev/sda2`, where it is not to be found by itself. */
+  /** Name of the volume with the root filesystem, `/dev/sda2` or `/dev/sda2[/subvolume]`, where it is not to be found by itself. */
   readonly root?: string
 }
 
 /** The installed system on a disk, with what its fstab mounts. */
 export interface Guest {
   readonly fs: MountedGuest
-  /** Name of the volume of the root filesystem. */
+  /** Name of the volume of the root filesystem; of btrfs with the subvolume, as findmnt(8) prints it: `/dev/sda3[/root]`. */
   readonly rootVolume: string
   readonly mounts: readonly Mount[]
   /** What could not be mounted, and why; what is odd about a filesystem. */
@@ -40,20 +42,26 @@ export interface Guest {
 export async function openGuest(disk: readonly Volume[], options: OpenGuestOptions = {}): Promise<Guest> {
   const volumes = await probeVolumes(disk)
   const writable = options.writable ?? false
-  const { volume, fs } = await findRoot(volumes, { ...options, writable })
-  const table = new MountTable({ fs, source: volume.name })
+  const { volume, subvolume, fs } = await findRoot(volumes, { ...options, writable })
+  const table = new MountTable({ fs, source: sourceText({ volume, subvolume }) })
   const guest = new MountedGuest(table)
   const warnings = [...warningsOf(fs, volume.name)]
-  const opened = new Map<GuestVolume, FileSystem>([[volume, fs]])
+  const opened = new Map<string, FileSystem>([[openedKey(volume, mountOptionsOf({ volume, subvolume })), fs]])
   try {
     for (const entry of await fstabOf(guest, warnings)) {
       const found = findVolume(volumes, entry.spec)
       const place = await mountPoint(table, entry, warnings)
       if (!place || (found === undefined && entry.options.includes('nofail'))) continue
       const mount = await openMount(entry, found, opened, writable)
-      if (mount.fs) warnings.push(...warningsOf(mount.fs, mount.source))
-      if (mount.fs && writable && found?.readOnly !== undefined)
-        warnings.push(`${found.name} ${found.readOnly}: ${printable(entry.file)} is read-only here`)
+      if (mount.fs && found) {
+        const added = warningsOf(mount.fs, found.name)
+        if (writable && !mount.fs.writable)
+          added.push(
+            `${found.name} ${found.readOnly ?? `is ${mount.type}, which drydisk does not write`}: ${printable(entry.file)} is read-only here`,
+          )
+        // Two subvolumes of one filesystem say the same.
+        warnings.push(...added.filter(warning => !warnings.includes(warning)))
+      }
       table.add({ path: entry.file, ...mount, covers: place })
     }
   } catch (error) {
@@ -63,7 +71,7 @@ export async function openGuest(disk: readonly Volume[], options: OpenGuestOptio
   let identity: Promise<GuestIdentity> | undefined
   return {
     fs: guest,
-    rootVolume: volume.name,
+    rootVolume: table.root.source,
     mounts: table.mounts,
     warnings,
     identity: () => {
@@ -116,10 +124,17 @@ async function mountPoint(table: MountTable, entry: FstabEntry, warnings: string
   return undefined
 }
 
+/** A volume is opened once; btrfs for each subvolume that is mounted. */
+function openedKey(volume: GuestVolume, options: readonly string[]): string {
+  if (volume.found?.type !== 'btrfs') return volume.name
+  const { subvol = '', subvolid = '' } = subvolumeOptions(options)
+  return `${volume.name} ${subvolid} ${subvol}`
+}
+
 async function openMount(
   entry: FstabEntry,
   volume: GuestVolume | undefined,
-  opened: Map<GuestVolume, FileSystem>,
+  opened: Map<string, FileSystem>,
   writable: boolean,
 ): Promise<Pick<Mount, 'source' | 'type' | 'fs' | 'reason'>> {
   const source = volume?.name ?? entry.spec
@@ -139,17 +154,24 @@ async function openMount(
       )
     return unread('no volume of this disk is named so')
   }
-  const present = opened.get(volume)
-  if (present) return { source, type: present.type, fs: present, reason: undefined }
+  const mounted = (fs: FileSystem) => ({
+    source: sourceText({ volume, subvolume: subvolumeOf(fs) }),
+    type: fs.type,
+    fs,
+    reason: undefined,
+  })
+  const key = openedKey(volume, entry.options)
+  const present = opened.get(key)
+  if (present) return mounted(present)
   if (!volume.found || !isSupported(volume.found.type)) return unread(`it ${whyNot(volume)}`)
   try {
     const fs = await openFileSystem(volume.device, {
-      writable: writable && volume.readOnly === undefined,
+      writable: writable && volume.readOnly === undefined && isWritable(type),
       found: volume.found,
       mountOptions: entry.options,
     })
-    opened.set(volume, fs)
-    return { source, type: fs.type, fs, reason: undefined }
+    opened.set(key, fs)
+    return mounted(fs)
   } catch (error) {
     if (!isDrydiskError(error)) throw error
     return unread(error.message)

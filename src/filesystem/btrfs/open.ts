@@ -38,7 +38,7 @@ export async function openBtrfs(
 ): Promise<BtrfsFileSystem> {
   if (options.writable)
     throw unsupported(
-      'drydisk reads btrfs and does not write it: nothing was changed. Its files can be listed, read and copied out; to change them, mount the image with Linux (losetup and mount), or put the system on ext4',
+      'the filesystem is read by drydisk and not written, so nothing was changed. Its files can be listed, read and copied out; to change them, mount the image with Linux (losetup -P, mount)',
       { type: 'btrfs' },
     )
   const { bytes, checksum, warnings } = await readSuperblock(device)
