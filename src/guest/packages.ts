@@ -4,6 +4,8 @@ import type { GuestFs } from './guest-fs.ts'
 /** Which packages a guest has. */
 export interface InstalledPackages {
   has(name: string): Promise<boolean>
+  /** The file or folder that tells. */
+  readonly source: string
 }
 
 /** Larger than any distribution's list of packages; what is larger is not read. */
@@ -43,7 +45,18 @@ export async function installedPackages(guest: GuestFs): Promise<InstalledPackag
   // NAME-VERSION-RELEASE
   for (const folder of pacman) known.add(folder.replace(/-[^-]+-[^-]+$/, ''))
   const complete = dpkg !== undefined || apk !== undefined || pacman.length > 0
-  return { has: async name => known.has(name) || (!complete && (await leavesTraces(guest, name))) }
+  const source =
+    dpkg !== undefined
+      ? '/var/lib/dpkg/status'
+      : apk !== undefined
+        ? '/lib/apk/db/installed'
+        : pacman.length > 0
+          ? '/var/lib/pacman/local'
+          : '/usr/share/doc'
+  return {
+    source,
+    has: async name => known.has(name) || (!complete && (await leavesTraces(guest, name))),
+  }
 }
 
 /** The stanzas of /var/lib/dpkg/status whose package is there (dpkg(1), Package States). */

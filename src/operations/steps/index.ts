@@ -5,6 +5,7 @@ import { networkSteps } from './network.ts'
 import { serviceSteps } from './services.ts'
 import type { Step } from './step.ts'
 import { systemSteps } from './system.ts'
+import { tuningSteps } from './tuning.ts'
 
 export type { HostAccess } from './host-access.ts'
 export type { Planned, Step } from './step.ts'
@@ -17,4 +18,5 @@ export const steps: readonly Step[] = [
   ...networkSteps,
   ...serviceSteps,
   ...systemSteps,
+  ...tuningSteps,
 ].sort((a, b) => (a.name < b.name ? -1 : 1))

@@ -1,0 +1,78 @@
+import { invalid, library, type Step } from './step.ts'
+
+/** Kernel parameters and modules, SELinux, the journal, disks that grow. */
+export const tuningSteps: readonly Step[] = [
+  {
+    name: 'expect-packages',
+    value: 'PACKAGES',
+    help: 'say which of these packages (NAME,NAME…) the guest does not have',
+    async plan(value) {
+      const packages = words(value)
+      const { operations } = await library()
+      return guest => operations['expect-packages'].run(guest, { packages })
+    },
+  },
+  {
+    name: 'growroot',
+    help: 'have the root filesystem grow to the size of the disk at boot',
+    async plan() {
+      const { operations } = await library()
+      return guest => operations.growroot.run(guest, {})
+    },
+  },
+  {
+    name: 'journal-to-console',
+    help: "send systemd's journal to the console too",
+    async plan() {
+      const { operations } = await library()
+      return guest => operations['journal-to-console'].run(guest, {})
+    },
+  },
+  {
+    name: 'modprobe-blacklist',
+    value: 'MODULES',
+    help: 'keep kernel modules (NAME,NAME…) from being loaded for the devices that they match',
+    async plan(value) {
+      const modules = words(value)
+      const { operations } = await library()
+      return guest => operations['modprobe-blacklist'].run(guest, { modules })
+    },
+  },
+  {
+    name: 'selinux-mode',
+    value: 'MODE',
+    help: 'set the mode of SELinux: enforcing, permissive or disabled',
+    async plan(mode) {
+      if (mode !== 'enforcing' && mode !== 'permissive' && mode !== 'disabled')
+        throw invalid(`"${mode}" is no mode of SELinux; expected enforcing, permissive or disabled`)
+      const { operations } = await library()
+      return guest => operations['selinux-mode'].run(guest, { mode })
+    },
+  },
+  {
+    name: 'stable-interface-names',
+    help: 'name network interfaces by where they are (ens3), not by when they are found (eth0)',
+    async plan() {
+      const { operations } = await library()
+      return guest => operations['stable-interface-names'].run(guest, {})
+    },
+  },
+  {
+    name: 'sysctl',
+    value: 'KEY=VALUE',
+    help: 'set a kernel parameter at every boot, such as net.ipv4.ip_forward=1',
+    async plan(setting) {
+      const [, key, value] = /^\s*([^\s=]+)\s*=\s*(.*?)\s*$/s.exec(setting) ?? []
+      if (!key || !value) throw invalid(`"${setting}" is not of the form KEY=VALUE`)
+      const { operations } = await library()
+      return guest => operations.sysctl.run(guest, { key, value })
+    },
+  },
+]
+
+/** Names with commas or white space between them. */
+function words(value: string): string[] {
+  const found = value.split(/[\s,]+/).filter(word => word !== '')
+  if (found.length === 0) throw invalid('at least one name is needed')
+  return found
+}
