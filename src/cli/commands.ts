@@ -18,11 +18,18 @@ export interface CommandEntry {
 export const commands: readonly CommandEntry[] = [
   { name: 'info', summary: 'what an image is and what is on it', load: () => import('./commands/info.ts') },
   { name: 'ls', summary: 'list files in an image', load: () => import('./commands/ls.ts') },
+  { name: 'find', summary: 'search for files in an image', load: () => import('./commands/find.ts') },
+  { name: 'df', summary: 'how full the filesystems are', load: () => import('./commands/df.ts') },
   { name: 'cat', summary: 'print files of an image', load: () => import('./commands/cat.ts') },
   { name: 'edit', summary: 'edit text files in an image', load: () => import('./commands/edit.ts') },
   { name: 'cp', summary: 'copy files into or out of an image', load: () => import('./commands/cp.ts') },
   { name: 'rm', summary: 'remove files from an image', load: () => import('./commands/rm.ts') },
   { name: 'mkdir', summary: 'make directories in an image', load: () => import('./commands/mkdir.ts') },
+  {
+    name: 'log',
+    summary: 'print the journal or another log of a guest',
+    load: () => import('./commands/log.ts'),
+  },
   {
     name: 'customize',
     summary: 'change passwords, keys, boot arguments and files of a guest, in one commit',
