@@ -115,7 +115,7 @@ async function byUnit(guest: GuestFs, report: ReportBuilder): Promise<void> {
   }
   const write = async (path: string, text: string, mode: number) => {
     const before = await readConfig(guest, path)
-    await guest.mkdir(path.slice(0, path.lastIndexOf('/')), { recursive: true })
+    if (!before) await guest.mkdir(path.slice(0, path.lastIndexOf('/')), { recursive: true })
     await writeConfig(guest, path, before, text, { mode })
     return before?.text === text
   }
