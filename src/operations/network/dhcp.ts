@@ -5,7 +5,7 @@ import { readConfig } from '../guest-files.ts'
 import type { Operation } from '../operation.ts'
 import { ReportBuilder } from '../report.ts'
 import { dhcpByIfcfg } from './ifcfg.ts'
-import { dhcpByInterfaces } from './ifupdown.ts'
+import { dhcpByInterfaces, unpinUdevRules } from './ifupdown.ts'
 import { dhcpByKeyfiles, makeDhcpProfile } from './keyfiles.ts'
 import { dhcpByNetplan } from './netplan.ts'
 import { dhcpByNetworkd } from './networkd.ts'
@@ -43,6 +43,8 @@ export const networkDhcp: Operation<NetworkDhcpArguments> = {
         'nothing known configures the network of this guest; looked for netplan, NetworkManager, network scripts, wicked, ifupdown and systemd-networkd',
       )
     await configure(guest, stack, wanted, report)
+    // A rule that gives the old card's MAC the name eth0 leaves eth1 for the new one.
+    await unpinUdevRules(guest, report)
     const rivals = others.filter(other => !(stack.kind === 'netplan' && worksForNetplan(other)))
     for (const other of rivals)
       report.warn(

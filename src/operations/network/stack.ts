@@ -115,7 +115,13 @@ export async function readNetworkStacks(guest: GuestFs): Promise<NetworkStack[]>
 
   // Nothing is enabled by a link: what the distribution has by default.
   if (found.length === 0) {
-    if (suse) add('wicked', SUSE_FOLDER)
+    const wicked = await anyOf(guest, [
+      '/usr/lib/systemd/system/wicked.service',
+      '/usr/sbin/wicked',
+      '/sbin/wicked',
+    ])
+    if (suse && (wicked || !(await hasUnit(guest, 'NetworkManager.service'))))
+      add('wicked', wicked ?? SUSE_FOLDER)
     if (is('rhel', 'centos', 'fedora'))
       if (release.major <= 6 && is('rhel', 'centos')) add('network-scripts', '/etc/redhat-release')
       else
