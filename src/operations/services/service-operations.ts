@@ -140,8 +140,10 @@ async function unmask(guest: GuestFs, name: string, report: ReportBuilder): Prom
   await requireSystemd(guest, 'unmask-service')
   const unit = unitName(name)
   const before = await serviceState(guest, unit)
-  const removed = await unmaskUnit(guest, unit)
-  told(report, before, await serviceState(guest, unit), removed ? [unit] : [], 'unmasked')
+  // A mask on an alias itself comes first; else that of the unit which it stands for.
+  const target = before.state === 'masked' && before.name !== unit ? before.name : unit
+  const removed = await unmaskUnit(guest, target)
+  told(report, before, await serviceState(guest, unit), removed ? [target] : [], 'unmasked')
 }
 
 async function requireSystemd(guest: GuestFs, operationName: string): Promise<void> {

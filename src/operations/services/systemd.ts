@@ -161,8 +161,10 @@ export async function disableUnit(
 ): Promise<{ unit: UnitFile; removed: string[] }> {
   const unit = await findUnit(guest, name)
   if (!unit) throw noUnit(name)
+  // As systemctl: what a masked unit's [Install] says is hidden by the mask, so its links stay for the day it is taken off.
+  if (unit.kind === 'masked') return { unit, removed: [] }
   const names = new Set<string>()
-  const queue = [unit.kind === 'masked' ? name : unit.name]
+  const queue = [unit.name]
   for (const next of queue) {
     if (names.has(next) || names.size >= MAX_UNITS) continue
     names.add(next)
