@@ -1,4 +1,6 @@
+import { mergeBlsOptions } from '../config/boot-entries.ts'
 import { readGrubEnvironment, setGrubVariable } from '../config/grub-environment.ts'
+import { expandGrub, type GrubVariables } from '../config/grub-script.ts'
 import {
   changeKernelArguments,
   checkKernelArgument,
@@ -8,16 +10,16 @@ import { editAssignment, getShellValue, parseAssignments } from '../config/shell
 import { replaceRange } from '../config/text.ts'
 import { DrydiskError } from '../errors.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
-import { type BootSource, type BootSources, findBootSources, kernelLines } from './boot-sources.ts'
+import { type BootEntry, listBootEntries, variablesOf } from './boot-listing.ts'
+import { type BootSource, type BootSources, findBootSources, inSource, kernelLines } from './boot-sources.ts'
 import { GrubDefaults } from './grub-defaults.ts'
 import { readConfig, writeConfig } from './guest-files.ts'
 import type { ReportBuilder } from './report.ts'
-
-const KERNELOPTS = /\$(?:\{kernelopts\}|kernelopts\b)/g
+import { planUnifiedImage, writeUnifiedImage } from './unified-images.ts'
 
 /**
  * Changes the kernel arguments in every place that decides them: the defaults that boot configurations are made from, so
- * that making them anew gives the same, and the boot entries that exist.
+ * that making them anew gives the same, and the boot entries that exist. Nothing is written before every entry is known to come out right.
  */
 export async function changeKernelCommandLines(
   guest: GuestFs,
@@ -27,75 +29,183 @@ export async function changeKernelCommandLines(
   for (const change of changes) checkKernelArgument(change)
   const sources = await findBootSources(guest)
   const defaults = await GrubDefaults.load(guest)
-  const alpine = await changeUpdateExtlinux(guest, changes, report)
-  if (sources.files.length === 0 && !defaults && !alpine)
+  const alpine = await planUpdateExtlinux(guest, changes)
+  if (sources.files.length === 0 && sources.unifiedImages.length === 0 && !defaults && !alpine)
     throw new DrydiskError(
       'ENOENT',
-      sources.unifiedImages.length > 0
-        ? `this guest boots unified kernel images (${sources.unifiedImages[0]}); their command line is inside a possibly signed PE file, which is not edited`
-        : 'this guest has no boot configuration with kernel arguments: no grub.cfg, menu.lst, extlinux.conf, loader entries or /etc/default/grub',
+      'this guest has no boot configuration with kernel arguments: no grub.cfg, menu.lst, extlinux.conf, loader entries, unified kernel image or /etc/default/grub',
     )
-  for (const path of sources.unifiedImages)
-    report.warn(`${path} is a unified kernel image: its built-in command line was not changed`)
   for (const reason of sources.unread)
-    report.warn(`boot entries on the EFI system partition, if there are any, were not changed: ${reason}`)
+    report.warn(`boot entries that cannot be read were not changed: ${reason}`)
 
+  const entriesBefore = listBootEntries(sources)
+  const linesBefore = new Map(sources.files.map(source => [source, otherLines(source, entriesBefore)]))
+  const unified = planUnifiedImages(sources, changes, report)
   const before = defaults?.commandLines()
   const split = defaults?.changeArguments(changes)
   const after = defaults?.commandLines()
-  const oldOptions = kernelopts(sources)
 
-  for (const environment of sources.environments) {
-    const value = readGrubEnvironment(environment.bytes).get('kernelopts')
-    if (value === undefined) continue
-    const wanted = changeKernelArguments(value, changes)
-    if (wanted === value) continue
-    environment.bytes = setGrubVariable(environment.bytes, 'kernelopts', wanted)
-    // In place by GRUB's own rule: same size, so the file's blocks stay where GRUB has them listed.
-    await guest.writeAt(environment.path, 0, environment.bytes)
-    report.change('kernelopts', value, wanted, environment.path)
-  }
-
-  // The fallback in grub.cfg counts where grubenv has none, so it is changed before entries are judged.
-  const edits = sources.files.map(source => ({ source, before: linesOf(source) }))
-  for (const { source } of edits) {
-    const lines = kernelLines(source)
-    for (const line of lines.toReversed()) {
+  const environments = changeEnvironments(sources, changes)
+  const generated = before?.literal && after?.literal ? { before, after } : undefined
+  for (const source of sources.files) changeFallback(source, changes, generated)
+  for (const source of sources.files) {
+    const variables = variablesOf(sources, source)
+    const lines = (one: BootSource) => kernelLines(one).filter(line => !line.foreign)
+    if (source.kind === 'bls' && mergeBlsOptions(source.text) !== source.text) {
+      const merged = { ...source, text: mergeBlsOptions(source.text) }
+      const needs = lines(merged).some(line => {
+        const args = merged.text.slice(line.start, line.end)
+        return settle(args, changes, variables) !== args
+      })
+      if (needs) source.text = merged.text
+      else continue
+    }
+    for (const line of lines(source).toReversed()) {
       const args = source.text.slice(line.start, line.end)
-      const generated = source.kind === 'grub' && before?.literal && after?.literal
       let wanted = args
-      if (generated) {
-        const [old, now] = line.recovery ? [before.common, after.common] : [before.normal, after.normal]
+      if (source.kind === 'grub' && generated) {
+        const [old, now] = line.recovery
+          ? [generated.before.common, generated.after.common]
+          : [generated.before.normal, generated.after.normal]
         wanted = replaceGenerated(args, old, now)
       }
-      wanted = settle(wanted, line.recovery && split ? split.common : changes, sources)
-      if (wanted !== args) source.text = replaceRange(source.text, line.start, line.end, wanted)
+      wanted = inSource(source, () =>
+        settle(wanted, line.recovery && split ? split.common : changes, variables),
+      )
+      if (wanted !== args)
+        source.text = replaceRange(
+          source.text,
+          line.start,
+          line.end,
+          (args === '' ? line.prefix : '') + wanted,
+        )
     }
   }
+  const entriesAfter = listBootEntries(sources)
+  checkEffective(entriesAfter, changes, split?.common ?? changes, unified.fixed)
 
   await reportDefaults(guest, defaults, before, report)
-  const newOptions = kernelopts(sources)
-  for (const { source, before: old } of edits) {
-    await writeConfig(guest, source.path, source.before, source.text)
-    linesOf(source).forEach((line, i) => {
-      const previous = old[i]
-      report.change(
-        `kernel arguments of ${line.title}`,
-        expandOptions(previous?.args ?? '', oldOptions?.value).trim(),
-        expandOptions(line.args, newOptions?.value).trim(),
-        previous?.args === line.args ? (newOptions?.path ?? source.path) : source.path,
-        { line: previous?.args === line.args ? undefined : line.line },
-      )
+  if (alpine) {
+    await writeConfig(guest, alpine.path, alpine.config, alpine.text)
+    const [old, now] = [alpine.config.text, alpine.text].map(t => getShellValue(t, 'default_kernel_opts'))
+    report.change('default_kernel_opts', old?.text ?? null, now?.text ?? null, alpine.path, {
+      line: now?.line,
     })
+  }
+  for (const { path, bytes, before: old, after: now } of environments) {
+    // In place by GRUB's own rule: same size, so the file's blocks stay where GRUB has them listed.
+    await guest.writeAt(path, 0, bytes)
+    report.change('kernelopts', old, now, path)
+  }
+  for (const source of sources.files) {
+    if (source.text !== source.original) await writeConfig(guest, source.path, source.before, source.text)
+    const now = otherLines(source, entriesAfter)
+    linesBefore.get(source)?.forEach((old, i) => {
+      const line = now[i] ?? old
+      report.change(`kernel arguments of ${line.title}`, old.args.trim(), line.args.trim(), source.path, {
+        line: line.line,
+      })
+    })
+  }
+  reportEntries(entriesBefore, entriesAfter, sources, report)
+  for (const { image, section, before: old, after: now, content, title } of unified.planned) {
+    await writeUnifiedImage(guest, image, section, content)
+    report.change(`kernel arguments of ${title}`, old, now, image.path)
   }
 }
 
-function linesOf(source: BootSource): { title: string; line: number; args: string }[] {
-  return kernelLines(source).map(line => ({
-    title: line.title,
-    line: line.line,
-    args: source.text.slice(line.start, line.end),
-  }))
+/** Lines with kernel arguments that are no entry's, or not the one that its conditions lead to. */
+function otherLines(
+  source: BootSource,
+  entries: readonly BootEntry[],
+): { title: string; line: number; args: string }[] {
+  const listed = new Set(entries.filter(entry => entry.file === source.path).map(entry => entry.line))
+  return kernelLines(source)
+    .filter(line => !line.foreign && !listed.has(line.line))
+    .map(line => ({
+      title: source.template && source.kind === 'grub' ? `${line.title} (custom entry)` : line.title,
+      line: line.line,
+      args: source.text.slice(line.start, line.end),
+    }))
+}
+
+function reportEntries(
+  before: readonly BootEntry[],
+  after: readonly BootEntry[],
+  sources: BootSources,
+  report: ReportBuilder,
+): void {
+  const environment = sources.environments.find(({ bytes }) => kernelopts(bytes) !== undefined)
+  after.forEach((entry, i) => {
+    const old = before[i]
+    if (!old || entry.foreign || entry.loader === 'uki') return
+    const setting = `kernel arguments of ${entry.title}`
+    const fromEnvironment = old.written === entry.written && /\$\{?kernelopts\b/.test(entry.written)
+    if (fromEnvironment && environment)
+      report.change(setting, old.arguments, entry.arguments, environment.path)
+    else report.change(setting, old.arguments, entry.arguments, entry.file, { line: entry.line })
+  })
+}
+
+/** Each entry must have the arguments now, whatever variables it takes in; a signed image was told of before. */
+function checkEffective(
+  entries: readonly BootEntry[],
+  changes: readonly KernelArgumentChange[],
+  common: readonly KernelArgumentChange[],
+  fixed: ReadonlySet<string>,
+): void {
+  for (const entry of entries) {
+    if (entry.foreign || entry.loader === 'uki' || fixed.has(entry.file)) continue
+    const wanted = changeKernelArguments(entry.arguments, entry.recovery ? common : changes)
+    if (wanted !== entry.arguments)
+      throw new DrydiskError(
+        'ERR_NOT_EFFECTIVE',
+        `the boot entry ${JSON.stringify(entry.title)} would still start with ${JSON.stringify(entry.arguments)}, by a variable in ${entry.file}:${entry.line} (${JSON.stringify(entry.written.trim())}); change what sets that variable by hand`,
+        { path: entry.file, line: entry.line },
+      )
+  }
+}
+
+function kernelopts(bytes: Uint8Array): string | undefined {
+  return readGrubEnvironment(bytes).get('kernelopts')
+}
+
+function changeEnvironments(
+  sources: BootSources,
+  changes: readonly KernelArgumentChange[],
+): { path: string; bytes: Uint8Array; before: string; after: string }[] {
+  const changed = []
+  for (const environment of sources.environments) {
+    const value = inSource(environment, () => kernelopts(environment.bytes))
+    if (value === undefined) continue
+    const wanted = inSource(environment, () => changeKernelArguments(value, changes))
+    if (wanted === value) continue
+    environment.bytes = setGrubVariable(environment.bytes, 'kernelopts', wanted)
+    changed.push({ path: environment.path, bytes: environment.bytes, before: value, after: wanted })
+  }
+  return changed
+}
+
+interface Generated {
+  readonly before: { normal: string; common: string }
+  readonly after: { normal: string; common: string }
+}
+
+/** The fallback in grub.cfg counts where grubenv has none, so it is changed before entries are judged. */
+function changeFallback(
+  source: BootSource,
+  changes: readonly KernelArgumentChange[],
+  generated: Generated | undefined,
+): void {
+  if (source.kind !== 'grub') return
+  for (const line of kernelLines(source)
+    .filter(l => l.kernel === '')
+    .toReversed()) {
+    const args = source.text.slice(line.start, line.end)
+    const made = generated ? replaceGenerated(args, generated.before.normal, generated.after.normal) : args
+    const wanted = inSource(source, () => changeKernelArguments(made, changes))
+    if (wanted !== args) source.text = replaceRange(source.text, line.start, line.end, wanted)
+  }
 }
 
 /**
@@ -111,35 +221,50 @@ function replaceGenerated(args: string, old: string, now: string): string {
   return at < 0 ? args : replaceRange(args, at, at + words.length, now.trim())
 }
 
-/** Applies changes to one entry, seen with `$kernelopts` put in; where that has them already, the entry stays. */
-function settle(args: string, changes: readonly KernelArgumentChange[], sources: BootSources): string {
-  const options = kernelopts(sources)?.value
-  if (options === undefined || args.search(KERNELOPTS) < 0) return changeKernelArguments(args, changes)
+/** Applies changes to one entry, seen with its variables put in; where these have them already, the entry stays. */
+function settle(
+  args: string,
+  changes: readonly KernelArgumentChange[],
+  variables: GrubVariables | undefined,
+): string {
+  if (variables === undefined || !args.includes('$')) return changeKernelArguments(args, changes)
   let result = args
   for (const change of changes) {
-    const effective = expandOptions(result, options)
+    const effective = expandGrub(result, variables)
     if (changeKernelArguments(effective, [change]) !== effective)
       result = changeKernelArguments(result, [change])
   }
   return result
 }
 
-function expandOptions(args: string, options: string | undefined): string {
-  return options === undefined ? args : args.replace(KERNELOPTS, () => options)
-}
-
-/** grubenv's `kernelopts`, else the fallback in grub.cfg. */
-function kernelopts(sources: BootSources): { value: string; path: string } | undefined {
-  for (const { path, bytes } of sources.environments) {
-    const value = readGrubEnvironment(bytes).get('kernelopts')
-    if (value !== undefined) return { value, path }
+/** Images that can be changed, and those that cannot: an error where such an image is all that the guest boots by. */
+function planUnifiedImages(
+  sources: BootSources,
+  changes: readonly KernelArgumentChange[],
+  report: ReportBuilder,
+) {
+  const planned = []
+  const fixed = new Set<string>()
+  const onlyUnified = listBootEntries(sources).every(entry => entry.loader === 'uki')
+  for (const image of sources.unifiedImages) {
+    const plans = inSource(image, () => planUnifiedImage(image, changes))
+    if (plans.length > 0 && image.fixed !== undefined) {
+      const message = `${image.path} is a unified kernel image with the command line ${JSON.stringify(plans[0]?.before ?? '')}, which was not changed: ${image.fixed}`
+      if (onlyUnified)
+        throw new DrydiskError('ERR_NOT_EFFECTIVE', `${message}; build and sign it anew`, {
+          path: image.path,
+        })
+      report.warn(message)
+      fixed.add(image.path)
+      continue
+    }
+    if (image.commandLines.length === 0)
+      report.warn(
+        `${image.path} has no command line of its own (no .cmdline section): it takes what the boot loader gives it`,
+      )
+    for (const plan of plans) planned.push({ image, title: image.title, ...plan })
   }
-  for (const source of sources.files) {
-    if (source.kind !== 'grub') continue
-    const line = kernelLines(source).find(l => l.title.startsWith('fallback '))
-    if (line) return { value: source.text.slice(line.start, line.end), path: source.path }
-  }
-  return undefined
+  return { planned, fixed }
 }
 
 async function reportDefaults(
@@ -161,20 +286,13 @@ async function reportDefaults(
 }
 
 /** Alpine's update-extlinux builds extlinux.conf from `default_kernel_opts`. */
-async function changeUpdateExtlinux(
-  guest: GuestFs,
-  changes: readonly KernelArgumentChange[],
-  report: ReportBuilder,
-): Promise<boolean> {
+async function planUpdateExtlinux(guest: GuestFs, changes: readonly KernelArgumentChange[]) {
   const path = '/etc/update-extlinux.conf'
   const config = await readConfig(guest, path)
-  if (!config) return false
+  if (!config) return undefined
   const name = 'default_kernel_opts'
   const assignment = parseAssignments(config.text).findLast(a => a.name === name && !a.conditional)
-  if (!assignment) return false
+  if (!assignment) return undefined
   const text = editAssignment(config.text, assignment, value => changeKernelArguments(value, changes))
-  await writeConfig(guest, path, config, text)
-  const [old, now] = [getShellValue(config.text, name), getShellValue(text, name)]
-  report.change(name, old?.text ?? null, now?.text ?? null, path, { line: now?.line })
-  return true
+  return { path, config, text }
 }

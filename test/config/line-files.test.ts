@@ -10,7 +10,8 @@ import {
   setAccountField,
 } from '../../src/config/accounts.ts'
 import { addAuthorizedKeys, keyOfLine } from '../../src/config/authorized-keys.ts'
-import { blsOptions, extlinuxEntries, grubEntries, grubLegacyEntries } from '../../src/config/boot-entries.ts'
+import { blsMenu, extlinuxMenu, grubLegacyMenu, mergeBlsOptions } from '../../src/config/boot-entries.ts'
+import { readGrubConfig } from '../../src/config/grub-config.ts'
 import { readGrubEnvironment, setGrubVariable } from '../../src/config/grub-environment.ts'
 import { checkHostname, renameHost } from '../../src/config/hosts.ts'
 import { getIniValue, setIniValue, unsetIniValue } from '../../src/config/ini.ts'
@@ -191,26 +192,34 @@ describe('kernel arguments', () => {
 
 describe('boot configuration', () => {
   it('finds kernel lines with their titles', () => {
-    const at = (text: string, entries: { title: string; start: number; end: number }[]) =>
+    const at = (text: string, entries: readonly { title: string; start: number; end: number }[]) =>
       entries.map(e => [e.title, text.slice(e.start, e.end)])
     const grub =
       "menuentry 'It'\\''s' --class x {\n\tlinuxefi /vmlinuz a b\n}\n#\tlinux /x y\nmenuentry \"Two\" {\n linux ($root)/v\n}\n"
-    expect(at(grub, grubEntries(grub))).toEqual([
+    expect(at(grub, readGrubConfig(grub).kernelLines)).toEqual([
       ["It's", 'a b'],
       ['Two', ''],
     ])
     const legacy = 'title One\n kernel --no-mem-option /v a b\ntitle=Two\nkernel=/v c\n# kernel /v no\n'
-    expect(at(legacy, grubLegacyEntries(legacy))).toEqual([
+    expect(
+      at(
+        legacy,
+        grubLegacyMenu(legacy).flatMap(entry => entry.kernel ?? []),
+      ),
+    ).toEqual([
       ['One', 'a b'],
       ['Two', 'c'],
     ])
     const ext = 'label a\n  append x y\nLABEL hd\n APPEND -\n'
-    expect(at(ext, extlinuxEntries(ext))).toEqual([['a', 'x y']])
+    expect(
+      at(
+        ext,
+        extlinuxMenu(ext).flatMap(entry => entry.kernel ?? []),
+      ),
+    ).toEqual([['a', 'x y']])
     const bls = 'title T\nlinux /v\noptions a b\noptions c\n'
-    expect(at(bls, blsOptions(bls))).toEqual([
-      ['T', 'a b'],
-      ['T', 'c'],
-    ])
+    expect(mergeBlsOptions(bls)).toBe('title T\nlinux /v\noptions a b c\n')
+    expect(at(bls, [blsMenu(bls, 't.conf').kernel ?? []].flat())).toEqual([['T', 'a b']])
   })
 
   it('keeps the environment block whole', () => {
