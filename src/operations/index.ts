@@ -2,6 +2,16 @@ import { cloudInit } from './cloud-init.ts'
 import { expectPackages } from './expect-packages.ts'
 import { chmod, chown, touch } from './file-attributes.ts'
 import { appendLine, edit, truncate, truncateRecursive, upload, write } from './file-content.ts'
+import {
+  firstboot,
+  firstbootCommand,
+  firstbootInstall,
+  install,
+  run,
+  runCommand,
+  uninstall,
+  update,
+} from './firstboot/operations.ts'
 import { growroot } from './growroot.ts'
 import { hostname } from './hostname.ts'
 import { journalToConsole } from './journal-to-console.ts'
@@ -33,6 +43,11 @@ export type {
   UploadArguments,
   WriteArguments,
 } from './file-content.ts'
+export type {
+  FirstbootArguments,
+  FirstbootCommandArguments,
+  PackagesArguments,
+} from './firstboot/operations.ts'
 export type { HostnameArguments } from './hostname.ts'
 export type { KernelArgArguments } from './kernel-arg.ts'
 export type { ModprobeBlacklistArguments } from './modprobe-blacklist.ts'
@@ -70,8 +85,12 @@ export const operations = {
   delete: remove,
   edit,
   'expect-packages': expectPackages,
+  firstboot,
+  'firstboot-command': firstbootCommand,
+  'firstboot-install': firstbootInstall,
   growroot,
   hostname,
+  install,
   'journal-to-console': journalToConsole,
   'kernel-arg': kernelArg,
   link,
@@ -82,6 +101,8 @@ export const operations = {
   password,
   'qemu-ga': qemuGa,
   'root-password': rootPassword,
+  run,
+  'run-command': runCommand,
   'selinux-mode': selinuxMode,
   'selinux-relabel': selinuxRelabel,
   'serial-console': serialConsole,
@@ -94,6 +115,8 @@ export const operations = {
   touch,
   truncate,
   'truncate-recursive': truncateRecursive,
+  uninstall,
+  update,
   upload,
   write,
 } as const

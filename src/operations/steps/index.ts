@@ -1,6 +1,7 @@
 import { accountSteps } from './accounts.ts'
 import { bootSteps } from './boot.ts'
 import { fileSteps } from './files.ts'
+import { firstbootSteps } from './firstboot.ts'
 import { networkSteps } from './network.ts'
 import { serviceSteps } from './services.ts'
 import type { Step } from './step.ts'
@@ -15,6 +16,7 @@ export const steps: readonly Step[] = [
   ...accountSteps,
   ...bootSteps,
   ...fileSteps,
+  ...firstbootSteps,
   ...networkSteps,
   ...serviceSteps,
   ...systemSteps,
