@@ -4,6 +4,7 @@ import { CloudConfig, hasCloudInit, showValue } from './cloud-config-of-guest.ts
 import { displayPath, lstatOrUndefined, readConfig, writeConfig } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
+import { initSystem } from './services/init-system.ts'
 
 const PROGRAMS = ['/usr/bin/growpart', '/usr/sbin/growpart', '/bin/growpart']
 /** cloud-init's growpart module does nothing where this file is (its documentation, `ignore_growroot_disabled`). */
@@ -103,11 +104,7 @@ async function byCloudInit(guest: GuestFs, report: ReportBuilder): Promise<void>
 }
 
 async function byUnit(guest: GuestFs, report: ReportBuilder): Promise<void> {
-  const systemd =
-    (await guest.exists('/usr/lib/systemd/system')) ||
-    (await guest.exists('/lib/systemd/system')) ||
-    (await guest.exists('/etc/systemd/system'))
-  if (!systemd) {
+  if ((await initSystem(guest)) !== 'systemd') {
     report.warn(
       'this guest has neither cloud-init nor systemd: nothing can be told to grow its root filesystem',
     )

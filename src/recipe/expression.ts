@@ -6,7 +6,7 @@ export const FACTS = ['arch', 'distribution', 'family', 'init', 'version'] as co
 export type Fact = (typeof FACTS)[number]
 
 export const FAMILIES = ['alpine', 'arch', 'cirros', 'debian', 'rhel', 'suse', 'unknown'] as const
-export const INITS = ['busybox', 'openrc', 'systemd', 'sysvinit', 'upstart', 'unknown'] as const
+export const INITS = ['openrc', 'systemd', 'sysv', 'upstart'] as const
 
 export type Comparison = '==' | '!=' | '<' | '<=' | '>' | '>='
 

@@ -1,8 +1,8 @@
 import type { GuestFs } from '../guest/guest-fs.ts'
 import { type GuestIdentity, readIdentity } from '../guest/identity.ts'
-import { type InitSystem, initSystemOf } from '../guest/init-system.ts'
 import { type InstalledPackages, installedPackages } from '../guest/packages.ts'
 import { glob } from '../operations/glob.ts'
+import { type InitSystem, initSystem } from '../operations/services/init-system.ts'
 import type { Fact } from './expression.ts'
 
 /** What conditions ask of a guest. Identity and packages are read once; files are looked for each time. */
@@ -18,7 +18,7 @@ export class GuestFacts {
 
   async fact(name: Fact): Promise<string> {
     if (name === 'init') {
-      this.#init ??= initSystemOf(this.#guest)
+      this.#init ??= initSystem(this.#guest)
       return this.#init
     }
     this.#identity ??= readIdentity(this.#guest)
