@@ -3,7 +3,8 @@ import { DrydiskError } from '../../errors.ts'
 
 /** Structures of a systemd journal: https://systemd.io/JOURNAL_FILE_FORMAT, names as there. */
 
-const SIGNATURE = [0x4c, 0x50, 0x4b, 0x53, 0x48, 0x48, 0x52, 0x48]
+/** `LPKSHHRH`. */
+export const SIGNATURE = [0x4c, 0x50, 0x4b, 0x53, 0x48, 0x48, 0x52, 0x48]
 /** Up to and without n_data, which older files do not have. */
 const HEADER_SIZE_MIN = 208
 

@@ -3,6 +3,7 @@ import type { GuestFs } from '../../guest/guest-fs.ts'
 import { glob } from '../glob.ts'
 import { displayPath, statOrUndefined } from '../guest-files.ts'
 import { type JournalEntry, JournalFile } from './journal-file.ts'
+import { SIGNATURE } from './journal-format.ts'
 
 /** Where the journal is kept when it outlives a boot; files that were not closed well end in a tilde. */
 const JOURNALS = ['/var/log/journal/*/*.journal', '/var/log/journal/*/*.journal~']
@@ -27,7 +28,10 @@ export async function findLog(guest: GuestFs, name?: string): Promise<LogSource>
   }
   const files: Uint8Array[] = []
   for (const pattern of JOURNALS) files.push(...(await glob(guest, pattern)))
-  if (files.length > 0) return { kind: 'journal', files }
+  // A journal that is none at all does not hide the other log, unless it was asked for.
+  const readable: Uint8Array[] = []
+  for (const file of files) if (name === 'journal' || (await isJournal(guest, file))) readable.push(file)
+  if (readable.length > 0) return { kind: 'journal', files: readable }
   if (name === undefined)
     for (const path of TEXT_LOGS)
       if ((await statOrUndefined(guest, path))?.isFile()) return { kind: 'text', path }
@@ -38,6 +42,13 @@ export async function findLog(guest: GuestFs, name?: string): Promise<LogSource>
       : 'this guest has no journal in /var/log/journal, no /var/log/syslog and no /var/log/messages; name a file below /var/log',
     { path: '/var/log' },
   )
+}
+
+async function isJournal(guest: GuestFs, path: Uint8Array): Promise<boolean> {
+  const bytes = new Uint8Array(SIGNATURE.length)
+  if (!(await statOrUndefined(guest, path))?.isFile()) return false
+  await guest.readAt(path, 0, bytes)
+  return SIGNATURE.every((byte, i) => bytes[i] === byte)
 }
 
 export interface ReadJournalOptions {
