@@ -90,6 +90,7 @@ export { type GuestFamily, type GuestIdentity, readIdentity } from './guest/iden
 export { memoryGuest } from './guest/memory-guest.ts'
 export type { Mount } from './guest/mount-table.ts'
 export { type Guest, type OpenGuestOptions, openGuest } from './guest/open-guest.ts'
+export { diskUsage, type VolumeUsage } from './guest/usage.ts'
 export { type AmendImageOptions, amendImage } from './image/amend.ts'
 export type { BackingPolicy } from './image/beside-file.ts'
 export { type CheckOptions, checkFile, type FileCheck, type RepairMode } from './image/check-file.ts'
@@ -112,6 +113,7 @@ export {
   type SnapshotOptions,
 } from './image/snapshots.ts'
 export { demoGuest } from './operations/demo-guest.ts'
+export { type FindOptions, type FindTests, type Found, findFiles } from './operations/find.ts'
 export * from './operations/index.ts'
 export { type MakeFsOptions, makeFs } from './operations/make-fs.ts'
 export { GPT_TYPE } from './volume/partition-types.ts'

@@ -72,7 +72,10 @@ export interface AttributeChange {
 
 export interface FileSystemUsage {
   readonly blockSize: number
+  /** Of the filesystem, all in all. */
   readonly blocks: number
+  /** Of these, what its own structures take for good: statfs(2), and so df(1), take them off. None when left out. */
+  readonly overheadBlocks?: number
   readonly freeBlocks: number
   /** Free to an unprivileged user. */
   readonly availableBlocks: number

@@ -17,10 +17,11 @@ export function isPattern(component: Uint8Array): boolean {
 
 /**
  * Matches one path component against a glob(7) pattern, on bytes (names need not be UTF-8). A leading dot is matched
- * by a literal dot only. Linear backtracking: at most pattern × name steps.
+ * by a literal dot only, unless `dots`. Linear backtracking: at most pattern × name steps.
  */
-export function matchesGlob(pattern: Uint8Array, name: Uint8Array): boolean {
-  if (name[0] === DOT && pattern[0] !== DOT && !(pattern[0] === BACKSLASH && pattern[1] === DOT)) return false
+export function matchesGlob(pattern: Uint8Array, name: Uint8Array, { dots = false } = {}): boolean {
+  if (!dots && name[0] === DOT && pattern[0] !== DOT && !(pattern[0] === BACKSLASH && pattern[1] === DOT))
+    return false
   let p = 0
   let n = 0
   let starAt = -1

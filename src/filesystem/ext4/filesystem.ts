@@ -20,11 +20,11 @@ import { INODE_FLAG, type Inode } from './inode.ts'
 import { create, link, mkdir, mknod, rmdir, symlink, unlink } from './namespace.ts'
 import { rename } from './rename.ts'
 import { readTarget } from './symlink-target.ts'
+import { usage } from './usage.ts'
 import type { Ext4Volume } from './volume.ts'
 import { chmodInode, getXattr, listXattrs, removeXattr, setXattr } from './xattr.ts'
 
 export const ROOT_INODE = 2
-const MAX_NAME = 255
 
 /** Errors that come up in the middle of a change; all others are found before anything is changed. */
 const UNFORESEEN: readonly ErrorCode[] = ['ERR_CORRUPT', 'EIO']
@@ -125,19 +125,8 @@ export class Ext4FileSystem implements FileSystem {
     yield* dataExtents(this.#volume, await this.#volume.inodes.read(ino))
   }
 
-  async statfs(): Promise<FileSystemUsage> {
-    const { superblock, geometry } = this.#volume
-    const free = await this.#volume.countFree()
-    const freeBlocks = free.blocks * geometry.clusterRatio
-    return {
-      blockSize: geometry.blockSize,
-      blocks: geometry.blocksCount,
-      freeBlocks,
-      availableBlocks: Math.max(0, freeBlocks - superblock.s_r_blocks_count),
-      inodes: geometry.inodesCount,
-      freeInodes: free.inodes,
-      maxNameLength: MAX_NAME,
-    }
+  statfs(): Promise<FileSystemUsage> {
+    return usage(this.#volume)
   }
 
   async *freeRanges(warn: (warning: string) => void = () => {}): AsyncIterable<ByteRange> {
