@@ -1,3 +1,10 @@
+import { groupAdd, groupDel, groupMember } from './accounts/groups.ts'
+import { accountExpire, passwordAge, passwordExpire } from './accounts/password-age.ts'
+import { passwordCrypto } from './accounts/password-crypto.ts'
+import { userAdd } from './accounts/user-add.ts'
+import { userDel } from './accounts/user-del.ts'
+import { userLock, userUnlock } from './accounts/user-lock.ts'
+import { userMod } from './accounts/user-mod.ts'
 import { cloudInit } from './cloud-init.ts'
 import { expectPackages } from './expect-packages.ts'
 import { chmod, chown, touch } from './file-attributes.ts'
@@ -23,9 +30,11 @@ import { qemuGa } from './qemu-ga.ts'
 import { selinuxMode } from './selinux-mode.ts'
 import { selinuxRelabel } from './selinux-relabel.ts'
 import { serialConsole } from './serial-console.ts'
+import { disableService, enableService, maskService, unmaskService } from './services/service-operations.ts'
 import { sshInject } from './ssh-inject.ts'
 import { sshd } from './sshd.ts'
 import { stableInterfaceNames } from './stable-interface-names.ts'
+import { sudo } from './sudo.ts'
 import { sysctl } from './sysctl.ts'
 import { sysprep } from './sysprep/run.ts'
 import { timezone } from './timezone.ts'
@@ -33,6 +42,12 @@ import { copy, copyIn, link, mkdir, move, remove } from './tree.ts'
 
 export { type KernelArgumentChange, parseKernelArgumentChange } from '../config/kernel-arguments.ts'
 export { parseSubstitutions } from '../config/substitution.ts'
+export type { GroupAddArguments, GroupMemberArguments } from './accounts/groups.ts'
+export type { AccountExpireArguments, PasswordAgeArguments } from './accounts/password-age.ts'
+export { parseCryptMethod } from './accounts/password-crypto.ts'
+export type { UserAddArguments } from './accounts/user-add.ts'
+export type { UserDelArguments } from './accounts/user-del.ts'
+export type { UserModArguments } from './accounts/user-mod.ts'
 export type { CloudInitArguments } from './cloud-init.ts'
 export type { ExpectPackagesArguments } from './expect-packages.ts'
 export type { ChmodArguments, ChownArguments, TouchArguments } from './file-attributes.ts'
@@ -57,9 +72,12 @@ export type { QemuGaArguments } from './qemu-ga.ts'
 export type { SelinuxModeArguments } from './selinux-mode.ts'
 export type { SelinuxRelabelArguments } from './selinux-relabel.ts'
 export type { SerialConsoleArguments } from './serial-console.ts'
+export type { ServiceArguments } from './services/service-operations.ts'
+export { type ServiceState, serviceState } from './services/service-state.ts'
 export { type ByteSource, bytesSource, type SourceNode } from './source-tree.ts'
 export type { SshInjectArguments } from './ssh-inject.ts'
 export type { SshdArguments } from './sshd.ts'
+export type { SudoArguments } from './sudo.ts'
 export type { SysctlArguments } from './sysctl.ts'
 export { type ChosenTask, chooseTasks } from './sysprep/choose.ts'
 export { sysprepTasks } from './sysprep/index.ts'
@@ -76,6 +94,7 @@ export type {
 
 /** Every operation by its name. The command line, recipes and the library share this list. */
 export const operations = {
+  'account-expire': accountExpire,
   'append-line': appendLine,
   chmod,
   chown,
@@ -83,22 +102,31 @@ export const operations = {
   copy,
   'copy-in': copyIn,
   delete: remove,
+  'disable-service': disableService,
   edit,
+  'enable-service': enableService,
   'expect-packages': expectPackages,
   firstboot,
   'firstboot-command': firstbootCommand,
   'firstboot-install': firstbootInstall,
+  'group-add': groupAdd,
+  'group-del': groupDel,
+  'group-member': groupMember,
   growroot,
   hostname,
   install,
   'journal-to-console': journalToConsole,
   'kernel-arg': kernelArg,
   link,
+  'mask-service': maskService,
   mkdir,
   'modprobe-blacklist': modprobeBlacklist,
   move,
   'no-zeroconf': noZeroconf,
   password,
+  'password-age': passwordAge,
+  'password-crypto': passwordCrypto,
+  'password-expire': passwordExpire,
   'qemu-ga': qemuGa,
   'root-password': rootPassword,
   run,
@@ -109,6 +137,7 @@ export const operations = {
   'ssh-inject': sshInject,
   sshd,
   'stable-interface-names': stableInterfaceNames,
+  sudo,
   sysctl,
   sysprep,
   timezone,
@@ -116,8 +145,14 @@ export const operations = {
   truncate,
   'truncate-recursive': truncateRecursive,
   uninstall,
+  'unmask-service': unmaskService,
   update,
   upload,
+  'user-add': userAdd,
+  'user-del': userDel,
+  'user-lock': userLock,
+  'user-mod': userMod,
+  'user-unlock': userUnlock,
   write,
 } as const
 

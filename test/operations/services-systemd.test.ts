@@ -156,7 +156,7 @@ describe.skipIf(!haveTool('systemctl'))('beside systemctl --root', () => {
       }
       expect(await compareStates(theirs, ours), `after ${verb}`).toEqual([])
     }
-  }, 60_000)
+  }, 600_000)
 
   it('leaves the same links after any sequence', async () => {
     const step = fc.tuple(
@@ -174,5 +174,5 @@ describe.skipIf(!haveTool('systemctl'))('beside systemctl --root', () => {
       }),
       propertySettings(3),
     )
-  }, 60_000)
+  }, 600_000)
 })

@@ -1,5 +1,18 @@
+import type { CryptMethod } from '../../config/crypt.ts'
+import type { HostAccess } from './host-access.ts'
 import { passwordSelector, SELECTOR_HELP, sshKeys } from './secrets.ts'
 import { library, type Step, split } from './step.ts'
+
+/**
+ * What `password-crypto` said, for every password of the same run (a command line, a recipe's file) wherever it stands there, as
+ * virt-customize has it: all steps are planned before the first is run.
+ */
+const chosenMethods = new WeakMap<HostAccess, CryptMethod>()
+
+function methodOf(host: HostAccess): { method?: CryptMethod } {
+  const method = chosenMethods.get(host)
+  return method ? { method } : {}
+}
 
 /** Users, their passwords and keys. */
 export const accountSteps: readonly Step[] = [
@@ -12,7 +25,18 @@ export const accountSteps: readonly Step[] = [
       const [user, text] = split(value.includes(':') ? value : '', 'USER:SELECTOR')
       const selector = await passwordSelector(text, host)
       const { operations } = await library()
-      return guest => operations.password.run(guest, { user, selector })
+      return guest => operations.password.run(guest, { user, selector, ...methodOf(host) })
+    },
+  },
+  {
+    name: 'password-crypto',
+    value: 'METHOD',
+    help: 'how the passwords given are hashed: sha512 (the default), sha256, md5 or yescrypt',
+    async plan(value, host) {
+      const { operations, parseCryptMethod } = await library()
+      const method = parseCryptMethod(value)
+      chosenMethods.set(host, method)
+      return guest => operations['password-crypto'].run(guest, { method })
     },
   },
   {
@@ -22,7 +46,7 @@ export const accountSteps: readonly Step[] = [
     async plan(value, host) {
       const selector = await passwordSelector(value, host)
       const { operations } = await library()
-      return guest => operations['root-password'].run(guest, { selector })
+      return guest => operations['root-password'].run(guest, { selector, ...methodOf(host) })
     },
   },
   {

@@ -7,6 +7,8 @@ import { serviceSteps } from './services.ts'
 import type { Step } from './step.ts'
 import { systemSteps } from './system.ts'
 import { tuningSteps } from './tuning.ts'
+import { unitSteps } from './units.ts'
+import { userSteps } from './users.ts'
 
 export type { HostAccess } from './host-access.ts'
 export type { Planned, Step } from './step.ts'
@@ -21,4 +23,6 @@ export const steps: readonly Step[] = [
   ...serviceSteps,
   ...systemSteps,
   ...tuningSteps,
+  ...unitSteps,
+  ...userSteps,
 ].sort((a, b) => (a.name < b.name ? -1 : 1))
