@@ -115,6 +115,16 @@ export {
 export { demoGuest } from './operations/demo-guest.ts'
 export { type FindOptions, type FindTests, type Found, findFiles } from './operations/find.ts'
 export * from './operations/index.ts'
+export type { JournalEntry, JournalField } from './operations/log/journal-file.ts'
+export { logText } from './operations/log/log-text.ts'
+export {
+  findLog,
+  guestZone,
+  type LogSource,
+  type ReadJournalOptions,
+  readJournal,
+} from './operations/log/read-log.ts'
+export { type Clock, clockOf, shortLine } from './operations/log/short-format.ts'
 export { type MakeFsOptions, makeFs } from './operations/make-fs.ts'
 export { GPT_TYPE } from './volume/partition-types.ts'
 export { readVolumes } from './volume/read-volumes.ts'

@@ -47,7 +47,15 @@ describe('each operation of sysprep', () => {
       'lvm-uuids',
       'machine-id',
     ]
-    const elsewhere = [...others, 'net-hostname', 'net-hwaddr', 'net-uuid', 'script', 'user-account']
+    const elsewhere = [
+      ...others,
+      'net-hostname',
+      'net-hwaddr',
+      'net-unpin',
+      'net-uuid',
+      'script',
+      'user-account',
+    ]
     const names = sysprepTasks.map(task => task.name)
     expect(names.filter(name => !(name in RESIDUE) && !elsewhere.includes(name))).toEqual([])
   })
@@ -274,6 +282,25 @@ describe('settings that sysprep edits', () => {
       ['HWADDR', '"52:54:00:00:00:01"'],
       ['UUID', '5fb06bd0-0bb0-7ffb-45f1-d6edd65f3e03'],
     ])
+  })
+
+  it('are MAC addresses, wherever a network is configured', async () => {
+    const guest = await memoryGuest({
+      '/etc/netplan/01-mine.yaml':
+        'network:\n  version: 2\n  ethernets:\n    eth0:\n      match: {macaddress: "52:54:00:00:00:01"}\n      set-name: eth0\n      dhcp4: true\n',
+      '/etc/systemd/network/10-eth.network':
+        '[Match]\nMACAddress=52:54:00:00:00:01\nName=eth0\n\n[Network]\nDHCP=yes\n',
+    })
+    await twice(guest)
+    for (const path of ['/etc/netplan/01-mine.yaml', '/etc/systemd/network/10-eth.network'])
+      expect(await text(guest, path)).not.toContain('52:54')
+    expect(await text(guest, '/etc/systemd/network/10-eth.network')).toContain('Name=eth0')
+  })
+
+  it('do not stop at a file that is damaged', async () => {
+    const guest = await memoryGuest({ ...residue, '/etc/netplan/02-broken.yaml': 'network: {a: [\n  - "x' })
+    await twice(guest)
+    expect(await guest.exists('/root/.bash_history')).toBe(false)
   })
 
   it("are the guest's own addresses in /etc/hosts", async () => {

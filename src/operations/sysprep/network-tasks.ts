@@ -2,7 +2,14 @@ import { readHostname } from '../../config/hosts.ts'
 import { getIniValue } from '../../config/ini.ts'
 import { parseAssignments, unsetShellValue } from '../../config/shell-assignments.ts'
 import { joinLines, splitLines } from '../../config/text.ts'
+import { isDrydiskError } from '../../errors.ts'
 import { readConfig, writeConfig } from '../guest-files.ts'
+import { unpinIfcfg } from '../network/ifcfg.ts'
+import { unpinInterfaces } from '../network/ifupdown.ts'
+import { unpinKeyfiles } from '../network/keyfiles.ts'
+import { unpinNetplan } from '../network/netplan.ts'
+import { unpinNetworkd } from '../network/networkd.ts'
+import { IFCFG_FOLDER, SUSE_FOLDER } from '../network/stack.ts'
 import { removePath } from './removal.ts'
 import type { SysprepContext, SysprepTask } from './task.ts'
 
@@ -47,6 +54,31 @@ export const networkTasks: readonly SysprepTask[] = [
     ours: true,
     summary: 'remove UUID from ifcfg files',
     run: context => unsetInIfcfg(context, ['UUID']),
+  },
+  {
+    name: 'net-unpin',
+    byDefault: true,
+    ours: true,
+    summary:
+      'take fixed MAC addresses out of ifcfg files, keyfiles of NetworkManager, netplan, systemd-networkd and ifupdown',
+    async run({ guest, report }) {
+      const stacks = [
+        () => unpinIfcfg(guest, IFCFG_FOLDER, report),
+        () => unpinIfcfg(guest, SUSE_FOLDER, report),
+        () => unpinKeyfiles(guest, report),
+        () => unpinNetplan(guest, report),
+        () => unpinNetworkd(guest, report),
+        () => unpinInterfaces(guest, report),
+      ]
+      for (const unpin of stacks)
+        try {
+          await unpin()
+        } catch (error) {
+          // A file that cannot be read as what it should be is no reason to leave the rest undone.
+          if (!isDrydiskError(error, 'ERR_CORRUPT', 'ERR_INVALID_ARGUMENT', 'ERR_UNSUPPORTED')) throw error
+          report.warn(`${error.message}; it was left as it is`)
+        }
+    },
   },
   {
     // Before NetworkManager 1.20 keyfiles had names without an ending.
