@@ -8,8 +8,9 @@ import { rivalSignature } from '../filesystem/rival-signature.ts'
 import { findSwap, type SwapSignature, swapContent } from '../filesystem/swap.ts'
 import { unownedGaps } from '../volume/gaps.ts'
 import { readVolumes } from '../volume/read-volumes.ts'
-import type { PhysicalVolume, Volume, VolumeList } from '../volume/volume.ts'
+import type { Volume, VolumeList } from '../volume/volume.ts'
 import { DroppableRanges } from './droppable-ranges.ts'
+import { VolumeOwners } from './volume-owners.ts'
 
 export interface FreeRangesOptions {
   /** What is on the disk, where the caller has read it already. */
@@ -77,10 +78,12 @@ export async function freeRanges(disk: BlockDevice, options: FreeRangesOptions =
     )
   // It goes on with the bitmaps and the files that it has in its memory, and never looks at those on the disk.
   const asleep = examined.find(({ swap }) => swap?.kind === 'hibernation')?.volume.name
+  const asleepReason = asleep && `belongs to a hibernated machine, whose memory is on ${asleep}`
+  const owners = new VolumeOwners(list, options.ignore ?? [])
   const reasons = new Map<Volume, string>()
   for (const each of [...examined].sort((a, b) => firstByte(a.volume) - firstByte(b.volume))) {
     const reason =
-      whyLeft(each.volume, list, options, asleep) ?? (await drop(each, list, options, dropped, warnings))
+      owners.whyLeft(each.volume) ?? asleepReason ?? (await drop(each, owners, options, dropped, warnings))
     if (reason !== undefined) reasons.set(each.volume, reason)
   }
   // A whole disk with a signature of its own (an ISO image for a USB stick, a member of a RAID) is not what its table says.
@@ -100,7 +103,7 @@ export async function freeRanges(disk: BlockDevice, options: FreeRangesOptions =
       return {
         name: volume.name,
         type: found?.type ?? typeOfSwap(swap),
-        dropped: reason === undefined ? droppedOf(volume, list, dropped) : 0,
+        dropped: reason === undefined ? droppedOf(volume, owners, dropped) : 0,
         ...(reason === undefined ? {} : { reason }),
       }
     }),
@@ -116,20 +119,14 @@ function firstByte({ places, length }: Volume): number {
   return first
 }
 
-function droppedOf(volume: Volume, list: VolumeList, dropped: DroppableRanges): number {
+function droppedOf(volume: Volume, owners: VolumeOwners, dropped: DroppableRanges): number {
   let total = 0
   // What logical volumes give back is theirs.
-  const pieces = memberOf(volume, list)?.free ?? [{ start: 0, end: volume.length }]
+  const pieces = owners.member(volume)?.free ?? [{ start: 0, end: volume.length }]
   for (const piece of pieces)
     for (const { start, end } of volume.places(piece.start, piece.end - piece.start))
       total += dropped.within(start, end)
   return total
-}
-
-function memberOf({ name }: Volume, list: VolumeList): PhysicalVolume | undefined {
-  for (const { physicalVolumes } of list.groups)
-    for (const member of physicalVolumes) if (member.name === name) return member
-  return undefined
 }
 
 /** A table that cannot be read leaves everything as it is. */
@@ -151,50 +148,10 @@ function typeOfSwap(swap: SwapSignature | undefined): string {
   return swap.kind === 'hibernation' ? 'swsuspend' : 'swap'
 }
 
-/** Why nothing of a volume is dropped whatever is in it. */
-function whyLeft(
-  volume: Volume,
-  list: VolumeList,
-  options: FreeRangesOptions,
-  asleep: string | undefined,
-): string | undefined {
-  if (volume.unreadable !== undefined) return volume.unreadable
-  if (volume.readOnly !== undefined) return `is left as it is: it ${volume.readOnly}`
-  const ignored = options.ignore ?? []
-  if ([volume.name, ...volume.aliases].some(name => ignored.includes(name)))
-    return 'is left as it is, as asked'
-  if (asleep !== undefined) return `belongs to a hibernated machine, whose memory is on ${asleep}`
-  return whyOverlapped(volume, list, ignored)
-}
-
-/** Whether anything but the volume, or what it lies on, claims its bytes. */
-function whyOverlapped(volume: Volume, list: VolumeList, ignored: readonly string[]): string | undefined {
-  if (volume.offset === undefined) {
-    const group = list.groups.find(({ logicalVolumes }) => logicalVolumes.includes(volume.name))
-    for (const base of list.volumes) {
-      if (!group?.physicalVolumes.some(({ name }) => name === base.name)) continue
-      if (ignored.includes(base.name))
-        return `is left as it is, as asked: it is in a volume group on ${base.name}`
-      const reason = whyOverlapped(base, list, ignored)
-      if (reason !== undefined) return `is in a volume group on ${base.name}, which ${reason}`
-    }
-    return undefined
-  }
-  for (const { device, name, offset, length } of list.volumes)
-    if (
-      device !== volume.device &&
-      offset !== undefined &&
-      offset < volume.offset + volume.length &&
-      offset + length > volume.offset
-    )
-      return `overlaps ${name}`
-  return undefined
-}
-
 /** @returns why nothing of the volume is dropped, where that is so. */
 async function drop(
   { volume, found, swap }: Examined,
-  list: VolumeList,
+  owners: VolumeOwners,
   options: FreeRangesOptions,
   dropped: DroppableRanges,
   warnings: string[],
@@ -202,7 +159,7 @@ async function drop(
   const add = ({ offset, length }: ByteRange): void => {
     for (const { start, end } of volume.places(offset, length)) dropped.add(start, end)
   }
-  if (found?.type === 'LVM2_member') return dropFreeExtents(volume, list, options, add)
+  if (found?.type === 'LVM2_member') return dropFreeExtents(volume, owners, options, add)
   const isSwap = swap !== undefined && (found === undefined || found.usage === 'swap')
   if (isSwap && options.swap === false) return 'is left as it is: it is swap space'
   if (!isSwap && !(found && isSupported(found.type))) return whyUnsupported(found)
@@ -233,11 +190,11 @@ async function drop(
 /** What of a physical volume no logical volume has; with the space between partitions, it is nobody's. */
 async function dropFreeExtents(
   volume: Volume,
-  list: VolumeList,
+  owners: VolumeOwners,
   options: FreeRangesOptions,
   add: (range: ByteRange) => void,
 ): Promise<string | undefined> {
-  const member = memberOf(volume, list)
+  const member = owners.member(volume)
   if (member === undefined) return 'is a physical volume of LVM in no volume group'
   if (options.gaps === false) return 'is left as it is: it is a physical volume of LVM'
   if (member.freeExtents > 0 && member.free.length === 0)

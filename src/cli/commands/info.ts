@@ -186,7 +186,7 @@ function asText(info: Info): string {
   lines.push(
     `table:    ${info.table}${info.table === 'none' ? '' : `, ${info.sectorSize}-byte sectors`}`,
     '',
-    ...info.volumes.map(volume => volumeLine(volume, info)),
+    ...volumeLines(info),
     ...info.groups.map(groupLine),
   )
   if (info.guest) {
@@ -216,9 +216,16 @@ function detailsOf(facts: unknown): string {
   return words.length === 0 ? '' : ` (${printable(words.join(', '))})`
 }
 
-function volumeLine(volume: VolumeInfo, { volumes, groups }: Info): string {
+function volumeLines({ volumes, groups }: Info): string[] {
+  let width = 12
+  for (const { name } of volumes) width = Math.min(40, Math.max(width, name.length))
+  const groupOf = new Map<string | undefined, string>()
+  for (const group of groups) for (const { name } of group.physicalVolumes) groupOf.set(name, group.name)
+  return volumes.map(volume => volumeLine(volume, width, groupOf.get(volume.name)))
+}
+
+function volumeLine(volume: VolumeInfo, width: number, group: string | undefined): string {
   const { filesystem: fs } = volume
-  const width = Math.min(40, Math.max(12, ...volumes.map(({ name }) => name.length)))
   const parts = [
     volume.name.padEnd(width),
     humanSize(volume.length).padStart(10),
@@ -232,8 +239,7 @@ function volumeLine(volume: VolumeInfo, { volumes, groups }: Info): string {
     parts.push(` ${humanSize(used)} of ${humanSize(fs.size)} used`)
   }
   if (fs?.needsRecovery) parts.push(' (journal needs recovery)')
-  const group = groups.find(({ physicalVolumes }) => physicalVolumes.some(({ name }) => name === volume.name))
-  if (group !== undefined) parts.push(` of the volume group ${group.name}`)
+  if (group !== undefined) parts.push(` of the volume group ${group}`)
   if (volume.unreadable !== undefined) parts.push(` (${printable(volume.unreadable)})`)
   else if (volume.readOnly !== undefined) parts.push(` (${printable(volume.readOnly)})`)
   if (volume.label !== '') parts.push(` "${printable(volume.label)}"`)

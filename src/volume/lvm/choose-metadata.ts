@@ -34,11 +34,14 @@ export function chooseMetadata(labelled: readonly LabelledVolume[], warnings: st
       )
   }
   const groups = [...newest.values()]
+  const ids = new Set(labelled.filter(each => each.damaged).map(({ header }) => header.pv_uuid))
+  const names = new Set<string>()
+  const twice = new Set(
+    groups.filter(({ name }) => names.has(name) || !names.add(name)).map(({ name }) => name),
+  )
   return groups.map(metadata => {
-    const damaged = labelled.some(
-      ({ header, damaged }) => damaged && metadata.physical_volumes.some(({ id }) => id === header.pv_uuid),
-    )
-    const refused = whyRefused(metadata, groups, torn.has(metadata.id))
+    const damaged = metadata.physical_volumes.some(({ id }) => ids.has(id))
+    const refused = whyRefused(metadata, twice.has(metadata.name), torn.has(metadata.id))
     if (refused !== undefined) warnings.push(`The volume group ${metadata.name} ${refused}.`)
     return { metadata, damaged, ...(refused === undefined ? {} : { refused }) }
   })
@@ -60,15 +63,14 @@ const GROUP_STATUS = [
   'PARTIAL',
 ]
 
-function whyRefused(group: VgMetadata, all: readonly VgMetadata[], torn: boolean): string | undefined {
+function whyRefused(group: VgMetadata, nameTaken: boolean, torn: boolean): string | undefined {
   const unknown = group.status.find(word => !GROUP_STATUS.includes(word))
   if (torn)
     return `has two different metadata with the number ${group.seqno} (vgck --updatemetadata in the guest)`
   if (unknown !== undefined) return `has the status ${JSON.stringify(unknown)}, which drydisk does not know`
   if (group.status.includes('EXPORTED'))
     return 'is exported, so that no machine uses it (vgimport in the guest)'
-  if (all.some(other => other !== group && other.name === group.name))
-    return 'shares its name with another one (vgrename in the guest)'
+  if (nameTaken) return 'shares its name with another one (vgrename in the guest)'
   if (new Set(group.physical_volumes.map(({ id }) => id)).size < group.physical_volumes.length)
     return 'names a physical volume twice'
   return undefined

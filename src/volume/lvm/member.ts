@@ -20,17 +20,35 @@ export interface Member {
   readonly readOnly?: string
 }
 
-/** Finds a group's physical volumes among those with a label. */
-export function membersOf(
-  { metadata: group }: ChosenGroup,
+/** What is on the disk, by the id of a physical volume. */
+export interface MemberIndex {
+  readonly labelled: ReadonlyMap<string, readonly LabelledVolume[]>
+  /** Groups that have it. */
+  readonly groups: ReadonlyMap<string, readonly VgMetadata[]>
+}
+
+export function indexMembers(
   groups: readonly ChosenGroup[],
   labelled: readonly LabelledVolume[],
-): Member[] {
+): MemberIndex {
+  const byId = new Map<string, LabelledVolume[]>()
+  for (const each of labelled) {
+    const { pv_uuid } = each.header
+    byId.set(pv_uuid, [...(byId.get(pv_uuid) ?? []), each])
+  }
+  const claims = new Map<string, VgMetadata[]>()
+  for (const { metadata } of groups)
+    for (const { id } of metadata.physical_volumes) claims.set(id, [...(claims.get(id) ?? []), metadata])
+  return { labelled: byId, groups: claims }
+}
+
+/** Finds a group's physical volumes among those with a label. */
+export function membersOf({ metadata: group }: ChosenGroup, index: MemberIndex): Member[] {
   const extentSize = group.extent_size * SECTOR
   return group.physical_volumes.map(metadata => {
-    const having = labelled.filter(({ header }) => header.pv_uuid === metadata.id)
+    const having = index.labelled.get(metadata.id) ?? []
     const [found] = having
-    const unreadable = whyUnreadable(metadata, group, groups, having)
+    const unreadable = whyUnreadable(metadata, group, index.groups.get(metadata.id) ?? [], having)
     const member = { metadata, found, extentSize, ...(unreadable === undefined ? {} : { unreadable }) }
     return found !== undefined && liesOverMetadata(member, found)
       ? { ...member, readOnly: `lies over LVM's own metadata on ${found.volume.name}` }
@@ -41,7 +59,7 @@ export function membersOf(
 function whyUnreadable(
   metadata: PvMetadata,
   group: VgMetadata,
-  groups: readonly ChosenGroup[],
+  claimants: readonly VgMetadata[],
   having: readonly LabelledVolume[],
 ): string | undefined {
   const where = metadata.device === '' ? '' : `, which was ${metadata.device},`
@@ -51,11 +69,9 @@ function whyUnreadable(
     return `needs the physical volume ${metadata.id}, which is there twice: ${having.map(({ volume }) => volume.name).join(', ')}`
   if (metadata.status.includes('MISSING'))
     return `needs the physical volume ${metadata.id}, which ${group.name} counts as missing (vgextend --restoremissing in the guest)`
-  const other = groups.find(
-    ({ metadata: each }) => each !== group && each.physical_volumes.some(({ id }) => id === metadata.id),
-  )
+  const other = claimants.find(each => each !== group)
   if (other !== undefined)
-    return `needs the physical volume ${metadata.id}, which two volume groups claim: ${group.name}, ${other.metadata.name}`
+    return `needs the physical volume ${metadata.id}, which two volume groups claim: ${group.name}, ${other.name}`
   return undefined
 }
 

@@ -3,7 +3,7 @@ import type { PhysicalVolume, Volume, VolumeGroup } from '../volume.ts'
 import { chooseMetadata } from './choose-metadata.ts'
 import { extentUse } from './extent-use.ts'
 import { type GroupParts, logicalVolumes } from './logical-volume.ts'
-import { type Member, membersOf, startOf } from './member.ts'
+import { indexMembers, type Member, membersOf, startOf } from './member.ts'
 import { type LabelledVolume, MetadataReader } from './read-metadata.ts'
 
 export interface VolumeGroups {
@@ -27,12 +27,13 @@ export async function readVolumeGroups(
     if (found !== undefined) labelled.push(found)
   }
   const chosen = chooseMetadata(labelled, warnings)
+  const index = indexMembers(chosen, labelled)
   const groups: VolumeGroup[] = []
   const volumes: Volume[] = []
   for (const each of chosen) {
     const { metadata } = each
     const use = extentUse(metadata)
-    const parts: GroupParts = { chosen: each, members: membersOf(each, chosen, labelled), use }
+    const parts: GroupParts = { chosen: each, members: membersOf(each, index), use }
     for (const { name, reason } of metadata.unreadable)
       warnings.push(
         `The volume group ${metadata.name} has a logical volume ${JSON.stringify(name)} that cannot be understood: ${reason}.`,
