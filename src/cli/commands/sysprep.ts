@@ -70,7 +70,8 @@ Examples:
       if (options.list || options.listOperations) return list(options.json ?? false)
       const { image, paths } = imageAndPaths(command.args, options.add)
       if (paths.length > 0) throw new UsageError(`one image at a time: what is "${paths[0]}"?`)
-      const { chooseTasks, runSysprep } = await import('../../operations/index.ts')
+      const { chooseTasks } = await import('../../operations/sysprep/choose.ts')
+      const { runSysprep } = await import('../../operations/sysprep/run.ts')
       const operations = operationLists(lists, options.enable)
       const args: SysprepArguments = {
         ...(operations ? { operations } : {}),
@@ -110,7 +111,7 @@ function operationLists(lists: readonly string[], enable: string | undefined): r
 
 /** As virt-sysprep lists them: a name, a mark, what it does. */
 async function list(json: boolean): Promise<void> {
-  const { sysprepTasks } = await import('../../operations/index.ts')
+  const { sysprepTasks } = await import('../../operations/sysprep/index.ts')
   if (json)
     return printJson(
       sysprepTasks.map(({ name, byDefault, ours = false, refused, summary }) => ({
