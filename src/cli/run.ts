@@ -3,6 +3,9 @@ import { commands } from './commands.ts'
 import { reportError, STATUS, UsageError } from './errors.ts'
 import { drydiskVersion } from './version.ts'
 
+/** Edits (steps that are `optional`) whose value is only taken from `--name=value`. */
+const OPTIONAL_VALUES = ['--serial-console', '--sysprep']
+
 const EXAMPLES = `
 Examples:
   drydisk info disk.qcow2
@@ -16,8 +19,8 @@ Exit status: 0 done, 1 error, 2 wrong usage, 128+N stopped by signal N.`
 /** Runs one command line (without node and the script); the exit status. */
 export async function run(words: readonly string[]): Promise<number> {
   const json = words.includes('--json')
-  // Without a value of its own, --serial-console would take the word behind it for one.
-  const args = words.map(word => (word === '--serial-console' ? '--serial-console=' : word))
+  // Without a value of their own, these would take the word behind them for one.
+  const args = words.map(word => (OPTIONAL_VALUES.includes(word) ? `${word}=` : word))
   // With --json what is wrong is told there, and not on standard error.
   const output: OutputConfiguration = json
     ? { writeErr: () => undefined }

@@ -60,6 +60,7 @@ export async function holds(
       const left = await textOf(expression.left)
       const right = await textOf(expression.right)
       if (left === undefined || right === undefined) return undefined
+      if (expression.operator === 'contains') return left.includes(right)
       const flipped = expression.right.kind === 'fact' && expression.right.name === 'version'
       const asVersion = flipped || (expression.left.kind === 'fact' && expression.left.name === 'version')
       return flipped
@@ -69,7 +70,9 @@ export async function holds(
   }
 }
 
-const FLIPPED: Readonly<Record<Comparison, Comparison>> = {
+type Order = Exclude<Comparison, 'contains'>
+
+const FLIPPED: Readonly<Record<Order, Order>> = {
   '==': '==',
   '!=': '!=',
   '<': '>',
@@ -78,7 +81,7 @@ const FLIPPED: Readonly<Record<Comparison, Comparison>> = {
   '>=': '<=',
 }
 
-function compare(operator: Comparison, left: string, right: string, asVersion: boolean): boolean {
+function compare(operator: Order, left: string, right: string, asVersion: boolean): boolean {
   if (!asVersion && operator === '==') return left === right
   if (!asVersion && operator === '!=') return left !== right
   const order = compareVersions(left, right)

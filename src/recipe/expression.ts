@@ -8,7 +8,7 @@ export type Fact = (typeof FACTS)[number]
 export const FAMILIES = ['alpine', 'arch', 'cirros', 'debian', 'rhel', 'suse', 'unknown'] as const
 export const INITS = ['openrc', 'systemd', 'sysv', 'upstart'] as const
 
-export type Comparison = '==' | '!=' | '<' | '<=' | '>' | '>='
+export type Comparison = '==' | '!=' | '<' | '<=' | '>' | '>=' | 'contains'
 
 export type Operand =
   | { readonly kind: 'fact'; readonly name: Fact; readonly index: number }
@@ -154,11 +154,11 @@ class ExpressionParser {
   #comparison(): Expression {
     const left = this.#operand()
     const { kind, text, index } = this.#next
-    if (kind === 'sign' && ['==', '!=', '<', '<=', '>', '>='].includes(text)) {
+    if (isComparison(kind, text)) {
       this.#at++
       const compared = {
         kind: 'compare',
-        operator: text as Comparison,
+        operator: text,
         left,
         right: this.#operand(),
       } as const
@@ -197,7 +197,7 @@ class ExpressionParser {
   #operand(): Operand {
     const { kind, text, index } = this.#next
     if (kind !== 'word' && kind !== 'string') throw this.#unexpected('a name or a value')
-    if (kind === 'word' && ['and', 'or', 'in', 'not'].includes(text))
+    if (kind === 'word' && ['and', 'or', 'in', 'not', 'contains'].includes(text))
       throw this.#unexpected('a name or a value')
     this.#at++
     const fact = kind === 'word' ? FACTS.find(name => name === text) : undefined
@@ -211,6 +211,10 @@ class ExpressionParser {
       throw error
     }
   }
+}
+
+function isComparison(kind: Token['kind'], text: string): text is Comparison {
+  return kind === 'sign' ? /^([=!]=|[<>]=?)$/.test(text) : kind === 'word' && text === 'contains'
 }
 
 /** Two words that say nothing of guest or variables are a slip of the pen. */

@@ -29,6 +29,19 @@ export const tuningSteps: readonly Step[] = [
     },
   },
   {
+    name: 'kernel-args',
+    value: 'ARGS',
+    help: 'several kernel arguments with spaces between them, each as for kernel-arg',
+    async plan(value) {
+      const { operations, parseKernelArgumentChange } = await library()
+      const changes = value
+        .split(/\s+/)
+        .filter(word => word !== '')
+        .map(parseKernelArgumentChange)
+      return guest => operations['kernel-arg'].run(guest, { changes })
+    },
+  },
+  {
     name: 'modprobe-blacklist',
     value: 'MODULES',
     help: 'keep kernel modules (NAME,NAME…) from being loaded for the devices that they match',
@@ -66,6 +79,18 @@ export const tuningSteps: readonly Step[] = [
       if (!key || !value) throw invalid(`"${setting}" is not of the form KEY=VALUE`)
       const { operations } = await library()
       return guest => operations.sysctl.run(guest, { key, value })
+    },
+  },
+  {
+    name: 'sysprep',
+    value: 'OPERATIONS',
+    optional: true,
+    help: 'make the guest ready for cloning; OPERATIONS as for the command sysprep (=defaults when left out)',
+    async plan(value) {
+      const { chooseTasks, operations } = await library()
+      const args = value === '' ? {} : { operations: [value] }
+      chooseTasks(args.operations)
+      return guest => operations.sysprep.run(guest, args)
     },
   },
 ]
