@@ -27,6 +27,9 @@ export interface FindRootOptions {
   readonly root?: string
 }
 
+/** Volumes that a message names. */
+const MOST_NAMED = 24
+
 interface Candidate extends MountSource {
   readonly isSystem: boolean
   /** Its own fstab says that it is mounted on `/`. */
@@ -90,15 +93,23 @@ function mayHoldSystem({ found, unreadable }: GuestVolume): boolean {
   return unreadable !== undefined || (found?.usage === 'filesystem' && !isSupported(found.type))
 }
 
+function namesOf(volumes: readonly GuestVolume[]): string {
+  const names = volumes.slice(0, MOST_NAMED).map(one => one.name)
+  if (volumes.length > names.length) names.push(`${volumes.length - names.length} more`)
+  return names.join(', ') || 'none'
+}
+
 function noRoot(volumes: readonly GuestVolume[], problems: readonly string[]): DrydiskError {
   if (volumes.length === 0)
     return new DrydiskError('ENOENT', 'there is no partition and no filesystem on this disk', {})
-  const reasons = volumes.map(volume => {
+  const shown = volumes.slice(0, MOST_NAMED)
+  const reasons = shown.map(volume => {
     const problem = problems.find(one => one.startsWith(`${volume.name}: `))
     if (problem) return problem
     if (volume.found && isSupported(volume.found.type)) return `${volume.name} holds no installed system`
     return `${volume.name} ${whyNot(volume)}`
   })
+  if (volumes.length > shown.length) reasons.push(`nor on ${volumes.length - shown.length} more`)
   return new DrydiskError(
     volumes.some(
       volume => volume.unreadable !== undefined || (volume.found && !isSupported(volume.found.type)),
@@ -106,7 +117,7 @@ function noRoot(volumes: readonly GuestVolume[], problems: readonly string[]): D
       ? 'ERR_UNSUPPORTED'
       : 'ENOENT',
     `no root filesystem found: ${reasons.join('; ')}. If you know better, choose one (option root)`,
-    { volumes: volumes.map(volume => volume.name).join(',') },
+    { volumes: shown.map(volume => volume.name).join(',') },
   )
 }
 
@@ -116,7 +127,7 @@ async function chosen(volumes: readonly GuestVolume[], root: string, writable: b
   if (!volume)
     throw new DrydiskError(
       'ERR_INVALID_ARGUMENT',
-      `there is no volume ${root}: this disk has ${volumes.map(one => one.name).join(', ') || 'none'}`,
+      `there is no volume ${root}: this disk has ${namesOf(volumes)}`,
       { root },
     )
   if (volume.found?.type !== 'btrfs') return openRoot({ volume }, writable)
