@@ -98,6 +98,12 @@ export const commands: readonly CommandEntry[] = [
     statuses: { error: 2 },
   },
   {
+    name: 'diff',
+    summary: 'what differs between the files of two guests',
+    load: () => import('./commands/diff.ts'),
+    statuses: { error: 2 },
+  },
+  {
     name: 'amend',
     summary: 'change what a qcow2 image is: its version, its refcounts, …',
     load: () => import('./commands/amend.ts'),

@@ -124,7 +124,7 @@ async function dryRunText(changes: readonly GuestChange[]): Promise<string> {
   return `${diffs}${others === '' ? '' : `\nOther changes:\n${others}`}\nNothing was written (dry run).\n`
 }
 
-async function jsonChange(change: GuestChange, hide: (text: string) => string): Promise<unknown> {
+export async function jsonChange(change: GuestChange, hide: (text: string) => string): Promise<unknown> {
   const { describeChange, unifiedDiff } = await import('../guest/change-diff.ts')
   const diff = await unifiedDiff(change)
   return {

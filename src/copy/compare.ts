@@ -1,9 +1,9 @@
+import { equalBytes } from '../bytes/compare.ts'
 import type { BlockDevice } from '../device/block-device.ts'
 import { type MappedRun, runsOf } from '../device/mapped-runs.ts'
 import type { Storage } from '../device/storage.ts'
 import { DrydiskError } from '../errors.ts'
 import { fileIdentity } from './image-chain.ts'
-import { sameBytes } from './zero-blocks.ts'
 
 /** Guest bytes of one piece of work, and how many of them are under way at once: two buffers each. */
 const PIECE = 1 << 20
@@ -224,11 +224,11 @@ async function readPast(device: BlockDevice, offset: number, into: Uint8Array): 
 
 /** Index of the first byte that differs; -1 where none does. */
 function firstDifference(one: Uint8Array, other: Uint8Array): number {
-  if (sameBytes(one, other)) return -1
+  if (equalBytes(one, other)) return -1
   let start = 0
   for (let length = one.length; length > 16; ) {
     const half = length >>> 1
-    if (sameBytes(one.subarray(start, start + half), other.subarray(start, start + half))) {
+    if (equalBytes(one.subarray(start, start + half), other.subarray(start, start + half))) {
       start += half
       length -= half
     } else length = half

@@ -1,8 +1,9 @@
+import { equalBytes } from '../bytes/compare.ts'
 import { DrydiskError } from '../errors.ts'
 import { atCluster, type Compress, type Decompress, loadDecompressor } from '../image/compression/codec.ts'
 import { clusterCompressor } from './cluster-compressor.ts'
 import type { ClusterSettings, Loaded, Segment, Task } from './task.ts'
-import { dataMask, dataParts, readsAsZero, sameBytes } from './zero-blocks.ts'
+import { dataMask, dataParts, readsAsZero } from './zero-blocks.ts'
 
 /** Input and output of tasks: at once where that is cheap (in a worker), or later. */
 export interface TaskIo {
@@ -123,7 +124,9 @@ export class TaskRunner {
     const same = new Uint8Array(bytes.length / clusterSize)
     for (let index = 0; index < same.length; index++) {
       const start = index * clusterSize
-      if (sameBytes(bytes.subarray(start, start + clusterSize), backing.subarray(start, start + clusterSize)))
+      if (
+        equalBytes(bytes.subarray(start, start + clusterSize), backing.subarray(start, start + clusterSize))
+      )
         same[index] = 1
     }
     return same

@@ -1,9 +1,5 @@
-import { equalBytes, isZero } from '../bytes/compare.ts'
+import { compareNatively as compare, isZero } from '../bytes/compare.ts'
 
-type Compare = (a: Uint8Array, b: Uint8Array) => number
-
-/** memcmp where there is one: ten times as fast as a loop. */
-const compare: Compare | undefined = (globalThis as { Buffer?: { compare: Compare } }).Buffer?.compare
 const ZEROS = new Uint8Array(64 << 10)
 
 /** Whether every byte is 0. */
@@ -18,11 +14,6 @@ export function readsAsZero(bytes: Uint8Array): boolean {
       return false
   }
   return true
-}
-
-/** Whether two blocks of the same length are alike. */
-export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return compare === undefined ? equalBytes(a, b) : compare(a, b) === 0
 }
 
 /**

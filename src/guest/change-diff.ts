@@ -87,6 +87,10 @@ function owner(captured: Captured | undefined): string {
   return captured ? `${captured.stats.uid}:${captured.stats.gid}` : '?'
 }
 
+function device(captured: Captured | undefined): string {
+  return captured ? `${captured.stats.rdev.major}:${captured.stats.rdev.minor}` : '?'
+}
+
 function detail(aspect: ChangedAspect, { before, after }: GuestChange): string {
   switch (aspect) {
     case 'content':
@@ -99,6 +103,8 @@ function detail(aspect: ChangedAspect, { before, after }: GuestChange): string {
       return `target ${printable(before?.target ?? '')} → ${printable(after?.target ?? '')}`
     case 'type':
       return `${before?.stats.type ?? '?'} → ${after?.stats.type ?? '?'}`
+    case 'device':
+      return `device ${device(before)} → ${device(after)}`
     case 'times':
       return 'modification time'
     case 'xattrs':

@@ -16,7 +16,7 @@ export interface Captured {
   readonly xattrs: ReadonlyMap<string, Uint8Array>
 }
 
-export type ChangedAspect = 'content' | 'mode' | 'owner' | 'times' | 'xattrs' | 'target' | 'type'
+export type ChangedAspect = 'content' | 'mode' | 'owner' | 'times' | 'xattrs' | 'target' | 'type' | 'device'
 
 /** One path that is not as it was. */
 export interface GuestChange {
@@ -107,15 +107,16 @@ export async function listChanges(
   return out.filter(change => change.kind !== 'removed' || !moved.has(byteKey(change.path)))
 }
 
-function differences(before: Captured, after: Captured): ChangedAspect[] {
+/** @param content whether the content differs, where that is known. */
+export function differences(before: Captured, after: Captured, content?: boolean): ChangedAspect[] {
   const aspects: ChangedAspect[] = []
   if (before.stats.type !== after.stats.type) return ['type']
   const known = before.content !== undefined && after.content !== undefined
-  const content = known
+  const differs = known
     ? !same(before.content, after.content)
     : before.stats.isFile() &&
       (before.stats.size !== after.stats.size || before.stats.mtimeNs !== after.stats.mtimeNs)
-  if (content) aspects.push('content')
+  if (content ?? differs) aspects.push('content')
   if (before.target && !same(before.target, after.target)) aspects.push('target')
   if ((before.stats.mode & 0o7777) !== (after.stats.mode & 0o7777)) aspects.push('mode')
   if (before.stats.uid !== after.stats.uid || before.stats.gid !== after.stats.gid) aspects.push('owner')

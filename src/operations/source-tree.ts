@@ -1,4 +1,4 @@
-import { isZero } from '../bytes/compare.ts'
+import { equalBytes, isZero } from '../bytes/compare.ts'
 import type { DeviceNumber } from '../filesystem/filesystem.ts'
 import type { GuestFs, GuestPath, NewFileOptions } from '../guest/guest-fs.ts'
 import { statOrUndefined } from './guest-files.ts'
@@ -95,22 +95,10 @@ async function holds(guest: GuestFs, path: GuestPath, offset: number, chunk: Uin
     if (count === 0) return false
     filled += count
   }
-  return sameBytes(old, chunk)
+  return equalBytes(old, chunk)
 }
 
 /** Four bytes at a time where both are aligned; chunks are large. */
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  let i = 0
-  if (a.byteOffset % 4 === 0 && b.byteOffset % 4 === 0) {
-    const words = Math.floor(a.length / 4)
-    const left = new Uint32Array(a.buffer, a.byteOffset, words)
-    const right = new Uint32Array(b.buffer, b.byteOffset, words)
-    for (let word = 0; word < words; word++) if (left[word] !== right[word]) return false
-    i = words * 4
-  }
-  for (; i < a.length; i++) if (a[i] !== b[i]) return false
-  return true
-}
 
 export function bytesSource(name: string, bytes: Uint8Array): ByteSource {
   return {

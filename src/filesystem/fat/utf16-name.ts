@@ -1,3 +1,4 @@
+import { equalBytes } from '../../bytes/compare.ts'
 import { decodeUtf8 } from '../../bytes/names.ts'
 
 /**
@@ -42,11 +43,7 @@ export function bytesToName(bytes: Uint8Array): string | undefined {
   if (rest === undefined) return undefined
   name += rest
   // Two halves that are a pair together have four bytes, and only those.
-  return sameBytes(nameToBytes(name), bytes) ? name : undefined
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index])
+  return equalBytes(nameToBytes(name), bytes) ? name : undefined
 }
 
 /** What two names have in common that differ by case alone: each unit by itself, as Windows folds names. */
