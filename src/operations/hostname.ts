@@ -2,7 +2,7 @@ import { checkHostname, readHostname, renameHost, writeHostname } from '../confi
 import { getShellValue, setShellValue } from '../config/shell-assignments.ts'
 import { splitLines } from '../config/text.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
-import { CloudConfig } from './cloud-config-of-guest.ts'
+import { CloudConfig, setCloudConfig } from './cloud-config-of-guest.ts'
 import { lstatOrUndefined, readConfig, statOrUndefined, writeConfig } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
@@ -30,6 +30,13 @@ export const hostname: Operation<HostnameArguments> = {
       })
     }
     const cloud = await CloudConfig.load(guest)
+    // A name in cloud.cfg itself would come back at each first boot.
+    for (const key of ['hostname', 'fqdn'])
+      if (typeof (await cloud?.effective([key])) === 'string')
+        await setCloudConfig(guest, key, key === 'hostname' ? (name.split('.', 1)[0] ?? name) : name, report)
+    const manages = await cloud?.effective(['manage_etc_hosts'])
+    if (manages === true || manages === 'template' || manages === 'localhost')
+      report.warn('cloud-init writes /etc/hosts at each boot, as its manage_etc_hosts says')
     if (cloud && (await cloud.effective(['preserve_hostname'])) !== true)
       report.warn(
         'cloud-init sets the hostname that its datasource gives at first boot; set cloud-init preserve_hostname=true to keep this one',

@@ -1,6 +1,6 @@
 import { getShellValue, setShellValue } from '../config/shell-assignments.ts'
-import { glob } from './glob.ts'
 import { readConfig, statOrUndefined, writeConfig } from './guest-files.ts'
+import { readNetworkStacks } from './network/stack.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
@@ -30,10 +30,10 @@ export const noZeroconf: Operation<Readonly<Record<string, never>>> = {
     report.change('NOZEROCONF', old?.text ?? null, 'yes', NETWORK, {
       line: getShellValue(text, 'NOZEROCONF')?.line,
     })
-    const release = /^VERSION_ID="?(\d+)/m.exec((await readConfig(guest, '/etc/os-release'))?.text ?? '')?.[1]
-    if (Number(release) >= 8 && (await glob(guest, '/etc/sysconfig/network-scripts/ifup-eth')).length === 0)
+    const [stack] = await readNetworkStacks(guest)
+    if (stack && stack.kind !== 'network-scripts')
       report.warn(
-        'this guest has no network scripts, so nothing reads NOZEROCONF; NetworkManager adds no link-local route of itself',
+        `nothing reads NOZEROCONF in this guest: its network is not configured by network scripts (${stack.because} says so), and nothing else adds a link-local route of itself`,
       )
     return report.build()
   },

@@ -1,5 +1,8 @@
 import { getShellValue, setShellValue } from '../config/shell-assignments.ts'
+import { equalBytes } from '../config/text.ts'
 import { DrydiskError } from '../errors.ts'
+import type { GuestFs } from '../guest/guest-fs.ts'
+import { CloudConfig, setCloudConfig } from './cloud-config-of-guest.ts'
 import { displayPath, lstatOrUndefined, readConfig, statOrUndefined, writeConfig } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
@@ -22,21 +25,27 @@ export const timezone: Operation<TimezoneArguments> = {
         'ERR_INVALID_ARGUMENT',
         `${JSON.stringify(zone)} is not a time zone; expected a name such as Europe/Berlin`,
       )
-    const file = `${ZONEINFO}/${zone}`
-    if (!(await statOrUndefined(guest, file))?.isFile())
+    const file = await zoneFile(guest, zone)
+    if (file === undefined)
       throw new DrydiskError(
         'ENOENT',
         (await guest.exists(ZONEINFO))
           ? `this guest has no time zone ${zone} in ${ZONEINFO}`
           : `this guest has no ${ZONEINFO}: its tzdata package is not installed`,
-        { path: file },
+        { path: `${ZONEINFO}/${zone}` },
       )
 
     const present = await lstatOrUndefined(guest, LOCALTIME)
     const old = present?.isSymbolicLink() ? displayPath(await guest.readlink(LOCALTIME)) : undefined
     // systemd makes a relative link, Debian's tzdata an absolute one; keep to what is there.
     const target = old?.startsWith('..') ? `..${file}` : file
-    if (old !== target) {
+    // Alpine and EL6 copy the zone's file: one that holds this zone is as good as a link to it.
+    const copied =
+      present?.isFile() && equalBytes(await guest.readFile(LOCALTIME), await guest.readFile(file))
+    if (copied) report.keep('time zone', zone, LOCALTIME)
+    else if (old !== undefined && (old === target || (await leadsTo(guest, file))))
+      report.keep('time zone', zone, LOCALTIME)
+    else {
       if (present) await guest.unlink(LOCALTIME)
       await guest.symlink(target, LOCALTIME)
       report.change(
@@ -54,14 +63,32 @@ export const timezone: Operation<TimezoneArguments> = {
     }
     // EL6: tzdata's update copies the zone that this file names over /etc/localtime.
     const clock = await readConfig(guest, '/etc/sysconfig/clock')
-    const variable = clock && getShellValue(clock.text, 'ZONE')
-    if (clock && variable) {
-      const text = setShellValue(clock.text, 'ZONE', zone)
-      await writeConfig(guest, '/etc/sysconfig/clock', clock, text)
-      report.change('ZONE', variable.text, zone, '/etc/sysconfig/clock', {
-        line: getShellValue(text, 'ZONE')?.line,
+    // SUSE before 12 calls it TIMEZONE.
+    let text = clock?.text ?? ''
+    for (const name of ['ZONE', 'TIMEZONE']) {
+      const variable = getShellValue(text, name)
+      if (!variable) continue
+      text = setShellValue(text, name, zone)
+      report.change(name, variable.text, zone, '/etc/sysconfig/clock', {
+        line: getShellValue(text, name)?.line,
       })
     }
+    if (clock) await writeConfig(guest, '/etc/sysconfig/clock', clock, text)
+    const config = await CloudConfig.load(guest)
+    if (typeof (await config?.effective(['timezone'])) === 'string')
+      await setCloudConfig(guest, 'timezone', zone, report)
     return report.build()
   },
+}
+
+/** Alpine's setup-timezone keeps the one zone that is used in /etc/zoneinfo, and may take tzdata away. */
+async function zoneFile(guest: GuestFs, zone: string): Promise<string | undefined> {
+  for (const folder of [ZONEINFO, '/etc/zoneinfo'])
+    if ((await statOrUndefined(guest, `${folder}/${zone}`))?.isFile()) return `${folder}/${zone}`
+  return undefined
+}
+
+async function leadsTo(guest: GuestFs, file: string): Promise<boolean> {
+  if (!(await statOrUndefined(guest, LOCALTIME))?.isFile()) return false
+  return displayPath(await guest.realpath(LOCALTIME)) === file
 }

@@ -239,7 +239,7 @@ describe('hostname, timezone, no-zeroconf', () => {
     expect(debian.changes).toEqual([])
     expect(debian.warnings).toEqual([expect.stringContaining('does nothing')])
     expect((await noZeroconf.run(await memoryGuest(phony.el9), {})).warnings).toEqual([
-      expect.stringContaining('no network scripts'),
+      expect.stringContaining('not configured by network scripts'),
     ])
   })
 })
