@@ -7,6 +7,7 @@ import { isSupported, openFileSystem } from '../../filesystem/open.ts'
 import type { GuestIdentity } from '../../guest/identity.ts'
 import { openGuest } from '../../guest/open-guest.ts'
 import { type GuestVolume, probeVolumes } from '../../guest/volume-spec.ts'
+import { type GuestFacts, readGuestFacts } from '../../operations/guest-facts.ts'
 import { readVolumes } from '../../volume/read-volumes.ts'
 import type { PhysicalVolume, Volume, VolumeGroup } from '../../volume/volume.ts'
 import { UsageError } from '../errors.ts'
@@ -25,7 +26,9 @@ With --json: {"image", "format", "virtualSize", "formatSpecific"?, "backingFile"
 "volumes": [{"kind", "name", "aliases", "type", "typeName", "label", "uuid", "offset"?, "length", "unreadable"?, "readOnly"?,
 "filesystem"?: {"type", "uuid", "label", "needsRecovery", "size"?, "free"?}}], "groups": [{"name", "uuid", "seqno", "extentSize",
 "physicalVolumes": [{"uuid", "name"?, "extents", "freeExtents"}], "logicalVolumes"}], "guest"?: {"root", "id", "family", "version", "name", "prettyName", "hostname",
-"arch", "mounts"}, "warnings"}.
+"arch", "mounts", "bootloader", "firmware", "init", "selinux": {"mode", "type"}, "packages": {"database", "file", "count"?}, "agents":
+{NAME: VERSION}, "kernels": [{"release", "modules", "image", "entries", "default"}], "bootEntries": [{"title", "loader", "kernel",
+"initrd", "arguments", "written", "file", "line", "default", "recovery", "foreign"}]}, "warnings"}.
 
 Examples:
   drydisk info disk.qcow2
@@ -79,10 +82,11 @@ interface Info {
   readonly sectorSize: number
   readonly volumes: readonly VolumeInfo[]
   readonly groups: readonly GroupInfo[]
-  readonly guest?: GuestIdentity & {
-    root: string
-    mounts: readonly { path: string; source: string; type: string }[]
-  }
+  readonly guest?: GuestIdentity &
+    Omit<GuestFacts, 'warnings'> & {
+      root: string
+      mounts: readonly { path: string; source: string; type: string }[]
+    }
   readonly warnings: readonly string[]
 }
 
@@ -112,8 +116,11 @@ async function gather(path: string, disk: DiskImage, root: string | undefined): 
         source: mount.source,
         type: mount.type,
       }))
-      if (identity.id !== 'unknown' || identity.hostname !== '' || root !== undefined)
-        guest = { root: opened.rootVolume, ...identity, mounts }
+      if (identity.id !== 'unknown' || identity.hostname !== '' || root !== undefined) {
+        const { warnings: unread, ...facts } = await readGuestFacts(opened.fs)
+        guest = { root: opened.rootVolume, ...identity, mounts, ...facts }
+        warnings.push(...unread)
+      }
       warnings.push(...opened.warnings.filter(warning => !warnings.includes(warning)))
     } finally {
       await opened.close()
@@ -200,10 +207,35 @@ function asText(info: Info): string {
         lines.push(
           `mount:    ${printable(mount.path)} is ${printable(mount.source)} (${printable(mount.type)})`,
         )
+    lines.push(...factLines(info.guest))
   }
   if (info.warnings.length > 0) lines.push('')
   for (const warning of info.warnings) lines.push(`warning:  ${printable(warning)}`)
   return `${lines.join('\n')}\n`
+}
+
+function factLines(facts: Omit<GuestFacts, 'warnings'>): string[] {
+  const { bootloader, firmware, init, selinux, packages, agents, kernels, bootEntries } = facts
+  const lines: string[] = []
+  if (bootloader !== 'unknown')
+    lines.push(`boot:     ${bootloader}${firmware.length > 0 ? ` (${firmware.join(', ')})` : ''}`)
+  for (const { release, modules, image, entries, default: isDefault } of kernels) {
+    const remarks = [
+      ...(isDefault ? ['default'] : []),
+      ...(entries === 0 ? ['no boot entry'] : []),
+      ...(modules ? [] : ['no modules']),
+      ...(image === '' ? ['no image'] : []),
+    ]
+    lines.push(`kernel:   ${printable(release)}${remarks.length > 0 ? ` (${remarks.join(', ')})` : ''}`)
+  }
+  const first = bootEntries.find(entry => entry.default)
+  if (first) lines.push(`cmdline:  ${printable(first.arguments)}`)
+  lines.push(`init:     ${init}`)
+  if (selinux.mode !== 'absent') lines.push(`selinux:  ${selinux.mode} (${printable(selinux.type)})`)
+  if (packages.database !== 'none')
+    lines.push(`packages: ${packages.count === undefined ? '' : `${packages.count} by `}${packages.database}`)
+  for (const [name, version] of Object.entries(agents)) lines.push(`agent:    ${name} ${printable(version)}`)
+  return lines
 }
 
 /** The facts of the format as `name value`, without those that are off. */
