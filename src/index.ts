@@ -127,6 +127,23 @@ export {
 } from './operations/log/read-log.ts'
 export { type Clock, clockOf, shortLine } from './operations/log/short-format.ts'
 export { type MakeFsOptions, makeFs } from './operations/make-fs.ts'
+export { type HostAccess, type Planned, type Step, steps } from './operations/steps/index.ts'
+export {
+  applyRecipe,
+  type LoadOptions,
+  loadRecipe,
+  planRecipe,
+  problemText,
+  type Recipe,
+  type RecipePlan,
+  type RecipeProblem,
+  type RecipeReader,
+  type RecipeReport,
+  type RecipeText,
+  readVariables,
+  type SkippedStep,
+  type StepReport,
+} from './recipe/index.ts'
 export { GPT_TYPE } from './volume/partition-types.ts'
 export { readVolumes } from './volume/read-volumes.ts'
 export type { PhysicalVolume, Volume, VolumeGroup, VolumeList } from './volume/volume.ts'
