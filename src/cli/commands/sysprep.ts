@@ -70,8 +70,7 @@ Examples:
       if (options.list || options.listOperations) return list(options.json ?? false)
       const { image, paths } = imageAndPaths(command.args, options.add)
       if (paths.length > 0) throw new UsageError(`one image at a time: what is "${paths[0]}"?`)
-      const { chooseTasks } = await import('../../operations/sysprep/choose.ts')
-      const { runSysprep } = await import('../../operations/sysprep/run.ts')
+      const { planSysprep, runSysprep } = await import('../../operations/sysprep/run.ts')
       const operations = operationLists(lists, options.enable)
       const args: SysprepArguments = {
         ...(operations ? { operations } : {}),
@@ -80,7 +79,7 @@ Examples:
         customize: await plan(),
       }
       try {
-        chooseTasks(operations)
+        planSysprep(args)
       } catch (error) {
         throw isDrydiskError(error) ? new UsageError(error.message) : error
       }

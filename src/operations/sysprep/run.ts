@@ -20,9 +20,8 @@ export interface SysprepArguments extends Partial<SysprepSettings> {
  * ID is empty). One report for each operation that did something or was named, and for each edit; an empty one when there was nothing to do.
  */
 export async function runSysprep(guest: GuestFs, args: SysprepArguments = {}): Promise<OperationReport[]> {
-  const { operations, keepUserAccounts = [], removeUserAccounts = [], customize = [] } = args
-  const chosen = chooseTasks(operations)
-  checkSettings(chosen, args)
+  const { keepUserAccounts = [], removeUserAccounts = [], customize = [] } = args
+  const chosen = planSysprep(args)
   const settings: SysprepSettings = { keepUserAccounts, removeUserAccounts, customize }
   const tree = new GuestTree(guest)
   const identity = await readIdentity(guest)
@@ -50,13 +49,19 @@ export async function runSysprep(guest: GuestFs, args: SysprepArguments = {}): P
     tree.forget()
   }
   for (const one of chosen) if (one.task.last) await runs(one)
-  return reports.length > 0 ? reports : [new ReportBuilder('sysprep').build()]
+  if (reports.every(report => report.changes.length === 0 && report.warnings.length > 0))
+    reports.push(new ReportBuilder('sysprep').build())
+  return reports
 }
 
-function checkSettings(
-  chosen: readonly ChosenTask[],
-  { keepUserAccounts = [], removeUserAccounts = [], customize = [] }: SysprepArguments,
-): void {
+/** The operations that the arguments choose. What is wrong with them is found without a guest: `ERR_INVALID_ARGUMENT`, `ERR_UNSUPPORTED`. */
+export function planSysprep({
+  operations,
+  keepUserAccounts = [],
+  removeUserAccounts = [],
+  customize = [],
+}: SysprepArguments): ChosenTask[] {
+  const chosen = chooseTasks(operations)
   const has = (name: string) => chosen.some(({ task }) => task.name === name)
   if (keepUserAccounts.length + removeUserAccounts.length > 0 && !has('user-account'))
     throw new DrydiskError(
@@ -68,6 +73,7 @@ function checkSettings(
       'ERR_INVALID_ARGUMENT',
       'edits were named, but customize is not among the operations; add it, or leave the edits out',
     )
+  return chosen
 }
 
 function ofTask(error: unknown, operation: string): unknown {
