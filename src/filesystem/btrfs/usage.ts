@@ -5,6 +5,8 @@ import { corrupt } from './errors.ts'
 import { ITEM, OBJECTID } from './key.ts'
 import type { BtrfsVolume } from './volume.ts'
 
+/** What Linux never gives to a chunk, at the beginning of a device (BTRFS_DEVICE_RANGE_RESERVED). */
+const RESERVED = 1 << 20
 const COMPAT_RO_BLOCK_GROUP_TREE = 1n << 3n
 
 /**
@@ -39,7 +41,7 @@ export async function usage(volume: BtrfsVolume): Promise<FileSystemUsage> {
     blockSize: sectorsize,
     blocks: blocks(totalBytes),
     freeBlocks: blocks(totalBytes - used),
-    availableBlocks: blocks(freeForData + Math.max(0, totalBytes - allocated) / copiesOfData),
+    availableBlocks: blocks(freeForData + Math.max(0, totalBytes - allocated - RESERVED) / copiesOfData),
     inodes: 0,
     freeInodes: 0,
     maxNameLength: MOST_NAME,
