@@ -4,13 +4,15 @@
 # DRYDISK_REQUIRE_TOOLS=1 (CI) makes a missing tool a failure. Argument `boot` adds what test:real needs.
 set -u
 export PATH="$PATH:/usr/sbin:/sbin" DEBIAN_FRONTEND=noninteractive
-tools='qemu-img:qemu-utils e2fsck:e2fsprogs mkfs.ext4:e2fsprogs debugfs:e2fsprogs sgdisk:gdisk sfdisk:fdisk setfattr:attr setfacl:acl xfs_repair:xfsprogs sshd:openssh-server python3:python3 ssh-keygen:openssh-client openssl:openssl perl:perl grub-editenv:grub-common lvm:lvm2 patch:patch xz:xz-utils qemu-storage-daemon:qemu-system-common mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.vfat:dosfstools mcopy:mtools matchpathcon:selinux-utils journalctl:systemd /lib/systemd/systemd-journal-remote:systemd-journal-remote busybox:busybox rpm:rpm rpmbuild:rpm sqlite3:sqlite3 grub-script-check:grub-common objcopy:binutils'
+tools='qemu-img:qemu-utils e2fsck:e2fsprogs mkfs.ext4:e2fsprogs debugfs:e2fsprogs sgdisk:gdisk sfdisk:fdisk setfattr:attr setfacl:acl xfs_repair:xfsprogs sshd:openssh-server python3:python3 ssh-keygen:openssh-client openssl:openssl perl:perl grub-editenv:grub-common lvm:lvm2 patch:patch xz:xz-utils qemu-storage-daemon:qemu-system-common mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.vfat:dosfstools mcopy:mtools netplan:netplan.io cloud-init:cloud-init matchpathcon:selinux-utils journalctl:systemd /lib/systemd/systemd-journal-remote:systemd-journal-remote busybox:busybox rpm:rpm rpmbuild:rpm sqlite3:sqlite3 grub-script-check:grub-common objcopy:binutils'
 [ "${1:-}" = boot ] && tools="$tools qemu-system-x86_64:qemu-system-x86 debootstrap:debootstrap"
 missing_packages() { for t in $tools; do command -v "${t%%:*}" >/dev/null || echo "${t#*:}"; done | sort -u; }
 packages=$(missing_packages)
 if [ -n "$packages" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   echo "installing for the tests:" $packages
   log=$(mktemp)
+  # cloud-init is wanted for its schema and for ds-identify alone: it must never run on this machine.
+  case " $packages " in *cloud-init*) mkdir -p /etc/cloud && touch /etc/cloud/cloud-init.disabled ;; esac
   # A policy that denies starting services: openssh-server is wanted for `sshd -T` alone.
   if [ ! -e /usr/sbin/policy-rc.d ]; then
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d && made_policy=1

@@ -6,6 +6,9 @@ import { userDel } from './accounts/user-del.ts'
 import { userLock, userUnlock } from './accounts/user-lock.ts'
 import { userMod } from './accounts/user-mod.ts'
 import { cloudInit } from './cloud-init.ts'
+import { cloudInitClean } from './cloud-init-clean.ts'
+import { cloudInitDatasources, cloudInitUser } from './cloud-init-settings.ts'
+import { cloudInitUnblock } from './cloud-init-unblock.ts'
 import { expectPackages } from './expect-packages.ts'
 import { chmod, chown, touch } from './file-attributes.ts'
 import { appendLine, edit, truncate, truncateRecursive, upload, write } from './file-content.ts'
@@ -23,7 +26,12 @@ import { growroot } from './growroot.ts'
 import { hostname } from './hostname.ts'
 import { journalToConsole } from './journal-to-console.ts'
 import { kernelArg } from './kernel-arg.ts'
+import { keymap } from './keymap.ts'
+import { locale } from './locale.ts'
+import { mirror } from './mirror/mirror.ts'
 import { modprobeBlacklist } from './modprobe-blacklist.ts'
+import { networkDhcp } from './network/dhcp.ts'
+import { networkUnpin } from './network/unpin.ts'
 import { noZeroconf } from './no-zeroconf.ts'
 import { password, rootPassword } from './password.ts'
 import { qemuGa } from './qemu-ga.ts'
@@ -48,7 +56,19 @@ export { parseCryptMethod } from './accounts/password-crypto.ts'
 export type { UserAddArguments } from './accounts/user-add.ts'
 export type { UserDelArguments } from './accounts/user-del.ts'
 export type { UserModArguments } from './accounts/user-mod.ts'
+export { type BootEntry, type BootLoader, bootEntries } from './boot-listing.ts'
 export type { CloudInitArguments } from './cloud-init.ts'
+export { type CloudInitCleanArguments, cleanCloudInit } from './cloud-init-clean.ts'
+export type { CloudInitDatasourcesArguments, CloudInitUserArguments } from './cloud-init-settings.ts'
+export {
+  type CloudInitBlock,
+  type Datasources,
+  type GrowthModule,
+  type RootGrowth,
+  readCloudInitBlocks,
+  readDatasources,
+  readRootGrowth,
+} from './cloud-init-state.ts'
 export type { ExpectPackagesArguments } from './expect-packages.ts'
 export type { ChmodArguments, ChownArguments, TouchArguments } from './file-attributes.ts'
 export type {
@@ -63,12 +83,20 @@ export type {
   FirstbootCommandArguments,
   PackagesArguments,
 } from './firstboot/operations.ts'
+export { type GuestFacts, type GuestKernel, readGuestFacts } from './guest-facts.ts'
 export type { HostnameArguments } from './hostname.ts'
 export type { KernelArgArguments } from './kernel-arg.ts'
+export type { KeymapArguments } from './keymap.ts'
+export type { LocaleArguments } from './locale.ts'
+export type { MirrorArguments } from './mirror/mirror.ts'
 export type { ModprobeBlacklistArguments } from './modprobe-blacklist.ts'
+export type { NetworkDhcpArguments } from './network/dhcp.ts'
+export { type NetworkStack, type NetworkStackKind, readNetworkStacks } from './network/stack.ts'
+export { unpinNetwork } from './network/unpin.ts'
 export type { Change, Operation, OperationReport } from './operation.ts'
 export { type PasswordArguments, type PasswordSelector, parsePasswordSelector } from './password.ts'
 export type { QemuGaArguments } from './qemu-ga.ts'
+export { type QemuGaState, type RpcList, readQemuGa, rpcDecision } from './qemu-ga-lists.ts'
 export type { SelinuxModeArguments } from './selinux-mode.ts'
 export type { SelinuxRelabelArguments } from './selinux-relabel.ts'
 export type { SerialConsoleArguments } from './serial-console.ts'
@@ -76,7 +104,7 @@ export type { ServiceArguments } from './services/service-operations.ts'
 export { type ServiceState, serviceState } from './services/service-state.ts'
 export { type ByteSource, bytesSource, type SourceNode } from './source-tree.ts'
 export type { SshInjectArguments } from './ssh-inject.ts'
-export type { SshdArguments } from './sshd.ts'
+export { readSshdSetting, type SshdArguments, type SshdSetting } from './sshd.ts'
 export type { SudoArguments } from './sudo.ts'
 export type { SysctlArguments } from './sysctl.ts'
 export { type ChosenTask, chooseTasks } from './sysprep/choose.ts'
@@ -99,6 +127,10 @@ export const operations = {
   chmod,
   chown,
   'cloud-init': cloudInit,
+  'cloud-init-clean': cloudInitClean,
+  'cloud-init-datasources': cloudInitDatasources,
+  'cloud-init-unblock': cloudInitUnblock,
+  'cloud-init-user': cloudInitUser,
   copy,
   'copy-in': copyIn,
   delete: remove,
@@ -117,11 +149,16 @@ export const operations = {
   install,
   'journal-to-console': journalToConsole,
   'kernel-arg': kernelArg,
+  keymap,
   link,
+  locale,
   'mask-service': maskService,
+  mirror,
   mkdir,
   'modprobe-blacklist': modprobeBlacklist,
   move,
+  'network-dhcp': networkDhcp,
+  'network-unpin': networkUnpin,
   'no-zeroconf': noZeroconf,
   password,
   'password-age': passwordAge,

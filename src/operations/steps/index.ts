@@ -1,5 +1,6 @@
 import { accountSteps } from './accounts.ts'
 import { bootSteps } from './boot.ts'
+import { cloudInitSteps } from './cloud-init.ts'
 import { fileSteps } from './files.ts'
 import { firstbootSteps } from './firstboot.ts'
 import { networkSteps } from './network.ts'
@@ -17,6 +18,7 @@ export type { Planned, Step } from './step.ts'
 export const steps: readonly Step[] = [
   ...accountSteps,
   ...bootSteps,
+  ...cloudInitSteps,
   ...fileSteps,
   ...firstbootSteps,
   ...networkSteps,

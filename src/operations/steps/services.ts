@@ -3,20 +3,16 @@ import { invalid, library, type Step } from './step.ts'
 /** Programs that run in the guest, and what is theirs. */
 export const serviceSteps: readonly Step[] = [
   {
-    name: 'cloud-init',
-    value: 'KEY=VALUE',
-    help: 'set a value of cloud.cfg: KEY=VALUE, KEY+=ITEM, KEY-=ITEM',
-    async plan(setting) {
-      const { operations } = await library()
-      return guest => operations['cloud-init'].run(guest, { setting })
-    },
-  },
-  {
     name: 'qemu-ga',
-    help: 'let the guest agent do what OpenStack asks of it, such as setting passwords',
-    async plan() {
+    value: 'COMMANDS',
+    optional: true,
+    help: 'let the guest agent do what OpenStack asks of it, such as setting passwords, or allow COMMANDS (with - before: block them)',
+    async plan(value) {
+      const commands = value.split(',').flatMap(word => word.trim() || [])
+      const block = commands.filter(word => word.startsWith('-')).map(word => word.slice(1))
+      const allow = commands.filter(word => !word.startsWith('-'))
       const { operations } = await library()
-      return guest => operations['qemu-ga'].run(guest, {})
+      return guest => operations['qemu-ga'].run(guest, commands.length === 0 ? {} : { allow, block })
     },
   },
   {
