@@ -49,14 +49,16 @@ function splitQuoted(line: string): string[] {
 
 /**
  * Adds the public keys of `keys` (one per line; comments and empty lines are dropped) that are not there yet under any
- * options or comment. `ERR_INVALID_ARGUMENT` where a line is no public key; a private key is named as such.
+ * options or comment, nor in `elsewhere` (other files that count). `ERR_INVALID_ARGUMENT` where a line is no public key; a private key is named as such.
  */
 export function addAuthorizedKeys(
   text: string,
   keys: string,
+  elsewhere: readonly string[] = [],
 ): { text: string; added: { line: number; key: string }[] } {
   const lines = splitLines(text)
-  const present = new Set(lines.map(line => keyOfLine(line.text)))
+  const others = elsewhere.flatMap(other => splitLines(other))
+  const present = new Set([...lines, ...others].map(line => keyOfLine(line.text)))
   const fresh: string[] = []
   let any = false
   if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(keys))

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import * as phony from '../../native-fixtures/phony-guests.ts'
 import { verifyPassword } from '../../src/config/crypt.ts'
+import { checkCryptMethod } from '../../src/operations/accounts/crypt-methods.ts'
 import {
   type PasswordSelector,
   parsePasswordSelector,
@@ -105,6 +106,37 @@ describe('password', () => {
     expect(warnings).toEqual([expect.stringContaining('nologin'), expect.stringContaining('expired')])
   })
 
+  it('hashes as asked, where the guest can read it', async () => {
+    const selector = { kind: 'password', password: 'p' } as const
+    const guest = await memoryGuest({
+      ...phony.debian,
+      '/usr/lib/x86_64-linux-gnu/libcrypt.so.1': 'x$6$\0$y$\0',
+    })
+    await runTwice(guest, rootPassword, { selector, method: 'sha512' })
+    await runTwice(guest, rootPassword, { selector, method: 'yescrypt' })
+    const [, field = ''] = await shadowOf(guest, 'root')
+    expect(field).toMatch(/^\$y\$j9T\$/)
+    expect(await verifyPassword('p', field)).toBe(true)
+    for (const family of [phony.debian, phony.ubuntu, phony.el9, phony.el10])
+      await checkCryptMethod(await memoryGuest(family), 'yescrypt')
+    for (const family of [phony.el6, phony.el7, phony.el8, phony.alpine, phony.cirros])
+      await expect(
+        rootPassword.run(await memoryGuest(family), { selector, method: 'yescrypt' }),
+      ).rejects.toMatchObject({
+        code: 'ERR_UNSUPPORTED',
+      })
+    const old = { ...phony.el9, '/usr/lib64/libcrypt.so.2': 'x$6$\0' }
+    await expect(rootPassword.run(await memoryGuest(old), { selector, method: 'yescrypt' })).rejects.toThrow(
+      /libcrypt\.so\.2 does not know it/,
+    )
+    await expect(
+      rootPassword.run(await memoryGuest(phony.el7), { selector: { kind: 'hash', hash: '$y$j9T$a$b' } }),
+    ).rejects.toThrow(/yescrypt/)
+    await expect(
+      rootPassword.run(await memoryGuest(phony.cirros), { selector, method: 'sha512' }),
+    ).rejects.toThrow(/use md5/)
+  })
+
   it('names the user that is not there, and refuses to open an account without a password', async () => {
     const guest = await memoryGuest(phony.debian)
     await expect(password.run(guest, { user: 'nemo', selector: { kind: 'random' } })).rejects.toThrow(
@@ -149,5 +181,38 @@ describe('ssh-inject', () => {
     const report = await runTwice(guest, sshInject, { user: 'root', keys: key })
     expect(await text(guest, '/root/.ssh/authorized_keys')).toBe(`ssh-rsa old\n${key}\n`)
     expect(report.warnings).toEqual([expect.stringContaining('StrictModes')])
+  })
+  it('writes where AuthorizedKeysFile says', async () => {
+    const main =
+      'UsePAM yes\nAuthorizedKeysFile /etc/ssh/keys/%u\nMatch User debian\n AuthorizedKeysFile %h/.keys/a b\n'
+    const guest = await memoryGuest({ ...phony.debian, '/etc/ssh/sshd_config': main })
+    await guest.chown('/home/debian', 1000, 1000)
+    const report = await runTwice(guest, sshInject, { user: 'root', keys: key })
+    expect(await text(guest, '/etc/ssh/keys/root')).toBe(`${key}\n`)
+    expect((await guest.stat('/etc/ssh/keys/root')).mode & 0o7777).toBe(0o644)
+    expect(report.changes[0]?.note).toBe('AuthorizedKeysFile in /etc/ssh/sshd_config:2')
+    await runTwice(guest, sshInject, { user: 'debian', keys: key })
+    const file = await guest.stat('/home/debian/.keys/a')
+    expect([file.mode & 0o7777, file.uid, file.gid]).toEqual([0o600, 1000, 1000])
+    const none = await memoryGuest({ ...phony.debian, '/etc/ssh/sshd_config': 'AuthorizedKeysFile none\n' })
+    await expect(sshInject.run(none, { user: 'root', keys: key })).rejects.toMatchObject({
+      code: 'ERR_NOT_EFFECTIVE',
+      context: { path: '/etc/ssh/sshd_config', line: 1 },
+    })
+  })
+  it('finds a key in the second file, and says what refuses it', async () => {
+    const guest = await memoryGuest({
+      ...phony.debian,
+      '/etc/ssh/sshd_config': 'PubkeyAuthentication no\n',
+      '/etc/shadow': 'root:!:1:::::100:\n',
+      '/root/.ssh/authorized_keys2': `${key}\n`,
+    })
+    const report = await runTwice(guest, sshInject, { user: 'root', keys: key })
+    expect(report.changes).toEqual([])
+    expect(report.warnings).toEqual([
+      expect.stringContaining('PubkeyAuthentication no'),
+      expect.stringContaining('does not use PAM'),
+      expect.stringContaining('expired'),
+    ])
   })
 })

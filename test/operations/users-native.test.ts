@@ -63,31 +63,34 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       ...['-s', '/bin/sh', ...(of.length > 0 ? ['-G', of.join(',')] : [])],
       name,
     ],
-    act: guest => operations['user-add'].run(guest, { user: name, groups: of, system, shell: '/bin/sh' }),
+    act: (guest: HostFolderGuest) =>
+      operations['user-add'].run(guest, { user: name, groups: of, system, shell: '/bin/sh' }),
   })),
   fc.tuple(user, fc.integer({ min: 1000, max: 1005 })).map(([name, uid]) => ({
     native: ['useradd', '-M', '-s', '/bin/sh', '-u', String(uid), name],
-    act: guest => operations['user-add'].run(guest, { user: name, uid, makeHome: false, shell: '/bin/sh' }),
+    act: (guest: HostFolderGuest) =>
+      operations['user-add'].run(guest, { user: name, uid, makeHome: false, shell: '/bin/sh' }),
   })),
   user.map(name => ({
     native: ['userdel', name],
-    act: guest => operations['user-del'].run(guest, { user: name }),
+    act: (guest: HostFolderGuest) => operations['user-del'].run(guest, { user: name }),
   })),
   group.map(name => ({
     native: ['groupadd', name],
-    act: guest => operations['group-add'].run(guest, { group: name }),
+    act: (guest: HostFolderGuest) => operations['group-add'].run(guest, { group: name }),
   })),
   group.map(name => ({
     native: ['groupdel', name],
-    act: guest => operations['group-del'].run(guest, { group: name }),
+    act: (guest: HostFolderGuest) => operations['group-del'].run(guest, { group: name }),
   })),
   fc.tuple(user, groups, fc.constantFrom('/bin/sh', '/bin/bash')).map(([name, of, shell]) => ({
     native: ['usermod', '-G', of.join(','), '-s', shell, '-c', 'Some One', name],
-    act: guest => operations['user-mod'].run(guest, { user: name, groups: of, shell, comment: 'Some One' }),
+    act: (guest: HostFolderGuest) =>
+      operations['user-mod'].run(guest, { user: name, groups: of, shell, comment: 'Some One' }),
   })),
   fc.tuple(user, group).map(([name, of]) => ({
     native: ['usermod', '-a', '-G', of, name],
-    act: guest => operations['user-mod'].run(guest, { user: name, addGroups: [of] }),
+    act: (guest: HostFolderGuest) => operations['user-mod'].run(guest, { user: name, addGroups: [of] }),
   })),
 )
 

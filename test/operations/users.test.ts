@@ -155,10 +155,10 @@ describe('user-add', () => {
 
   it('works on each family', async () => {
     for (const [name, family] of Object.entries(phony.families)) {
-      const guest = await memoryGuest({ '/etc/group': 'root:x:0:\n', ...family })
+      const before: Readonly<Record<string, string>> = { '/etc/group': 'root:x:0:\n', ...family }
+      const guest = await memoryGuest(before)
       await runTwice(guest, operations['user-add'], { user: 'deploy' })
       await runTwice(guest, operations['user-del'], { user: 'deploy', removeHome: true })
-      const before: Readonly<Record<string, string>> = family
       for (const file of ['/etc/passwd', '/etc/shadow'])
         expect(await text(guest, file), `${name} ${file}`).toBe(before[file])
       expect(await guest.exists('/home/deploy'), name).toBe(false)
