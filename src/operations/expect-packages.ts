@@ -1,5 +1,5 @@
 import { DrydiskError } from '../errors.ts'
-import { installedPackages } from '../guest/packages.ts'
+import { installedPackages } from '../guest/packages/installed.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 

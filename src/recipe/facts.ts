@@ -1,6 +1,6 @@
 import type { GuestFs } from '../guest/guest-fs.ts'
 import { type GuestIdentity, readIdentity } from '../guest/identity.ts'
-import { type InstalledPackages, installedPackages } from '../guest/packages.ts'
+import { type InstalledPackages, installedPackages } from '../guest/packages/installed.ts'
 import { glob } from '../operations/glob.ts'
 import { type InitSystem, initSystem } from '../operations/services/init-system.ts'
 import type { Fact } from './expression.ts'
