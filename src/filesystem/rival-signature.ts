@@ -1,5 +1,6 @@
 import type { BlockDevice } from '../device/block-device.ts'
 import { MemoryDevice } from '../device/memory-device.ts'
+import { hasRaidAtEnd } from '../volume/raid-member.ts'
 import { type Probe, probe } from './probe.ts'
 
 /** What `probe` looks at. */
@@ -11,7 +12,6 @@ const FAT_SIGNATURE_AT = 0x1fe
 const LVM_LABELS_AT = [0, 512, 1024, 1536] as const
 const SWAP_SIGNATURES_AT = [4086, 8182, 16_374, 32_758, 65_526] as const
 
-const MD_MAGIC = 0xa92b_4efc
 /** Uberblocks fill the second half of a label of 256 KiB, one in each KiB or more (vdev_label_t). */
 const ZFS_UBERBLOCKS_AT = 128 << 10
 const ZFS_UBERBLOCK = 1024
@@ -40,24 +40,6 @@ export async function rivalSignature(
   if (other !== undefined && other.type !== found.type) return other.type
   if (await hasRaidAtEnd(device)) return 'linux_raid_member'
   return (await hasZfs(device)) ? 'zfs_member' : undefined
-}
-
-/** md superblocks at the end of their device: version 0.90 and 1.0 (md_p.h, super0.c and super1.c of mdadm). Members of any level. */
-async function hasRaidAtEnd(device: BlockDevice): Promise<boolean> {
-  const sectors = Math.floor(device.size / 512)
-  const places = [
-    Math.floor(device.size / 65_536) * 65_536 - 65_536,
-    Math.floor((sectors - 16) / 8) * 8 * 512,
-  ]
-  const bytes = new Uint8Array(4)
-  for (const at of places) {
-    if (at < 0) continue
-    await device.read(at, bytes)
-    // Version 0.90 is in the byte order of its machine.
-    const view = new DataView(bytes.buffer)
-    if (view.getUint32(0, true) === MD_MAGIC || view.getUint32(0, false) === MD_MAGIC) return true
-  }
-  return false
 }
 
 /** A ZFS label leaves the first 8 KiB as they were, with an old superblock in them. */

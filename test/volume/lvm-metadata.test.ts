@@ -320,6 +320,16 @@ describe('a logical volume that is not to be used says why, and the others go on
     expect(list.warnings).toHaveLength(1)
   })
 
+  test('half of a mirror is read, and not written to', async () => {
+    const half = pv(0, area(group()))
+    // Version 1.0 of an md superblock: 8 KiB before the end, rounded down to 4 KiB.
+    new DataView(half.buffer).setUint32(half.length - 8192, 0xa92b_4efc, true)
+    const list = await readVolumes(await partitioned(half, pv(1, area(group()))))
+    const raid = expect.stringMatching(/^lies on \/dev\/sda1, which is also a member of an md RAID/)
+    expect(reasons(list)).toEqual({ one: raid, two: '', both: raid })
+    expect(list.groups[0]?.physicalVolumes.map(({ free }) => free.length > 0)).toEqual([false, true])
+  })
+
   test('a physical volume that is there twice, and two groups with one name', async () => {
     const vg = group()
     const twice = await readVolumes(await partitioned(pv(0, area(vg)), pv(1, area(vg)), pv(0, area(vg))))

@@ -50,9 +50,8 @@ export function membersOf({ metadata: group }: ChosenGroup, index: MemberIndex):
     const [found] = having
     const unreadable = whyUnreadable(metadata, group, index.groups.get(metadata.id) ?? [], having)
     const member = { metadata, found, extentSize, ...(unreadable === undefined ? {} : { unreadable }) }
-    return found !== undefined && liesOverMetadata(member, found)
-      ? { ...member, readOnly: `lies over LVM's own metadata on ${found.volume.name}` }
-      : member
+    const readOnly = found && whyReadOnly(member, found)
+    return readOnly === undefined ? member : { ...member, readOnly }
   })
 }
 
@@ -73,6 +72,13 @@ function whyUnreadable(
   if (other !== undefined)
     return `needs the physical volume ${metadata.id}, which two volume groups claim: ${group.name}, ${other.name}`
   return undefined
+}
+
+function whyReadOnly(member: Member, found: LabelledVolume): string | undefined {
+  const { name } = found.volume
+  if (found.inRaid)
+    return `lies on ${name}, which is also a member of an md RAID (mdadm --zero-superblock removes a stale one)`
+  return liesOverMetadata(member, found) ? `lies over LVM's own metadata on ${name}` : undefined
 }
 
 function liesOverMetadata(member: Member, { header }: LabelledVolume): boolean {

@@ -1,5 +1,6 @@
 import type { BlockDevice } from '../../device/block-device.ts'
 import { isDrydiskError } from '../../errors.ts'
+import { hasRaidAtEnd } from '../raid-member.ts'
 import type { Volume } from '../volume.ts'
 import { lvmChecksum } from './checksum.ts'
 import { findLabel, LABEL_SCAN_SIZE } from './label.ts'
@@ -15,6 +16,8 @@ export interface LabelledVolume {
   readonly copies: readonly MetadataCopy[]
   /** Whether a metadata area could not be read. */
   readonly damaged: boolean
+  /** Whether it may be half of a mirror: what is written to one half alone is lost or, worse, is not. */
+  readonly inRaid: boolean
 }
 
 /** The text in one metadata area. Equal texts have the same object as `group`. */
@@ -72,7 +75,7 @@ export class MetadataReader {
         this.#warnings.push(`${name}: the LVM metadata area at byte ${area.offset} does not count: ${group}.`)
       } else if (group !== undefined) copies.push({ group })
     }
-    return { volume, header, copies, damaged }
+    return { volume, header, copies, damaged, inRaid: await hasRaidAtEnd(device) }
   }
 
   /** @returns what is wrong with the area, as a string; `undefined` where it holds nothing. */
