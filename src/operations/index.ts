@@ -35,6 +35,7 @@ import { networkUnpin } from './network/unpin.ts'
 import { noZeroconf } from './no-zeroconf.ts'
 import { password, rootPassword } from './password.ts'
 import { qemuGa } from './qemu-ga.ts'
+import { scrub } from './scrub.ts'
 import { selinuxMode } from './selinux-mode.ts'
 import { selinuxRelabel } from './selinux-relabel.ts'
 import { serialConsole } from './serial-console.ts'
@@ -45,6 +46,7 @@ import { stableInterfaceNames } from './stable-interface-names.ts'
 import { sudo } from './sudo.ts'
 import { sysctl } from './sysctl.ts'
 import { sysprep } from './sysprep/run.ts'
+import { tarIn } from './tar/tar-in.ts'
 import { timezone } from './timezone.ts'
 import { copy, copyIn, link, mkdir, move, remove } from './tree.ts'
 
@@ -97,6 +99,7 @@ export type { Change, Operation, OperationReport } from './operation.ts'
 export { type PasswordArguments, type PasswordSelector, parsePasswordSelector } from './password.ts'
 export type { QemuGaArguments } from './qemu-ga.ts'
 export { type QemuGaState, type RpcList, readQemuGa, rpcDecision } from './qemu-ga-lists.ts'
+export type { ScrubArguments } from './scrub.ts'
 export type { SelinuxModeArguments } from './selinux-mode.ts'
 export type { SelinuxRelabelArguments } from './selinux-relabel.ts'
 export type { SerialConsoleArguments } from './serial-console.ts'
@@ -111,6 +114,8 @@ export { type ChosenTask, chooseTasks } from './sysprep/choose.ts'
 export { sysprepTasks } from './sysprep/index.ts'
 export { runSysprep, type SysprepArguments } from './sysprep/run.ts'
 export type { SysprepSettings, SysprepTask } from './sysprep/task.ts'
+export { readTar, type TarEntry, type TarEntryType, type TarPiece } from './tar/read-tar.ts'
+export type { TarInArguments } from './tar/tar-in.ts'
 export type { TimezoneArguments } from './timezone.ts'
 export type {
   CopyInArguments,
@@ -169,6 +174,7 @@ export const operations = {
   run,
   'run-command': runCommand,
   'selinux-mode': selinuxMode,
+  scrub,
   'selinux-relabel': selinuxRelabel,
   'serial-console': serialConsole,
   'ssh-inject': sshInject,
@@ -177,6 +183,7 @@ export const operations = {
   sudo,
   sysctl,
   sysprep,
+  'tar-in': tarIn,
   timezone,
   touch,
   truncate,

@@ -2,17 +2,29 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { makeExt4Image, withExt4 } from '../../native-fixtures/ext4-images.ts'
 import type { FileType } from '../../src/filesystem/filesystem.ts'
 import type { GuestFs } from '../../src/guest/guest-fs.ts'
 import { HostFolderGuest } from '../../src/guest/host-folder-guest.ts'
 import { memoryGuest } from '../../src/guest/memory-guest.ts'
+import { MountTable } from '../../src/guest/mount-table.ts'
+import { MountedGuest } from '../../src/guest/mounted-guest.ts'
 import { parseSelinuxConfig } from '../../src/guest/selinux/config.ts'
 import { parseFileContexts, parsePathAliases } from '../../src/guest/selinux/file-contexts.ts'
 import { LabelPolicy } from '../../src/guest/selinux/policy.ts'
 import { selinuxRelabel } from '../../src/operations/selinux-relabel.ts'
 import { copy } from '../../src/operations/tree.ts'
 import { runTwice, watched } from '../operations/support/operations.ts'
-import { haveTool, propertySettings, runOk, temporaryFolder } from '../support/native.ts'
+import {
+  checkWrittenImages,
+  haveTool,
+  propertySettings,
+  runOk,
+  temporaryFolder,
+  writes,
+} from '../support/native.ts'
+
+checkWrittenImages()
 
 const t = (type: string) => `system_u:object_r:${type}_t:s0`
 
@@ -165,6 +177,29 @@ describe('selinux-relabel', () => {
       expect(report.warnings).toHaveLength(1)
       expect(writes).toEqual([])
     }
+  })
+})
+
+describe('on ext4', () => {
+  it.skipIf(!haveTool('debugfs'))('labels are as the kernel keeps them', async () => {
+    const image = writes(await makeExt4Image({ name: '', arguments: ['-t', 'ext4'], megabytes: 16 }), 'ext4')
+    await withExt4(image, true, async fs => {
+      const guest = new MountedGuest(new MountTable({ fs, source: image }))
+      await guest.mkdir('/usr/bin', { recursive: true })
+      await guest.writeFile('/usr/bin/old', '')
+      for (const [path, content] of Object.entries(SELINUX)) {
+        await guest.mkdir(path.slice(0, path.lastIndexOf('/')), { recursive: true })
+        await guest.writeFile(path, content)
+      }
+      await guest.writeFile('/usr/bin/new', '')
+      await guest.symlink('x', '/usr/bin/link')
+      await runTwice(guest, selinuxRelabel, {})
+      await fs.close()
+    })
+    for (const path of ['/usr/bin/new', '/usr/bin/old', '/usr/bin/link', '/usr/bin'])
+      expect(await runOk('debugfs', ['-R', `ea_get ${path} security.selinux`, image])).toContain(
+        `"${t('bin')}\\000"`,
+      )
   })
 })
 

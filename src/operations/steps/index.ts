@@ -1,6 +1,7 @@
 import { accountSteps } from './accounts.ts'
 import { bootSteps } from './boot.ts'
 import { cloudInitSteps } from './cloud-init.ts'
+import { contentSteps } from './content.ts'
 import { fileSteps } from './files.ts'
 import { firstbootSteps } from './firstboot.ts'
 import { networkSteps } from './network.ts'
@@ -19,6 +20,7 @@ export const steps: readonly Step[] = [
   ...accountSteps,
   ...bootSteps,
   ...cloudInitSteps,
+  ...contentSteps,
   ...fileSteps,
   ...firstbootSteps,
   ...networkSteps,
