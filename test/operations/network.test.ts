@@ -45,7 +45,7 @@ describe('the stack in use', () => {
     expect(await kinds({ ...bare.el7, [`${SCRIPTS}/ifcfg-lo`]: '' })).toEqual(['network-manager'])
     expect(await kinds({ ...bare.el7, '/etc/init.d/network': '' })).toEqual(['network-scripts'])
     expect(await kinds(bare.el10)).toEqual(['network-manager'])
-    expect(await kinds(bare.ubuntu)).toEqual(['netplan', 'ifupdown'])
+    expect(await kinds(bare.ubuntu)).toEqual(['netplan'])
     expect(await kinds({ ...bare.debian, '/etc/network/interfaces': '' })).toEqual(['ifupdown'])
     expect(await kinds(bare.alpine)).toEqual(['ifupdown'])
     expect(await kinds(bare.cirros)).toEqual(['ifupdown'])
@@ -211,7 +211,10 @@ iface ens3 inet static
     expect(await text(guest, '/etc/network/interfaces.d/more')).toBe('iface ens4 inet dhcp\n')
     expect(report.warnings).toEqual([expect.stringContaining('cloud-init')])
     await expect(
-      networkDhcp.run(await memoryGuest({ ...bare.debian, '/etc/network/interfaces': '' }), {}),
+      networkDhcp.run(
+        await memoryGuest({ '/etc/os-release': 'ID=debian\n', '/etc/network/interfaces': '' }),
+        {},
+      ),
     ).rejects.toThrow(/say which/)
     await runTwice(guest, networkDhcp, { interface: 'ens9' })
     expect(await text(guest, '/etc/network/interfaces')).toMatch(/\nauto ens9\niface ens9 inet dhcp\n$/)
@@ -289,6 +292,29 @@ network:
     const other = await memoryGuest({ ...files, [path]: '[Match]\nName=e*\n[Network]\nDHCP=no\n' })
     await runTwice(other, networkDhcp, { interface: 'eth0' })
     expect(await text(other, path)).toBe('[Match]\nName=e*\n[Network]\nDHCP=yes\n')
+  })
+
+  it('makes nothing where DHCP comes of itself', async () => {
+    const server = '/usr/lib/NetworkManager/conf.d/00-server.conf'
+    const profile = '/etc/NetworkManager/system-connections/drydisk-dhcp.nmconnection'
+    const plain = await memoryGuest(bare.el10)
+    expect((await runTwice(plain, networkDhcp, {})).changes).toEqual([])
+    const closed = await memoryGuest({ ...bare.el10, [server]: '[main]\nno-auto-default=*\n' })
+    await runTwice(closed, networkDhcp, {})
+    expect(await text(closed, profile)).toContain('\nmulti-connect=3\n')
+    for (const files of [
+      bare.ubuntu,
+      bare.debian,
+      { ...bare.el10, [server]: '[main]\nno-auto-default=*\n' },
+    ]) {
+      const report = await runTwice(
+        await memoryGuest({ ...files, '/etc/cloud/cloud.cfg': '' }),
+        networkDhcp,
+        {},
+      )
+      expect(report.changes).toEqual([])
+      expect(report.warnings).toContainEqual(expect.stringContaining('cloud-init'))
+    }
   })
 
   it('says what is wrong', async () => {

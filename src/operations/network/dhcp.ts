@@ -6,7 +6,7 @@ import type { Operation } from '../operation.ts'
 import { ReportBuilder } from '../report.ts'
 import { dhcpByIfcfg } from './ifcfg.ts'
 import { dhcpByInterfaces, unpinUdevRules } from './ifupdown.ts'
-import { dhcpByKeyfiles, makeDhcpProfile } from './keyfiles.ts'
+import { dhcpByKeyfiles, makeDhcpProfile, noAutoDefault } from './keyfiles.ts'
 import { dhcpByNetplan } from './netplan.ts'
 import { dhcpByNetworkd } from './networkd.ts'
 import { IFCFG_FOLDER, type NetworkStack, readNetworkStacks, SUSE_FOLDER } from './stack.ts'
@@ -42,7 +42,9 @@ export const networkDhcp: Operation<NetworkDhcpArguments> = {
         'ERR_UNSUPPORTED',
         'nothing known configures the network of this guest; looked for netplan, NetworkManager, network scripts, wicked, ifupdown and systemd-networkd',
       )
-    await configure(guest, stack, wanted, report)
+    const byCloudInit = await cloudInitConfigures(guest)
+    // Where nothing is configured, what cloud-init writes at first boot needs no help; a named interface was asked for.
+    await configure(guest, stack, wanted, wanted !== undefined || !byCloudInit, report)
     // A rule that gives the old card's MAC the name eth0 leaves eth1 for the new one.
     await unpinUdevRules(guest, report)
     const rivals = others.filter(other => !(stack.kind === 'netplan' && worksForNetplan(other)))
@@ -50,7 +52,10 @@ export const networkDhcp: Operation<NetworkDhcpArguments> = {
       report.warn(
         `${STACK_NAMES[other.kind]} is in use too (${other.because}); only the configuration of ${STACK_NAMES[stack.kind]} was changed`,
       )
-    await warnOfCloudInit(guest, report)
+    if (byCloudInit)
+      report.warn(
+        'cloud-init configures the network of each new instance as its datasource says, and by DHCP where that says nothing; `cloud-init "network={config: disabled}"` keeps what is written here alone',
+      )
     return report.build()
   },
 }
@@ -63,14 +68,15 @@ async function configure(
   guest: GuestFs,
   stack: NetworkStack,
   wanted: string | undefined,
+  make: boolean,
   report: ReportBuilder,
 ): Promise<void> {
   switch (stack.kind) {
     case 'netplan':
-      await dhcpByNetplan(guest, wanted, report)
+      await dhcpByNetplan(guest, wanted, make, report)
       return
     case 'networkd':
-      await dhcpByNetworkd(guest, wanted, report)
+      await dhcpByNetworkd(guest, wanted, make, report)
       return
     case 'network-scripts':
       await dhcpByIfcfg(guest, IFCFG_FOLDER, wanted, true, report)
@@ -81,11 +87,15 @@ async function configure(
     case 'network-manager': {
       const files = stack.readsIfcfg ? await dhcpByIfcfg(guest, IFCFG_FOLDER, wanted, false, report) : 0
       const profiles = await dhcpByKeyfiles(guest, wanted, report)
-      if (files + profiles === 0) await makeDhcpProfile(guest, wanted, report)
+      if (files + profiles > 0 || !make) return
+      // Of itself it does DHCP on every wired interface that has no profile.
+      const forbidden = wanted === undefined ? await noAutoDefault(guest) : undefined
+      if (wanted !== undefined || forbidden) await makeDhcpProfile(guest, wanted, report)
+      else report.keep('every wired interface', 'DHCP by NetworkManager of itself', stack.because)
       return
     }
     case 'ifupdown': {
-      if ((await dhcpByInterfaces(guest, wanted, report)) > 0) return
+      if ((await dhcpByInterfaces(guest, wanted, report)) > 0 || !make) return
       // Alpine and CirrOS do not rename interfaces; Debian does, unless its kernel arguments say otherwise.
       const release = (await readConfig(guest, '/etc/os-release'))?.text ?? ''
       if (stack.because === '/etc/cirros' || /^ID=["']?alpine/m.test(release))
@@ -99,12 +109,9 @@ async function configure(
   }
 }
 
-/** cloud-init writes the network configuration of each new instance, unless it was told not to. */
-async function warnOfCloudInit(guest: GuestFs, report: ReportBuilder): Promise<void> {
+/** Whether cloud-init writes the network configuration of each new instance: it does unless it was told not to. */
+async function cloudInitConfigures(guest: GuestFs): Promise<boolean> {
   const config = await CloudConfig.load(guest)
-  if (!config || (await guest.exists('/etc/cloud/cloud-init.disabled'))) return
-  if ((await config.effective(['network', 'config'])) === 'disabled') return
-  report.warn(
-    'cloud-init configures the network of each new instance as its datasource says, and by DHCP where that says nothing; `cloud-init "network={config: disabled}"` keeps what is written here alone',
-  )
+  if (!config || (await guest.exists('/etc/cloud/cloud-init.disabled'))) return false
+  return (await config.effective(['network', 'config'])) !== 'disabled'
 }

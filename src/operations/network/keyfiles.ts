@@ -125,6 +125,24 @@ export async function dhcpByKeyfiles(
   return names.size
 }
 
+/**
+ * The file that keeps NetworkManager from DHCP on interfaces without a profile (`no-auto-default` of NetworkManager.conf(5)): EL's package
+ * NetworkManager-config-server brings one. The later name wins, and those in /etc come after those of packages.
+ */
+export async function noAutoDefault(guest: GuestFs): Promise<string | undefined> {
+  let found: string | undefined
+  const files = [
+    ...(await listFolder(guest, '/usr/lib/NetworkManager/conf.d', /\.conf$/)),
+    '/etc/NetworkManager/NetworkManager.conf',
+    ...(await listFolder(guest, '/etc/NetworkManager/conf.d', /\.conf$/)),
+  ]
+  for (const path of files) {
+    const value = getIniValue((await readConfig(guest, path))?.text ?? '', 'main', 'no-auto-default')
+    if (value) found = value.value === '' ? undefined : path
+  }
+  return found
+}
+
 /** A profile for one interface, or for every wired interface at once (multi-connect 3, since NetworkManager 1.14). */
 export async function makeDhcpProfile(
   guest: GuestFs,

@@ -120,6 +120,7 @@ function hasFixedAddresses(value: Readonly<Record<string, unknown>>): boolean {
 export async function dhcpByNetplan(
   guest: GuestFs,
   wanted: string | undefined,
+  make: boolean,
   report: ReportBuilder,
 ): Promise<number> {
   const files = await readPlans(guest)
@@ -152,7 +153,7 @@ export async function dhcpByNetplan(
     }
   }
   await save(guest, files)
-  if (count > 0) return count
+  if (count > 0 || !make) return count
   const definition = wanted === undefined ? 'all-ethernets:\n      match:\n        name: "e*"' : `${wanted}:`
   const text = `network:\n  version: 2\n  ethernets:\n    ${definition}\n      dhcp4: true\n`
   await guest.mkdir(FOLDER, { recursive: true })

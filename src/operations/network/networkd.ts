@@ -104,6 +104,7 @@ async function save(guest: GuestFs, file: NetworkFile, text: string, report: Rep
 export async function dhcpByNetworkd(
   guest: GuestFs,
   wanted: string | undefined,
+  make: boolean,
   report: ReportBuilder,
 ): Promise<void> {
   const files = await readNetworkFiles(guest)
@@ -120,7 +121,7 @@ export async function dhcpByNetworkd(
     else await save(guest, file, text, report)
     done++
   }
-  if (done > 0) return
+  if (done > 0 || !make) return
   const path = `${FOLDER}/${wanted === undefined ? '05-drydisk-dhcp' : `05-drydisk-${wanted}`}.network`
   const text = `[Match]\nName=${wanted ?? NAMES}\n\n[Network]\nDHCP=yes\n`
   if (first && compareBytes(first.name, path.slice(FOLDER.length + 1)) < 0)

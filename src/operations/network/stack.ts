@@ -135,7 +135,7 @@ export async function readNetworkStacks(guest: GuestFs): Promise<NetworkStack[]>
     if (is('suse', 'opensuse', 'sles'))
       add('network-manager', await hasUnit(guest, 'NetworkManager.service'), { readsIfcfg: false })
     if (is('ubuntu') && release.major >= 18) add('netplan', '/etc/os-release')
-    if (is('debian', 'ubuntu', 'alpine')) add('ifupdown', '/etc/os-release')
+    else if (is('debian', 'ubuntu', 'alpine')) add('ifupdown', '/etc/os-release')
     if (await guest.exists('/etc/cirros')) add('ifupdown', '/etc/cirros')
     if (systemd) add('networkd', await anyOf(guest, ['/etc/systemd/network']))
   }
