@@ -83,7 +83,7 @@ describe('conditions', () => {
     const guest = {
       '/etc/os-release': 'ID=debian\nVERSION_ID="12"\n',
       '/var/lib/dpkg/status':
-        'Package: acpid\nStatus: install ok installed\nVersion: 1\n\nPackage: gone\nStatus: deinstall ok config-files\n\nPackage: cloud-init\nPriority: optional\nStatus: hold ok installed\nDescription: x\n y\n',
+        'Package: acpid\nStatus: install ok installed\nVersion: 1\n\nPackage: gone\nStatus: deinstall ok config-files\n\nPackage: cloud-init\nPriority: optional\nStatus: hold ok installed\nVersion: 2\nDescription: x\n y\n',
       '/etc/netplan/50-cloud-init.yaml': '',
     }
     const recipe = touches({
