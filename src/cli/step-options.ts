@@ -5,10 +5,14 @@ import { type HostAccess, type Planned, type Step, steps } from '../operations/s
 import { describe, UsageError } from './errors.ts'
 import { hostAccess } from './host-access.ts'
 
-/** Gives a command every edit as an option. What comes back plans those that were given, in the order of the command line. */
-export function stepOptions(command: Command): () => Promise<Planned[]> {
+/**
+ * Gives a command every edit as an option, but those that it does itself. What comes back plans those that were given, in the order of the
+ * command line.
+ */
+export function stepOptions(command: Command, own: readonly string[] = []): () => Promise<Planned[]> {
   const wanted: [Step, string][] = []
   for (const option of steps) {
+    if (own.includes(option.name)) continue
     const value =
       option.value === undefined ? '' : option.optional ? ` [${option.value}]` : ` <${option.value}>`
     command.addOption(new Option(`--${option.name}${value}`, option.help))

@@ -1,7 +1,12 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { type PhonyGuestName, phonyGuest, phonyGuests } from '../../native-fixtures/guests/index.ts'
 import { families } from '../../native-fixtures/phony-guests.ts'
 import { RESIDUE, residue } from '../../native-fixtures/sysprep-residue.ts'
 import type { GuestFs } from '../../src/guest/guest-fs.ts'
+import { HostFolderGuest } from '../../src/guest/host-folder-guest.ts'
 import { write } from '../../src/operations/file-content.ts'
 import { hostname } from '../../src/operations/hostname.ts'
 import type { Change } from '../../src/operations/operation.ts'
@@ -26,6 +31,15 @@ async function twice(guest: GuestFs, args: SysprepArguments = {}): Promise<Chang
   expect(await changesOf(again.guest, args)).toEqual([])
   expect(again.writes).toEqual([])
   return changes
+}
+
+/** What the defaults remove and is still there. The home of git is none where passwd does not name it. */
+async function leftOvers(guest: GuestFs): Promise<string[]> {
+  const left: string[] = []
+  for (const { task } of chooseTasks())
+    for (const path of Object.keys(RESIDUE[task.name]?.removed ?? {}))
+      if (!path.startsWith('/srv/git') && (await guest.exists(path))) left.push(path)
+  return left
 }
 
 describe('each operation of sysprep', () => {
@@ -62,14 +76,35 @@ describe('each operation of sysprep', () => {
 })
 
 describe('sysprep', () => {
-  for (const [family, files] of Object.entries(families))
-    it(`changes nothing the second time: ${family}`, async () => {
-      const guest = await memoryGuest({ ...residue, ...files })
-      const changes = await twice(guest)
+  for (const name of Object.keys(phonyGuests) as PhonyGuestName[])
+    it(`changes nothing the second time: ${name}`, async () => {
+      const guest = await phonyGuest(name)
+      await twice(guest)
+      expect((await guest.stat('/etc').catch(() => undefined))?.isDirectory()).toBe(true)
+
+      const lived = await phonyGuest(name, residue)
+      const changes = await twice(lived)
       expect(changes.length).toBeGreaterThan(50)
-      expect(await text(guest, '/etc/machine-id')).toBe('')
-      expect(await guest.exists('/var/lib/dbus/machine-id')).toBe(false)
+      expect(await text(lived, '/etc/machine-id')).toBe('')
+      expect(await lived.exists('/var/lib/dbus/machine-id')).toBe(false)
+      expect(await leftOvers(lived)).toEqual([])
     })
+
+  it('does on a folder of the host what it does in memory', async () => {
+    const top = mkdtempSync(join(tmpdir(), 'drydisk-sysprep-'))
+    try {
+      const files = { ...residue, ...families.debian }
+      for (const [path, content] of Object.entries(files)) {
+        mkdirSync(dirname(join(top, path)), { recursive: true })
+        writeFileSync(join(top, path), content)
+      }
+      const changes = await twice(new HostFolderGuest(top, { writable: true }))
+      const same = await changesOf(await memoryGuest(files), {})
+      expect(changes).toEqual(same)
+    } finally {
+      rmSync(top, { recursive: true, force: true })
+    }
+  })
 
   it('has the operations of virt-sysprep, and its defaults', () => {
     const off = [

@@ -51,7 +51,7 @@ export function configure(command: Command): void {
     .addOption(new Option('--script <program>').hideHelp().argParser(refuse))
     .addOption(new Option('--scripts <program>').hideHelp().argParser(refuse))
     .addOption(new Option('--scriptdir <folder>').hideHelp().argParser(refuse))
-  const plan = stepOptions(command)
+  const plan = stepOptions(command, ['sysprep'])
   command
     .addHelpText(
       'after',

@@ -29,17 +29,18 @@ export class GuestTree {
     this.guest = guest
   }
 
-  /** Names and types, or none where there is no such folder. */
+  /** Names, by byte order, and types, or none where there is no such folder. */
   async list(folder: string): Promise<ReadonlyMap<string, FileType>> {
     const known = this.#folders.get(folder)
     if (known) return known
-    const entries = new Map<string, FileType>()
+    const found: [string, FileType][] = []
     try {
       for (const { name, type } of await this.guest.readdir(bytesOfKey(folder)))
-        entries.set(byteKey(name), type)
+        found.push([byteKey(name), type])
     } catch (error) {
       if (!isDrydiskError(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) throw error
     }
+    const entries = new Map(found.sort(([a], [b]) => (a < b ? -1 : 1)))
     this.#folders.set(folder, entries)
     return entries
   }
@@ -90,7 +91,8 @@ export class GuestTree {
       seen.add(id)
       const entries = await this.list(folder)
       yield { folder, entries }
-      for (const [name, type] of entries) if (type === 'directory') waiting.push(join(folder, name))
+      for (const [name, type] of [...entries].reverse())
+        if (type === 'directory') waiting.push(join(folder, name))
     }
   }
 
