@@ -10,6 +10,7 @@ import { DrydiskError } from '../errors.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
 import { checkCryptMethod, defaultCryptMethod } from './accounts/crypt-methods.ts'
 import { requireUser } from './accounts-of-guest.ts'
+import { CloudConfig } from './cloud-config-of-guest.ts'
 import { readConfig, writeConfig } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { HIDDEN, ReportBuilder } from './report.ts'
@@ -116,6 +117,7 @@ async function setPassword(guest: GuestFs, operation: string, args: PasswordArgu
     report.warn(
       `the account ${user} has expired (eighth field of its line in /etc/shadow): no password lets it log in`,
     )
+  if (decided.renewed && !decided.field.startsWith('!')) await warnOfCloudInit(guest, user, report)
   const file = inShadow ? '/etc/shadow' : '/etc/passwd'
   if (decided.field === old && (!inShadow || shadowEntry)) {
     report.keep(`password of ${user}`, describe(old), file, inShadow ? shadowEntry?.line : entry.line)
@@ -158,6 +160,19 @@ async function setPassword(guest: GuestFs, operation: string, args: PasswordArgu
     newSecret: decided.shown !== undefined,
   })
   return report.build()
+}
+
+/** cloud-init locks the password of its default user at the first boot of an instance, also of a user that is there already. */
+async function warnOfCloudInit(guest: GuestFs, user: string, report: ReportBuilder): Promise<void> {
+  if (user === 'root') return
+  const cloud = await CloudConfig.load(guest)
+  const place = ['system_info', 'default_user']
+  if (!cloud || (await cloud.effective([...place, 'name'])) !== user) return
+  if ((await cloud.effective([...place, 'lock_passwd'])) === false) return
+  const decides = await cloud.place([...place, 'lock_passwd'])
+  report.warn(
+    `cloud-init locks the password of ${user}, its default user, at the first boot${decides ? ` (lock_passwd in ${decides.file}${decides.line === undefined ? '' : `:${decides.line}`})` : ''}; cloud-init system_info.default_user.lock_passwd=false keeps it usable`,
+  )
 }
 
 interface Decision {

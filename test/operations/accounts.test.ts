@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import * as phony from '../../native-fixtures/phony-guests.ts'
 import { verifyPassword } from '../../src/config/crypt.ts'
 import { checkCryptMethod } from '../../src/operations/accounts/crypt-methods.ts'
+import { cloudInit } from '../../src/operations/cloud-init.ts'
 import {
   type PasswordSelector,
   parsePasswordSelector,
@@ -135,6 +136,15 @@ describe('password', () => {
     await expect(
       rootPassword.run(await memoryGuest(phony.cirros), { selector, method: 'sha512' }),
     ).rejects.toThrow(/use md5/)
+  })
+
+  it('warns that cloud-init locks the password of its default user', async () => {
+    const args = { user: 'debian', selector: { kind: 'password', password: 'p' } } as const
+    const guest = await memoryGuest(phony.debian)
+    const { warnings } = await password.run(guest, args)
+    expect(warnings).toEqual([expect.stringMatching(/lock_passwd in \/etc\/cloud\/cloud\.cfg:\d+/)])
+    await cloudInit.run(guest, { setting: 'system_info.default_user.lock_passwd=false' })
+    expect((await password.run(guest, args)).warnings).toEqual([])
   })
 
   it('names the user that is not there, and refuses to open an account without a password', async () => {
