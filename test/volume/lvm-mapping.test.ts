@@ -297,3 +297,112 @@ test.skipIf(!haveLoopMounts() || !haveTool('lvm') || !haveTool('grub-fstest'))(
   },
   30_000,
 )
+
+/** One of each kind that is made of hidden volumes, with its sections whole, as LVM demands. */
+const COMPOUND: VgFixture = {
+  name: 'vg',
+  extentSize: 128,
+  pvs: [0, 1].map(number => ({
+    key: `pv${number}`,
+    id: lvmId('P', number),
+    start: DATA_START / 512,
+    count: 64,
+  })),
+  lvs: [
+    { name: 'one', segments: [{ extents: 4, stripes: [['pv0', 0]] }] },
+    { name: 'snap', segments: [{ extents: 1, stripes: [['pv0', 4]] }] },
+    {
+      name: 'snapshot0',
+      status: ['READ', 'WRITE'],
+      segments: [
+        'start_extent = 0\nextent_count = 4\ntype = "snapshot"\nchunk_size = 8\norigin = "one"\ncow_store = "snap"',
+      ],
+    },
+    {
+      name: 'pool',
+      segments: [
+        'start_extent = 0\nextent_count = 5\ntype = "thin-pool"\nmetadata = "pool_tmeta"\npool = "pool_tdata"\n' +
+          'transaction_id = 1\nchunk_size = 128\ndiscards = "passdown"\nzero_new_blocks = 1',
+      ],
+    },
+    {
+      name: 'slim',
+      segments: [
+        'start_extent = 0\nextent_count = 90\ntype = "thin"\nthin_pool = "pool"\ntransaction_id = 0\ndevice_id = 1',
+      ],
+    },
+    { name: 'pool_tmeta', status: ['READ', 'WRITE'], segments: [{ extents: 32, stripes: [['pv0', 10]] }] },
+    { name: 'pool_tdata', status: ['READ', 'WRITE'], segments: [{ extents: 5, stripes: [['pv1', 5]] }] },
+    {
+      name: 'twin',
+      segments: [
+        'start_extent = 0\nextent_count = 3\ntype = "raid1"\ndevice_count = 2\nregion_size = 1024\n' +
+          'raids = [ "twin_rmeta_0", "twin_rimage_0", "twin_rmeta_1", "twin_rimage_1" ]',
+      ],
+    },
+    ...[0, 1].flatMap(number => [
+      {
+        name: `twin_rmeta_${number}`,
+        status: ['READ', 'WRITE'],
+        segments: [{ extents: 1, stripes: [[`pv${number}`, 50]] as const }],
+      },
+      {
+        name: `twin_rimage_${number}`,
+        status: ['READ', 'WRITE'],
+        segments: [{ extents: 3, stripes: [[`pv${number}`, 51]] as const }],
+      },
+    ]),
+  ],
+}
+
+test.skipIf(!haveLoopMounts() || !haveTool('lvm'))(
+  'lvm2 sees the same volumes and the same free extents where some are made of hidden ones',
+  async () => {
+    const path = join(temporaryFolder(), 'disk.raw')
+    const length = DATA_START + 64 * EXTENT
+    const file = await open(path, 'w')
+    for (const number of [0, 1]) {
+      const head = new Uint8Array(length)
+      const mdas = [{ offset: 4096, size: DATA_START - 4096, text: vgText(COMPOUND) }]
+      writePv(head, { id: lvmId('P', number), dataStart: DATA_START, mdas })
+      await file.write(head, 0, length, MIB + number * length)
+    }
+    await file.truncate(MIB + 2 * length + MIB)
+    await file.close()
+    const parts = [0, 1].map(number => ({ offset: MIB + number * length, length }))
+    const sectors = parts.map(part => `${part.offset / 512},${part.length / 512},8e\n`)
+    await runOk('sfdisk', ['-q', '--wipe', 'never', path], `label: dos\n${sectors.join('')}`)
+    const said: string[] = []
+    await withLoops(path, parts, async (_, lvm) => {
+      said.push(await lvm('lvs', '--noheadings', '-o', 'lv_name', 'vg'))
+      said.push(
+        await lvm(
+          'pvs',
+          '--noheadings',
+          '--units',
+          's',
+          '--nosuffix',
+          '-o',
+          'pv_pe_alloc_count',
+          '-O',
+          'pv_uuid',
+        ),
+      )
+    })
+    const disk = new StorageDevice(await FileStorage.open(path, 'read'))
+    const { volumes, groups, warnings } = await readVolumes(disk)
+    await disk.close()
+    expect(warnings).toEqual([])
+    const names = (said[0] ?? '').trim().split(/\s+/)
+    expect(volumes.flatMap(({ kind, aliases }) => (kind === 'logical' ? [aliases[0]] : []))).toEqual(
+      ['one', 'snap', 'pool', 'slim', 'twin'].map(name => `/dev/vg/${name}`),
+    )
+    expect(new Set(names)).toEqual(new Set(['one', 'snap', 'pool', 'slim', 'twin']))
+    const members = groups[0]?.physicalVolumes ?? []
+    expect(members.map(({ extents, freeExtents }) => extents - freeExtents)).toEqual(
+      (said[1] ?? '').trim().split(/\s+/).map(Number),
+    )
+    for (const { free, freeExtents } of members)
+      expect(free.reduce((sum, { start, end }) => sum + end - start, 0)).toBe(freeExtents * EXTENT)
+  },
+)
