@@ -5,6 +5,7 @@ import {
   grubLegacyDefault,
   grubLegacyMenu,
   type MenuEntry,
+  mergeBlsOptions,
 } from '../config/boot-entries.ts'
 import { type GrubConfig, isGrubDefault, readGrubConfig } from '../config/grub-config.ts'
 import { readGrubEnvironment } from '../config/grub-environment.ts'
@@ -135,13 +136,15 @@ function made(
   ]
 }
 
+/** Several `options` lines count as one. */
 function blsEntries(sources: BootSources): Placed[] {
   return sources.files
     .filter(source => source.kind === 'bls')
-    .map(source => ({
-      source,
-      entry: blsMenu(source.text, source.path.slice(source.path.lastIndexOf('/') + 1)),
-    }))
+    .map(source => {
+      const merged = { ...source, text: mergeBlsOptions(source.text) }
+      const name = source.path.slice(source.path.lastIndexOf('/') + 1)
+      return { source: merged, entry: blsMenu(merged.text, name) }
+    })
 }
 
 function grubMenu(source: BootSource, config: GrubConfig, bls: readonly Placed[]): BootEntry[] {

@@ -98,6 +98,8 @@ export async function changeKernelCommandLines(
     report.change('kernelopts', old, now, path)
   }
   for (const source of sources.files) {
+    if (source.text !== source.original && !source.before)
+      await guest.mkdir(source.path.slice(0, source.path.lastIndexOf('/')), { recursive: true })
     if (source.text !== source.original) await writeConfig(guest, source.path, source.before, source.text)
     const now = otherLines(source, entriesAfter)
     linesBefore.get(source)?.forEach((old, i) => {
