@@ -168,7 +168,7 @@ async function kernelsOf(guest: GuestFs, entries: readonly BootEntry[]): Promise
     for (const release of await namesIn(guest, folder))
       if (/^\d/.test(release)) kernel(release).modules = true
   for (const name of await namesIn(guest, '/boot')) {
-    const release = /^(?:vmlinuz|vmlinux|Image|bzImage|kernel)-(.+)$/.exec(name)?.[1]
+    const release = releaseOfName(name, [...kernels.keys()])
     if (release !== undefined) kernel(release).image = `/boot/${name}`
   }
   for (const entry of entries) {
@@ -189,10 +189,17 @@ async function kernelsOf(guest: GuestFs, entries: readonly BootEntry[]): Promise
 function releaseOf(entry: BootEntry, known: readonly string[]): string | undefined {
   const parts = entry.kernel.split('/')
   const name = parts[parts.length - 1] ?? ''
-  const plain = /^(?:vmlinuz|vmlinux|Image|bzImage|kernel)-(.+)$/.exec(name)?.[1]
+  const plain = releaseOfName(name, known)
   if (plain !== undefined) return plain
   const inPath = known.find(release => parts.includes(release) || entry.title.includes(`(${release})`))
   return inPath ?? (known.length === 1 ? known[0] : undefined)
+}
+
+/** Alpine's `vmlinuz-virt` is the kernel whose modules end in `-virt`. */
+function releaseOfName(name: string, known: readonly string[]): string | undefined {
+  const tail = /^(?:vmlinuz|vmlinux|Image|bzImage|kernel)-(.+)$/.exec(name)?.[1]
+  if (tail === undefined || /^\d/.test(tail)) return tail
+  return known.find(release => release.endsWith(`-${tail}`)) ?? tail
 }
 
 /** A boot loader's path begins at the root of the filesystem that it is on: the root's, /boot's or the ESP's. */
