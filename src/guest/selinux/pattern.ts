@@ -170,11 +170,7 @@ class TooLarge extends Error {}
 function byteClasses(sets: readonly Uint8Array[]): { classOf: Uint8Array; classes: number } {
   let classOf = new Uint8Array(256)
   let classes = 1
-  const seen = new Set<string>()
-  for (const set of sets) {
-    const key = set.join('')
-    if (seen.has(key)) continue
-    seen.add(key)
+  for (const set of new Set(sets)) {
     const renamed = new Map<number, number>()
     const refined = new Uint8Array(256)
     for (let byte = 0; byte < 256; byte++) {

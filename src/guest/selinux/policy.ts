@@ -97,8 +97,8 @@ export class LabelPolicy {
     const exact = this.#exact.get(key)?.findLast(({ entry }) => fits(entry, type))
     if (exact) return answer(exact.entry)
     for (const candidate of this.#candidatesOf(key.slice(0, key.lastIndexOf('/') + 1))) {
-      const { entry, prefix, stem } = candidate
-      if (!fits(entry, type) || !key.startsWith(prefix) || (stem && !key.startsWith(stem))) continue
+      const { entry, prefix } = candidate
+      if (!fits(entry, type) || !key.startsWith(prefix)) continue
       this.#budget.spend(1)
       if (candidate.compiled === undefined) {
         const node = parsePattern(entry.pattern)
@@ -120,10 +120,14 @@ export class LabelPolicy {
   #candidatesOf(folder: string): readonly Candidate[] {
     const known = this.#candidates.get(folder)
     if (known) return known
-    const found: Candidate[] = [...(this.#byFolder.get('') ?? [])]
-    for (let slash = folder.indexOf('/'); slash >= 0; slash = folder.indexOf('/', slash + 1))
-      for (const candidate of this.#byFolder.get(folder.slice(0, slash + 1)) ?? []) found.push(candidate)
-    this.#budget.spend(found.length)
+    const found: Candidate[] = []
+    for (let slash = -1; ; ) {
+      const bucket = this.#byFolder.get(folder.slice(0, slash + 1)) ?? []
+      this.#budget.spend(bucket.length)
+      for (const candidate of bucket) if (mayMatchIn(folder, candidate)) found.push(candidate)
+      slash = folder.indexOf('/', slash + 1)
+      if (slash < 0) break
+    }
     found.sort((a, b) => b.order - a.order)
     this.#candidates.set(folder, found, found.length + 1)
     return found
@@ -134,6 +138,11 @@ function put(map: Map<string, Candidate[]>, key: string, candidate: Candidate): 
   const present = map.get(key)
   if (present) present.push(candidate)
   else map.set(key, [candidate])
+}
+
+/** Whether a path in the folder, which ends in a slash, may be one that the pattern matches. */
+function mayMatchIn(folder: string, { prefix, stem }: Candidate): boolean {
+  return (folder.startsWith(prefix) || prefix.startsWith(folder)) && (!stem || folder.startsWith(stem))
 }
 
 function fits(entry: FileContext, type: FileType): boolean {
