@@ -11,8 +11,8 @@ export interface AptSource {
   readonly line: number
 }
 
-/** `deb [options] uri suite component…`: options are in brackets and may hold blanks; a comment may follow. */
-const ONE_LINE = /^(\s*(deb|deb-src)\s+(?:\[[^\]]*\]\s*)?)(\S+)(\s+)(\S+)([^#]*)(#.*)?$/
+/** `deb [options] uri suite component…`: options and the label of a disc are in brackets and may hold blanks; a comment may follow. */
+const ONE_LINE = /^(\s*(deb|deb-src)\s+(?:\[[^\]]*\]\s*)?)(cdrom:\[[^\]]*\]\S*|\S+)(\s+)(\S+)([^#]*)(#.*)?$/
 
 export function parseAptList(text: string): AptSource[] {
   const sources: AptSource[] = []
