@@ -332,6 +332,18 @@ describe('settings that sysprep edits', () => {
     expect(await text(guest, '/etc/systemd/network/10-eth.network')).toContain('Name=eth0')
   })
 
+  it('say so where NetworkManager would be left without a profile', async () => {
+    const profile = { '/etc/NetworkManager/system-connections/eth0.nmconnection': '[connection]\n' }
+    const config = { '/usr/lib/NetworkManager/conf.d/00-server.conf': '[main]\nno-auto-default=*\n' }
+    const warnings = async (files: Record<string, string>) =>
+      (await runSysprep(await memoryGuest(files), { operations: ['net-nmconn'] })).flatMap(
+        report => report.warnings,
+      )
+    expect((await warnings({ ...profile, ...config })).join()).toMatch(/00-server\.conf/)
+    expect(await warnings(profile)).toEqual([])
+    expect(await warnings(config)).toEqual([])
+  })
+
   it('do not stop at a file that is damaged', async () => {
     const guest = await memoryGuest({ ...residue, '/etc/netplan/02-broken.yaml': 'network: {a: [\n  - "x' })
     await twice(guest)

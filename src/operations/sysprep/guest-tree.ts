@@ -33,6 +33,12 @@ export class GuestTree {
   async list(folder: string): Promise<ReadonlyMap<string, FileType>> {
     const known = this.#folders.get(folder)
     if (known) return known
+    const entries = await this.#read(folder)
+    this.#folders.set(folder, entries)
+    return entries
+  }
+
+  async #read(folder: string): Promise<Map<string, FileType>> {
     const found: [string, FileType][] = []
     try {
       for (const { name, type } of await this.guest.readdir(bytesOfKey(folder)))
@@ -40,9 +46,7 @@ export class GuestTree {
     } catch (error) {
       if (!isDrydiskError(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) throw error
     }
-    const entries = new Map(found.sort(([a], [b]) => (a < b ? -1 : 1)))
-    this.#folders.set(folder, entries)
-    return entries
+    return new Map(found.sort(([a], [b]) => (a < b ? -1 : 1)))
   }
 
   /** The type of what is there, itself; `undefined` where there is nothing or only a forbidden symlink leads there. */
@@ -89,7 +93,8 @@ export class GuestTree {
       const id = `${stats?.dev}:${stats?.ino}`
       if (!stats || seen.has(id)) continue
       seen.add(id)
-      const entries = await this.list(folder)
+      // Not kept: a tree that is walked may be large.
+      const entries = this.#folders.get(folder) ?? (await this.#read(folder))
       yield { folder, entries }
       for (const [name, type] of [...entries].reverse())
         if (type === 'directory') waiting.push(join(folder, name))

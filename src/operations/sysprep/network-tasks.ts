@@ -94,6 +94,7 @@ export const networkTasks: readonly SysprepTask[] = [
         }
         await removePath(context, path)
       }
+      if (context.report.changed) await warnOfNoProfile(context)
     },
   },
   {
@@ -130,3 +131,21 @@ export const networkTasks: readonly SysprepTask[] = [
     },
   },
 ]
+
+const NM_CONFIG = [
+  '/etc/NetworkManager/NetworkManager.conf',
+  '/etc/NetworkManager/conf.d/*.conf',
+  '/usr/lib/NetworkManager/conf.d/*.conf',
+]
+
+/** NetworkManager.conf(5): no-auto-default=* keeps it from making a profile for an interface that has none (package NetworkManager-config-server). */
+async function warnOfNoProfile({ guest, tree, report }: SysprepContext): Promise<void> {
+  for (const pattern of NM_CONFIG)
+    for (const path of await tree.glob(pattern)) {
+      const text = (await readConfig(guest, path))?.text ?? ''
+      if (/^\s*no-auto-default\s*=.*\*/m.test(text))
+        report.warn(
+          `NetworkManager makes no profiles of its own in this guest (no-auto-default in ${path}): without cloud-init, give it one (--network-dhcp), or keep those that it has (-net-nmconn)`,
+        )
+    }
+}

@@ -20,9 +20,11 @@ export const refusedTasks: readonly SysprepTask[] = [
     name: 'lvm-uuids',
     byDefault: true,
     summary: 'nothing: LVM2 UUIDs stay, and a guest on LVM2 gets a warning',
-    async run({ guest, named, report }) {
+    async run({ guest, named, report, tree }) {
       const { text } = (await readConfig(guest, '/etc/fstab')) ?? { text: '' }
-      if (!parseFstab(text).some(({ spec }) => LOGICAL.test(spec))) return
+      // What the guest's LVM2 last knew of its volume groups (lvm.conf(5), backup_dir).
+      const groups = await tree.glob('/etc/lvm/backup/*')
+      if (groups.length === 0 && !parseFstab(text).some(({ spec }) => LOGICAL.test(spec))) return
       if (named)
         throw new DrydiskError(
           'ERR_UNSUPPORTED',
