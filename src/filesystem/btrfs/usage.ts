@@ -10,8 +10,8 @@ const RESERVED = 1 << 20
 const COMPAT_RO_BLOCK_GROUP_TREE = 1n << 3n
 
 /**
- * As statfs(2) of Linux counts: blocks are those of the device, so what is stored twice is used twice; available is what data can
- * still take. Linux takes off a reserve as well, which it keeps in memory.
+ * As statfs(2) of Linux counts: blocks of the device, by the number of copies that data has; what is stored twice is used twice;
+ * available is what data can still take. Linux takes off a reserve as well, which it keeps in memory.
  */
 export async function usage(volume: BtrfsVolume): Promise<FileSystemUsage> {
   const { superblock, map, subvolumes } = volume
@@ -39,8 +39,8 @@ export async function usage(volume: BtrfsVolume): Promise<FileSystemUsage> {
   const blocks = (bytes: number) => Math.max(0, Math.floor(bytes / sectorsize))
   return {
     blockSize: sectorsize,
-    blocks: blocks(totalBytes),
-    freeBlocks: blocks(totalBytes - used),
+    blocks: blocks(totalBytes / copiesOfData),
+    freeBlocks: blocks((totalBytes - used) / copiesOfData),
     availableBlocks: blocks(freeForData + Math.max(0, totalBytes - allocated - RESERVED) / copiesOfData),
     inodes: 0,
     freeInodes: 0,
