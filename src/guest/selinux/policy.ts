@@ -153,7 +153,10 @@ function answer(entry: FileContext): LabelAnswer {
   return entry.context === undefined ? { kind: 'none' } : { kind: 'label', context: entry.context }
 }
 
-/** get_stem_from_spec() of libselinux, for patterns without a backslash there. */
+/**
+ * get_stem_from_spec() of libselinux. With a backslash in its stem a pattern matches nothing before libselinux 3.8, which mended that;
+ * no policy has one.
+ */
 function stemOf(pattern: string): string | undefined {
   const slash = pattern.indexOf('/', 1)
   const stem = slash < 0 ? '' : pattern.slice(0, slash)
