@@ -105,7 +105,8 @@ async function setBootMenus(
     const shown = (t: string) => /^\s*serial\b.*$/im.exec(t)?.[0].trim() ?? null
     report.always('boot menu on the serial console', shown(config.text), shown(text), path, { line })
   }
-  for (const { kind, path } of (await findBootSources(guest)).files) {
+  for (const { kind, path, template } of (await findBootSources(guest)).files) {
+    if (template) continue
     if (kind === 'grub') await change(path, text => setGrubTerminal(text, terminal))
     if (kind === 'grub-legacy') await change(path, text => setGrubLegacyTerminal(text, unit, speed))
     if (kind === 'extlinux') await change(path, text => setExtlinuxSerial(text, unit, speed))

@@ -11,6 +11,7 @@ import { DrydiskError } from '../../src/errors.ts'
 import type { GuestFs } from '../../src/guest/guest-fs.ts'
 import { bootEntries } from '../../src/operations/boot-listing.ts'
 import { kernelArg } from '../../src/operations/kernel-arg.ts'
+import { serialConsole } from '../../src/operations/serial-console.ts'
 import { haveTool, propertySettings, run, runOk, temporaryFolder } from '../support/native.ts'
 import { memoryGuest, runTwice, text } from './support/operations.ts'
 
@@ -458,6 +459,41 @@ menuentry 'Mine' {
     await runTwice(guest, kernelArg, { changes: [{ action: 'remove', argument: 'quiet' }] })
     expect(await text(guest, '/etc/kernel/cmdline')).toBe('root=x\n')
     expect(await text(guest, '/usr/lib/kernel/cmdline')).toBe('root=x quiet\n')
+  })
+})
+
+describe('serial-console', () => {
+  for (const name of NAMES)
+    it(`puts ${name} on the serial port: kernel, menu, login`, async () => {
+      const guest = await phony.phonyGuest(name)
+      await runTwice(guest, serialConsole, { device: 'ttyS0', speed: 115_200 })
+      for (const entry of await bootEntries(guest)) {
+        const consoles = entry.arguments.split(' ').filter(argument => argument.startsWith('console='))
+        expect(consoles.slice(-2)).toEqual(['console=tty0', 'console=ttyS0,115200n8'])
+      }
+      for (const path of ['/boot/grub/grub.cfg', '/boot/grub2/grub.cfg', '/boot/efi/EFI/rocky/grub.cfg'])
+        if ((await guest.exists(path)) && (await guest.exists('/etc/default/grub'))) {
+          const lines = (await text(guest, path)).split('\n')
+          expect(lines.filter(line => /^\s*terminal_output /.test(line))).toEqual([
+            'terminal_output serial console',
+          ])
+        }
+      for (const path of ['/etc/securetty', '/etc/inittab'])
+        if (
+          (await guest.exists(path)) &&
+          (path === '/etc/securetty' || /^\S+:respawn:.*getty/m.test(await text(guest, path)))
+        )
+          expect((await text(guest, path)).split('\n').some(line => /^ttyS0/.test(line))).toBe(true)
+      await grubOracle(guest)
+    })
+
+  it("leaves a person's own menu entries without terminal commands", async () => {
+    const own = "#!/bin/sh\nexec tail -n +3 $0\nmenuentry 'Mine' {\n\tlinux /mine q\n}\n"
+    const guest = await phony.phonyGuest('debian', { '/etc/grub.d/40_custom': own })
+    await runTwice(guest, serialConsole, {})
+    expect(await text(guest, '/etc/grub.d/40_custom')).toBe(
+      own.replace('/mine q', '/mine q console=tty0 console=ttyS0,115200n8'),
+    )
   })
 })
 
