@@ -43,6 +43,12 @@ export async function openBtrfs(
     )
   const { bytes, checksum, warnings } = await readSuperblock(device)
   const superblock = parseSuperblock(bytes)
+  // Linux does not mount it either, not even for reading.
+  if (superblock.deviceBytes > device.size)
+    throw corrupt(
+      'superblock',
+      `the filesystem takes ${superblock.deviceBytes} bytes and its volume has ${device.size}: it was cut off`,
+    )
   const opened = await openVolume(device, superblock, checksum)
   const mounted = await chooseSubvolume(opened, options.mountOptions ?? [])
   const volume = new BtrfsVolume(opened, mounted)

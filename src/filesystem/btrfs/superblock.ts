@@ -32,6 +32,8 @@ export interface Superblock {
   /** Address of the log tree, 0 when there is none. */
   readonly logRoot: number
   readonly totalBytes: number
+  /** Bytes of the device that the filesystem takes. */
+  readonly deviceBytes: number
   readonly bytesUsed: number
   readonly rootDirObjectid: bigint
   readonly numDevices: number
@@ -108,6 +110,7 @@ export function parseSuperblock(bytes: Uint8Array): Superblock {
     compatRo: view.big(0xb4),
     csumType: view.u16(0xc4),
     devid: view.big(0xc9),
+    deviceBytes: view.u64(0xd1),
     label: end < 0 ? labelBytes : labelBytes.subarray(0, end),
     sysChunkArray: view.slice(SYS_CHUNK_ARRAY_AT, sysChunkArraySize),
   }
