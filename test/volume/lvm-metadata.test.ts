@@ -320,6 +320,19 @@ describe('a logical volume that is not to be used says why, and the others go on
     expect(list.warnings).toHaveLength(1)
   })
 
+  test('words of the metadata are shown short and without control characters, and problems by the dozen', async () => {
+    const lvs = Array.from({ length: 50 }, (_, index) => ({
+      name: `n${index}`,
+      segments: [
+        `start_extent = ${index === 0 ? 0 : 7}\nextent_count = 2\ntype = "x\u001b[31m${'y'.repeat(300)}"`,
+      ],
+    }))
+    const list = await readVolumes(await diskOf(group({ lvs })))
+    expect(reasons(list)).toEqual({ n0: expect.stringMatching(/^is of type x\\x1b\[31my{60,80}…:/) })
+    expect(list.warnings).toHaveLength(17)
+    expect(list.warnings.at(-1)).toContain('33 more problems')
+  })
+
   test('half of a mirror is read, and not written to', async () => {
     const half = pv(0, area(group()))
     // Version 1.0 of an md superblock: 8 KiB before the end, rounded down to 4 KiB.

@@ -1,3 +1,4 @@
+import { shownWord } from './names.ts'
 import type { LabelledVolume } from './read-metadata.ts'
 import type { VgMetadata } from './volume-group.ts'
 
@@ -67,7 +68,7 @@ function whyRefused(group: VgMetadata, nameTaken: boolean, torn: boolean): strin
   const unknown = group.status.find(word => !GROUP_STATUS.includes(word))
   if (torn)
     return `has two different metadata with the number ${group.seqno} (vgck --updatemetadata in the guest)`
-  if (unknown !== undefined) return `has the status ${JSON.stringify(unknown)}, which drydisk does not know`
+  if (unknown !== undefined) return `has the status ${shownWord(unknown)}, which drydisk does not know`
   if (group.status.includes('EXPORTED'))
     return 'is exported, so that no machine uses it (vgimport in the guest)'
   if (nameTaken) return 'shares its name with another one (vgrename in the guest)'

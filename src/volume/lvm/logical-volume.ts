@@ -7,7 +7,7 @@ import type { ChosenGroup } from './choose-metadata.ts'
 import { areaLength, type ExtentUse } from './extent-use.ts'
 import { deviceFor, type Member, startOf } from './member.ts'
 import { isSection, type MetadataNode } from './metadata-text.ts'
-import { aliasesOf, mapperName } from './names.ts'
+import { aliasesOf, mapperName, shownWord } from './names.ts'
 import type { LvMetadata, LvSegment, VgMetadata } from './volume-group.ts'
 
 /** Status words of a logical volume (lib/format_text/flags.c of LVM2), which refuses any other. */
@@ -78,7 +78,7 @@ function toVolume(
     aliases: aliasesOf(group.name, name, group.id, id),
     number: undefined,
     type: '',
-    typeName: `LVM ${kind}`,
+    typeName: `LVM ${shownWord(kind)}`,
     label: '',
     uuid: id,
     offset: undefined,
@@ -109,7 +109,7 @@ function mapSegments(
   if (volume.segments.length === 0) return 'has no extents'
   for (const segment of volume.segments) {
     if (segment.type !== 'striped')
-      return `is of type ${segment.type}: drydisk reads and writes linear and striped logical volumes`
+      return `is of type ${shownWord(segment.type)}: drydisk reads and writes linear and striped logical volumes`
     const chunk = segment.stripe_size * SECTOR
     const length = areaLength(segment) * extentSize
     if (segment.stripes.length > 1 && (!isPowerOfTwo(segment.stripe_size) || length % chunk !== 0))
@@ -117,7 +117,8 @@ function mapSegments(
     const areas: { device: Volume; offset: number }[] = []
     for (const { on, extent } of segment.stripes) {
       const member = members.get(on)
-      if (member === undefined) return `lies on the logical volume ${on}, which drydisk does not follow`
+      if (member === undefined)
+        return `lies on the logical volume ${shownWord(on)}, which drydisk does not follow`
       if (member.unreadable !== undefined) return member.unreadable
       if (member.found === undefined || deviceFor(member, extent, areaLength(segment)) === undefined)
         return `has extents past the end of the physical volume ${member.found?.volume.name} (was the image cut?)`
@@ -149,7 +150,7 @@ function refusal({ status }: LvMetadata, { chosen }: GroupParts): string | undef
   const unknown = status.find(word => !STATUS.includes(word))
   return unknown === undefined
     ? undefined
-    : `has the status ${JSON.stringify(unknown.slice(0, 80))}, which drydisk does not know`
+    : `has the status ${shownWord(unknown)}, which drydisk does not know`
 }
 
 function whyReadOnly(
@@ -162,7 +163,7 @@ function whyReadOnly(
   if (overlap !== undefined)
     return `shares extents with ${overlap === name ? 'itself' : overlap}, so that LVM refuses it`
   if (group.lock_type !== '' && group.lock_type !== 'none')
-    return `is in a volume group that several machines share (lock type ${group.lock_type})`
+    return `is in a volume group that several machines share (lock type ${shownWord(group.lock_type)})`
   if (group.status.includes('CLUSTERED') || group.status.includes('SHARED'))
     return 'is in a volume group that several machines share'
   if (!status.includes('WRITE') && !status.includes('WRITE_LOCKED'))
@@ -189,7 +190,8 @@ function tiesOf(group: VgMetadata): Map<string, Tie> {
       if (segment.type === 'snapshot') addSnapshot(ties, segment)
       else if (segment.type !== 'striped')
         for (const other of volumesNamed(segment, names))
-          if (!ties.has(other)) ties.set(other, { readOnly: `is what ${name} (${segment.type}) is made of` })
+          if (!ties.has(other))
+            ties.set(other, { readOnly: `is what ${name} (${shownWord(segment.type)}) is made of` })
     }
   return ties
 }
@@ -204,13 +206,13 @@ function addSnapshot(ties: Map<string, Tie>, { section }: LvSegment): void {
   if (typeof origin !== 'string') return
   const snapshot = typeof cow === 'string' ? cow : merging
   if (typeof snapshot === 'string')
-    ties.set(snapshot, { unreadable: `is a snapshot of ${origin}, which drydisk does not read` })
+    ties.set(snapshot, { unreadable: `is a snapshot of ${shownWord(origin)}, which drydisk does not read` })
   ties.set(
     origin,
     typeof merging === 'string'
-      ? { unreadable: `is being merged with its snapshot ${merging}` }
+      ? { unreadable: `is being merged with its snapshot ${shownWord(merging)}` }
       : {
-          readOnly: `has the snapshot ${String(snapshot)}, which needs what it holds now (lvremove in the guest)`,
+          readOnly: `has the snapshot ${shownWord(String(snapshot))}, which needs what it holds now (lvremove in the guest)`,
         },
   )
 }

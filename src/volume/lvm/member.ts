@@ -1,5 +1,6 @@
 import type { BlockDevice } from '../../device/block-device.ts'
 import type { ChosenGroup } from './choose-metadata.ts'
+import { shownWord } from './names.ts'
 import type { LabelledVolume } from './read-metadata.ts'
 import type { PvMetadata, VgMetadata } from './volume-group.ts'
 
@@ -61,7 +62,7 @@ function whyUnreadable(
   claimants: readonly VgMetadata[],
   having: readonly LabelledVolume[],
 ): string | undefined {
-  const where = metadata.device === '' ? '' : `, which was ${metadata.device},`
+  const where = metadata.device === '' ? '' : `, which was ${shownWord(metadata.device)},`
   if (having.length === 0)
     return `needs the physical volume ${metadata.id}${where} of ${group.name}, which is not on this disk`
   if (having.length > 1)

@@ -1,3 +1,5 @@
+import { printable } from '../../bytes/names.ts'
+
 /**
  * Name of a logical volume below /dev/mapper: dashes in the names are doubled, so that the single one parts them
  * (dm_build_dm_name in libdm/libdm-string.c of LVM2).
@@ -16,4 +18,9 @@ export function aliasesOf(group: string, volume: string, groupId: string, volume
     `/dev/disk/by-id/dm-name-${mapperName(group, volume)}`,
     `/dev/disk/by-id/dm-uuid-LVM-${`${groupId}${volumeId}`.replaceAll('-', '')}`,
   ]
+}
+
+/** A word of the metadata for a message: anything may be in it, and any length. */
+export function shownWord(word: string): string {
+  return printable(word.length > 80 ? `${word.slice(0, 80)}…` : word)
 }

@@ -4,7 +4,11 @@ import { chooseMetadata } from './choose-metadata.ts'
 import { extentUse } from './extent-use.ts'
 import { type GroupParts, logicalVolumes } from './logical-volume.ts'
 import { indexMembers, type Member, membersOf, startOf } from './member.ts'
+import { shownWord } from './names.ts'
 import { type LabelledVolume, MetadataReader } from './read-metadata.ts'
+
+/** Warnings of one group. */
+const MOST_TOLD = 16
 
 export interface VolumeGroups {
   readonly groups: readonly VolumeGroup[]
@@ -34,16 +38,14 @@ export async function readVolumeGroups(
     const { metadata } = each
     const use = extentUse(metadata)
     const parts: GroupParts = { chosen: each, members: membersOf(each, index), use }
-    for (const { name, reason } of metadata.unreadable)
-      warnings.push(
-        `The volume group ${metadata.name} has a logical volume ${JSON.stringify(name)} that cannot be understood: ${reason}.`,
-      )
-    for (const { unreadable } of parts.members)
-      if (unreadable !== undefined) warnings.push(`The volume group ${metadata.name} ${unreadable}.`)
     const logical = logicalVolumes(parts)
-    for (const { name, readOnly } of logical)
-      if (use.overlaps.size > 0 && readOnly !== undefined) warnings.push(`${name} ${readOnly}.`)
-    volumes.push(...logical)
+    const told = [...problemsOf(parts, logical)]
+    warnings.push(...told.slice(0, MOST_TOLD))
+    if (told.length > MOST_TOLD)
+      warnings.push(
+        `The volume group ${metadata.name} has ${told.length - MOST_TOLD} more problems like these.`,
+      )
+    for (const volume of logical) volumes.push(volume)
     groups.push({
       name: metadata.name,
       uuid: metadata.id,
@@ -54,6 +56,16 @@ export async function readVolumeGroups(
     })
   }
   return { groups, volumes }
+}
+
+function* problemsOf({ chosen, members, use }: GroupParts, logical: readonly Volume[]): Iterable<string> {
+  const { name: group, unreadable } = chosen.metadata
+  for (const { name, reason } of unreadable)
+    yield `The volume group ${group} has a logical volume ${shownWord(name)} that cannot be understood: ${reason}.`
+  for (const member of members)
+    if (member.unreadable !== undefined) yield `The volume group ${group} ${member.unreadable}.`
+  for (const { name, readOnly } of logical)
+    if (use.overlaps.size > 0 && readOnly !== undefined) yield `${name} ${readOnly}.`
 }
 
 function physicalVolume(member: Member, { chosen, use }: GroupParts): PhysicalVolume {
