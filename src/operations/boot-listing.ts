@@ -15,7 +15,7 @@ import { compareVersions } from '../config/version-compare.ts'
 import { DrydiskError } from '../errors.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
 import { type BootSource, type BootSources, findBootSources, inSource } from './boot-sources.ts'
-import { commandLineText } from './unified-images.ts'
+import { commandLineText, effectiveCommandLine } from './unified-images.ts'
 
 export type BootLoader = 'grub2' | 'grub-legacy' | 'extlinux' | 'systemd-boot' | 'uki'
 
@@ -254,7 +254,7 @@ function unifiedEntries(sources: BootSources, chosen: string): BootEntry[] {
       loader: 'uki' as const,
       kernel: image.path,
       initrd: [],
-      arguments: effectiveArguments(commandLineText(text), undefined),
+      arguments: effectiveArguments(effectiveCommandLine(image, commandLineText(text)), undefined),
       written: commandLineText(text),
       file: image.path,
       line: 0,

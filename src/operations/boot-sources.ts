@@ -117,7 +117,7 @@ export async function findBootSources(guest: GuestFs): Promise<BootSources> {
           const real = displayPath(await guest.realpath(path))
           if (seen.has(real)) continue
           seen.add(real)
-          await addUnifiedImage(guest, path, sources)
+          await addUnifiedImage(guest, path, esp, sources)
         }
       }
     })
@@ -125,9 +125,14 @@ export async function findBootSources(guest: GuestFs): Promise<BootSources> {
 }
 
 /** What is no unified kernel image, or a damaged one, is told of and passed over. */
-async function addUnifiedImage(guest: GuestFs, path: string, sources: BootSources): Promise<void> {
+async function addUnifiedImage(
+  guest: GuestFs,
+  path: string,
+  esp: string,
+  sources: BootSources,
+): Promise<void> {
   try {
-    sources.unifiedImages.push(await readUnifiedImage(guest, path))
+    sources.unifiedImages.push(await readUnifiedImage(guest, path, esp))
   } catch (error) {
     if (!isDrydiskError(error, 'ERR_CORRUPT', 'ERR_UNSUPPORTED')) throw error
     sources.unread.push(error.message)

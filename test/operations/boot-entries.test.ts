@@ -598,6 +598,22 @@ describe('unified kernel images', () => {
     expect((await bootEntries(guest)).map(entry => entry.arguments)).toEqual(['a b=1', 'a rescue b=1'])
   })
 
+  it('counts addons, and says when one decides', async () => {
+    const addon = `${path}.extra.d/serial.addon.efi`
+    const guest = await memoryGuest({
+      [path]: unifiedImage({ commandLine: 'ro' }),
+      [addon]: unifiedImage({ commandLine: 'console=ttyS0\n' }),
+      '/boot/efi/loader/addons/all.addon.efi': unifiedImage({ commandLine: 'nosmt' }),
+    })
+    expect((await bootEntries(guest))[0]?.arguments).toBe('ro nosmt console=ttyS0')
+    expect((await runTwice(guest, kernelArg, set('nosmt'))).changes).toEqual([])
+    await runTwice(guest, kernelArg, set('a=1'))
+    expect((await bootEntries(guest))[0]?.arguments).toBe('ro a=1 nosmt console=ttyS0')
+    await expect(
+      kernelArg.run(guest, { changes: [{ action: 'remove', argument: 'console' }] }),
+    ).rejects.toMatchObject({ code: 'ERR_NOT_EFFECTIVE', message: expect.stringContaining(addon) })
+  })
+
   it('damage is a typed error or a file that is told of (property)', async () => {
     const image = unifiedImage({ commandLine: 'root=UUID=1 ro quiet' })
     await fc.assert(
