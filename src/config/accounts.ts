@@ -1,5 +1,5 @@
 import { DrydiskError } from '../errors.ts'
-import { insertLines, joinLines, lineNumberAt, removeLines, splitLines } from './text.ts'
+import { insertLines, joinLines, lineNumberAt, splitLines } from './text.ts'
 
 /**
  * Line editors for the colon-separated account files: passwd(5), shadow(5), group(5), gshadow(5). A line is touched
@@ -82,9 +82,11 @@ export function addAccountLine(text: string, fields: readonly string[]): string 
 export function removeAccount(text: string, name: string): string {
   if (!findAccount(text, name)) return text
   const lines = splitLines(text)
-  for (let i = lines.length - 1; i >= 0; i--)
-    if (lines[i]?.text.startsWith(`${name}:`)) removeLines(lines, i, 1)
-  return joinLines(lines)
+  const kept = lines.filter(line => !line.text.startsWith(`${name}:`))
+  const last = kept[kept.length - 1]
+  // A text that lacked its final newline keeps lacking it.
+  if (last && lines[lines.length - 1]?.ending === '') last.ending = ''
+  return joinLines(kept)
 }
 
 /** The names of a comma-separated list, as group(5) and gshadow(5) hold members. */
@@ -99,26 +101,36 @@ export function setMember(
   group: string,
   user: string,
   member: boolean,
-  field: 'members' | 'administrators' = 'members',
 ): string {
   const entry = findAccount(text, group)
   if (!entry) return text
-  const names = memberNames(entry.fields[FIELDS[file].indexOf(field)])
+  const names = memberNames(entry.fields[FIELDS[file].indexOf('members')])
   if (names.includes(user) === member) return text
   const wanted = member ? [...names, user] : names.filter(name => name !== user)
-  return setAccountField(text, file, group, field, wanted.join(','))
+  return setAccountField(text, file, group, 'members', wanted.join(','))
 }
 
-/** Puts `to` in the place of `from` in the lists of every group. */
-export function renameMember(text: string, file: 'group' | 'gshadow', from: string, to: string): string {
-  const lists = file === 'group' ? [3] : [2, 3]
+/**
+ * Changes the lists of every group in one pass: `change` gets the names of a list, the group's name and which list it is. A list that stays the same
+ * stays as it is written.
+ */
+export function mapMembers(
+  text: string,
+  file: 'group' | 'gshadow',
+  change: (names: readonly string[], group: string, list: 'members' | 'administrators') => readonly string[],
+): string {
+  const lists = (['administrators', 'members'] as const).flatMap(list => {
+    const at = FIELDS[file].indexOf(list)
+    return at < 0 ? [] : [{ list, at }]
+  })
   const lines = splitLines(text)
   for (const line of lines) {
+    if (/^\s*[#+-]/.test(line.text)) continue
     const fields = line.text.split(':')
-    if (/^[#+-]/.test(line.text)) continue
-    for (const at of lists) {
-      const names = (fields[at] ?? '').split(',')
-      if (names.includes(from)) fields[at] = names.map(name => (name === from ? to : name)).join(',')
+    for (const { list, at } of lists) {
+      const names = memberNames(fields[at])
+      const changed = change(names, fields[0] ?? '', list).join(',')
+      if (changed !== names.join(',')) fields[at] = changed
     }
     line.text = fields.join(':')
   }

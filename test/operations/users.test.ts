@@ -180,6 +180,27 @@ describe('user-del, user-mod', () => {
     await expect(operations['user-del'].run(guest, { user: 'root' })).rejects.toThrow(/uid 0/)
   })
 
+  it('removes administrators of groups with the user, and keeps them where only its groups change', async () => {
+    const guest = await guestOf({ '/etc/gshadow': 'wheel:!:ann:ann,root\nadm:!:root,ann:\nann:!::\n' })
+    await runTwice(guest, operations['user-mod'], { user: 'ann', groups: ['adm'] })
+    expect(await text(guest, '/etc/gshadow')).toBe('wheel:!:ann:root\nadm:!:root,ann:ann\nann:!::\n')
+    await runTwice(guest, operations['user-del'], { user: 'ann' })
+    expect(await text(guest, '/etc/gshadow')).toBe('wheel:!::root\nadm:!:root:\n')
+  })
+
+  it('takes a moment where a user is in a hundred thousand groups', async () => {
+    const lines = (of: (i: number) => string) =>
+      Array.from({ length: 100_000 }, (_, i) => `${of(i)}\n`).join('')
+    const guest = await guestOf({
+      '/etc/group': lines(i => `g${i}:x:${i + 100_000}:ann`),
+      '/etc/gshadow': lines(i => `g${i}:!:ann:ann`),
+    })
+    const start = Date.now()
+    await operations['user-del'].run(guest, { user: 'ann' })
+    expect(await text(guest, '/etc/group')).not.toContain('ann')
+    expect(Date.now() - start).toBeLessThan(10_000)
+  })
+
   it('leaves a home that is not the user’s own', async () => {
     const guest = await guestOf()
     const report = await operations['user-del'].run(guest, { user: 'sshd', removeHome: true })

@@ -3,6 +3,7 @@ import {
   addAccountLine,
   findAccount,
   findGroupId,
+  mapMembers,
   memberNames,
   removeAccount,
   setMember,
@@ -57,6 +58,28 @@ export function groupsOf(files: AccountFiles, user: string): string[] {
   return accountEntries(files.text('group'), 'group')
     .filter(({ fields }) => memberNames(fields[3]).includes(user))
     .map(({ fields }) => fields[0] ?? '')
+}
+
+/** Takes a user out of the members of the groups that `from` names, in one pass over each file. */
+export function removeFromGroups(
+  files: AccountFiles,
+  user: string,
+  from: (group: string) => boolean,
+  report: ReportBuilder,
+): void {
+  for (const { fields, line } of accountEntries(files.text('group'), 'group')) {
+    const names = memberNames(fields[3])
+    const group = fields[0] ?? ''
+    if (!from(group) || !names.includes(user)) continue
+    const after = names.filter(name => name !== user).join(',')
+    report.always(`members of group ${group}`, names.join(','), after, '/etc/group', { line })
+  }
+  for (const name of ['group', 'gshadow'] as const)
+    files.edit(name, text =>
+      mapMembers(text, name, (names, group, list) =>
+        list === 'members' && from(group) ? names.filter(one => one !== user) : names,
+      ),
+    )
 }
 
 export interface GroupAddArguments {

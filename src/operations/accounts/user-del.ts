@@ -2,19 +2,17 @@ import {
   accountEntries,
   findGroupId,
   findPasswd,
+  mapMembers,
   memberNames,
   removeAccount,
-  setMember,
 } from '../../config/accounts.ts'
-import { parseSubordinate } from '../../config/login-defs.ts'
-import { joinLines, removeLines, splitLines } from '../../config/text.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
 import { listFolder, lstatOrUndefined, readConfig, statOrUndefined } from '../guest-files.ts'
 import type { Operation } from '../operation.ts'
 import { ReportBuilder } from '../report.ts'
 import { AccountFiles } from './account-files.ts'
-import { groupsOf, removeGroup } from './groups.ts'
+import { removeFromGroups, removeGroup } from './groups.ts'
 import { mailSpoolOf } from './home.ts'
 
 export interface UserDelArguments {
@@ -58,25 +56,9 @@ export const userDel: Operation<UserDelArguments> = {
 /** What is left of a user in the files beside passwd. */
 function removeTraces(files: AccountFiles, user: string, report: ReportBuilder): void {
   files.edit('shadow', text => removeAccount(text, user))
-  for (const group of groupsOf(files, user)) {
-    files.edit('group', text => setMember(text, 'group', group, user, false))
-    report.always(`members of group ${group}`, `with ${user}`, `without ${user}`, '/etc/group', {
-      line: files.line('group', group),
-    })
-  }
-  for (const { fields } of accountEntries(files.text('gshadow'), 'gshadow')) {
-    const group = fields[0] ?? ''
-    for (const field of ['members', 'administrators'] as const)
-      files.edit('gshadow', text => setMember(text, 'gshadow', group, user, false, field))
-  }
-  for (const name of ['subuid', 'subgid'] as const)
-    for (const range of parseSubordinate(files.text(name)).reverse())
-      if (range.owner === user)
-        files.edit(name, text => {
-          const lines = splitLines(text)
-          removeLines(lines, range.line - 1, 1)
-          return joinLines(lines)
-        })
+  removeFromGroups(files, user, () => true, report)
+  files.edit('gshadow', text => mapMembers(text, 'gshadow', names => names.filter(one => one !== user)))
+  for (const name of ['subuid', 'subgid'] as const) files.edit(name, text => removeAccount(text, user))
 }
 
 /** The group that was made with the user, unless others are in it. */

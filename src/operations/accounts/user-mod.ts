@@ -1,4 +1,4 @@
-import { accountEntries, findPasswd, renameMember, setAccountField } from '../../config/accounts.ts'
+import { accountEntries, findPasswd, mapMembers, setAccountField } from '../../config/accounts.ts'
 import { joinLines, splitLines } from '../../config/text.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
@@ -8,7 +8,7 @@ import type { Operation } from '../operation.ts'
 import { ReportBuilder } from '../report.ts'
 import { newId, readLoginDefs } from './account-defaults.ts'
 import { AccountFiles, checkAccountName } from './account-files.ts'
-import { changeMember, groupsOf, requireGroup } from './groups.ts'
+import { changeMember, removeFromGroups, requireGroup } from './groups.ts'
 import { changeOwners, checkHome, mailSpoolOf } from './home.ts'
 import { warnOfShell } from './user-add.ts'
 
@@ -79,7 +79,7 @@ function rename(files: AccountFiles, from: string, to: string, report: ReportBui
   if (files.field('shadow', from, 0) !== undefined)
     files.edit('shadow', text => setAccountField(text, 'shadow', from, 'name', to))
   for (const name of ['group', 'gshadow'] as const)
-    files.edit(name, text => renameMember(text, name, from, to))
+    files.edit(name, text => mapMembers(text, name, names => names.map(one => (one === from ? to : one))))
   for (const name of ['subuid', 'subgid'] as const)
     files.edit(name, text => {
       const lines = splitLines(text)
@@ -98,9 +98,10 @@ function changeGroups(
 ): void {
   const { groups, addGroups = [], removeGroups = [] } = args
   for (const group of [...(groups ?? []), ...addGroups]) changeMember(files, group, user, true, report)
-  const wanted = groups === undefined ? undefined : new Set([...groups, ...addGroups])
-  const surplus = wanted ? groupsOf(files, user).filter(group => !wanted.has(group)) : []
-  for (const group of [...surplus, ...removeGroups]) changeMember(files, group, user, false, report)
+  for (const group of removeGroups) changeMember(files, group, user, false, report)
+  if (groups === undefined) return
+  const wanted = new Set([...groups, ...addGroups])
+  removeFromGroups(files, user, group => !wanted.has(group), report)
 }
 
 async function moveHome(guest: GuestFs, from: string, to: string, report: ReportBuilder): Promise<void> {
