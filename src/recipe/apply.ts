@@ -1,8 +1,8 @@
-import { DrydiskError, isDrydiskError } from '../errors.ts'
+import { DrydiskError, type ErrorContext, isDrydiskError } from '../errors.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
 import type { OperationReport } from '../operations/operation.ts'
 import { holds } from './condition.ts'
-import { GuestFacts } from './facts.ts'
+import { ConditionFacts } from './facts.ts'
 import { type PlannedStep, type RecipePlan, throwProblems } from './plan.ts'
 import type { Condition } from './syntax.ts'
 import { TextProblem } from './template.ts'
@@ -37,7 +37,7 @@ export interface RecipeReport {
 export async function applyRecipe(guest: GuestFs, plan: RecipePlan): Promise<RecipeReport> {
   throwProblems(plan.problems)
   const { variables } = plan
-  const facts = new GuestFacts(guest)
+  const facts = new ConditionFacts(guest)
   // A condition of an inclusion is looked at once, before its first step: what its steps change does not change it.
   const results = new Map<Condition, boolean>()
   const isMet = async (condition: Condition): Promise<boolean> => {
@@ -100,6 +100,12 @@ function hideIn(report: OperationReport, hide: (text: string) => string): Operat
   }
 }
 
+function hideValues(context: ErrorContext, hide: (text: string) => string): ErrorContext {
+  return Object.fromEntries(
+    Object.entries(context).map(([key, value]) => [key, typeof value === 'string' ? hide(value) : value]),
+  )
+}
+
 /** An error with the step that it came from. */
 function withPlace(error: unknown, step: PlannedStep, hide: (text: string) => string): unknown {
   const where = `${step.place.file}:${step.place.line}: ${step.name}`
@@ -107,7 +113,12 @@ function withPlace(error: unknown, step: PlannedStep, hide: (text: string) => st
     return new DrydiskError(
       error.code,
       `${where}: ${hide(error.message)}`,
-      { operation: step.name, recipe: step.place.file, recipeLine: step.place.line, ...error.context },
+      {
+        operation: step.name,
+        recipe: step.place.file,
+        recipeLine: step.place.line,
+        ...hideValues(error.context, hide),
+      },
       error,
     )
   if (error instanceof TextProblem)

@@ -1,5 +1,5 @@
 import type { Comparison, Expression, Operand } from './expression.ts'
-import type { GuestFacts } from './facts.ts'
+import type { ConditionFacts } from './facts.ts'
 import { expand, TextProblem } from './template.ts'
 
 /** Words that say yes and no, in any case; the empty text says no. */
@@ -13,7 +13,7 @@ const NO = ['', '0', 'false', 'no', 'n', 'off']
 export async function holds(
   expression: Expression,
   lookup: (name: string) => string,
-  facts: GuestFacts | undefined,
+  facts: ConditionFacts | undefined,
 ): Promise<boolean | undefined> {
   const textOf = async (operand: Operand): Promise<string | undefined> =>
     operand.kind === 'fact' ? facts?.fact(operand.name) : expand(operand.template, lookup)

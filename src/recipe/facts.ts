@@ -6,7 +6,7 @@ import { type InitSystem, initSystem } from '../operations/services/init-system.
 import type { Fact } from './expression.ts'
 
 /** What conditions ask of a guest. Identity and packages are read once; files are looked for each time. */
-export class GuestFacts {
+export class ConditionFacts {
   readonly #guest: GuestFs
   #identity: Promise<GuestIdentity> | undefined
   #init: Promise<InitSystem> | undefined

@@ -1,7 +1,7 @@
-import { DrydiskError, isDrydiskError } from '../errors.ts'
+import { DrydiskError } from '../errors.ts'
 import type { Planned } from '../operations/steps/index.ts'
 import { holds } from './condition.ts'
-import type { GuestFacts } from './facts.ts'
+import type { ConditionFacts } from './facts.ts'
 import type { LoadedStep, Recipe } from './load.ts'
 import { type Place, Problems, problemText, type RecipeProblem } from './problem.ts'
 import { joinFields } from './step-fields.ts'
@@ -87,7 +87,7 @@ async function mayRun(
 async function check(
   { expression, source }: Condition,
   variables: VariableValues,
-  facts: GuestFacts | undefined,
+  facts: ConditionFacts | undefined,
   problems: Problems,
 ): Promise<boolean | undefined> {
   try {
@@ -126,7 +126,9 @@ async function planValue(
   try {
     return await step.plan(text, host)
   } catch (error) {
-    if (isDrydiskError(error)) return wrong(error.message)
-    throw error
+    // Besides its own errors: what the host says of files that a step looks at (ENOENT, EACCES, …).
+    const { code } = error as { code?: unknown }
+    if (!(error instanceof Error) || typeof code !== 'string') throw error
+    return wrong(error.message.replace(/^E[A-Z]+: /, ''))
   }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { families } from '../../native-fixtures/phony-guests.ts'
+import type { DrydiskError } from '../../src/errors.ts'
 import { memoryGuest } from '../../src/guest/memory-guest.ts'
 import { applyRecipe } from '../../src/recipe/index.ts'
 import { type Given, plan, problems } from './support/recipes.ts'
@@ -182,6 +183,7 @@ describe('variables', () => {
     const failed = await applyRecipe(guest, planned).catch((error: unknown) => error)
     expect(failed).toMatchObject({ code: 'ENOENT' })
     expect(String(failed)).not.toContain('hunter22')
+    expect(JSON.stringify((failed as DrydiskError).context)).not.toContain('hunter22')
     expect(await guest.readText('/etc/x')).toBe('key=hunter22\n')
     const report = await applyRecipe(await memoryGuest({ '/hunter22': '', '/etc/x': '' }), planned)
     expect(JSON.stringify(report)).not.toContain('hunter22')

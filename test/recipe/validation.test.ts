@@ -1,4 +1,8 @@
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { parseExpression } from '../../src/recipe/expression.ts'
+import { TextProblem } from '../../src/recipe/template.ts'
+import { propertySettings } from '../support/native.ts'
 import { problems } from './support/recipes.ts'
 
 describe('every mistake is told with its line and column', () => {
@@ -21,7 +25,7 @@ describe('every mistake is told with its line and column', () => {
       'r:3:5: error: "timezone" stands beside "hostname"',
     ],
     ['a step with no value', 'steps:\n  - hostname:', 'r:2:5: error: hostname needs HOSTNAME'],
-    ['a value for a step without', 'steps:\n  - qemu-ga: hard', 'r:2:14: error: qemu-ga takes no value'],
+    ['a value for a step without', 'steps:\n  - growroot: hard', 'r:2:15: error: growroot takes no value'],
     ['a wrong value', 'steps:\n  - chmod: 9:/etc', 'r:2:12: error: chmod: "9" are not octal'],
     [
       'a wrong value in a list',
@@ -39,7 +43,7 @@ describe('every mistake is told with its line and column', () => {
       'steps:\n  - write: {file: "/a:b", content: x}',
       'r:2:19: error: write: file cannot hold ":"',
     ],
-    ['fields where there are none', 'steps:\n  - qemu-ga: {a: b}', 'r:2:14: error: qemu-ga takes no value'],
+    ['fields where there are none', 'steps:\n  - growroot: {a: b}', 'r:2:15: error: growroot takes no value'],
     [
       'a field that is a list',
       'steps:\n  - write: {file: [/a], content: b}',
@@ -242,5 +246,72 @@ describe('hostile YAML ends soon', () => {
     expect(await soon(`steps: [${'a,'.repeat(30_000)}]`)).toContain('more than 20000 values')
     expect((await soon('bad: 1\n'.repeat(20_000))).split('\n').length).toBeLessThanOrEqual(100)
     expect(await soon(`steps:\n  - hostname: ${'${'.repeat(50_000)}`)).toContain('"${" begins a variable')
+  })
+})
+
+describe('whatever the text', () => {
+  const word = fc.constantFrom(
+    'steps',
+    'include',
+    'variables',
+    'name',
+    'when',
+    '- ',
+    ': ',
+    '\n',
+    '  ',
+    '[',
+    ']',
+    '{',
+    '}',
+    '${A}',
+    '$${',
+    '"',
+    "'",
+    '|',
+    '&a',
+    '*a',
+    '!!x',
+    'write',
+    'hostname',
+    'family == debian',
+    'not ',
+    '(',
+    ')',
+    'r',
+    '#',
+    ',',
+    '?',
+    '\t',
+    '\0',
+    'é',
+  )
+  const recipe = fc.array(fc.oneof({ weight: 5, arbitrary: word }, fc.string({ maxLength: 5 })), {
+    maxLength: 40,
+  })
+
+  test('mistakes are told, nothing is thrown', async () => {
+    await fc.assert(
+      fc.asyncProperty(recipe, fc.boolean(), async (parts, begun) => {
+        const text = (begun ? 'variables: {A: a}\nsteps:\n' : '') + parts.join('')
+        for (const one of await problems(text)) expect(one).toMatch(/^r:\d+:\d+: (error|warning): /)
+      }),
+      propertySettings(300),
+    )
+  })
+
+  test('a condition is one, or says where it is none', () => {
+    fc.assert(
+      fc.property(recipe, parts => {
+        const text = parts.join('')
+        try {
+          parseExpression(text)
+        } catch (error) {
+          expect(error).toBeInstanceOf(TextProblem)
+          expect((error as TextProblem).index).toBeLessThanOrEqual(text.length)
+        }
+      }),
+      propertySettings(1000),
+    )
   })
 })
