@@ -10,6 +10,7 @@ import { logText } from '../../src/operations/log/log-text.ts'
 import { decompressLz4 } from '../../src/operations/log/lz4.ts'
 import { findLog, guestZone, readJournal } from '../../src/operations/log/read-log.ts'
 import { clockOf, shortLine } from '../../src/operations/log/short-format.ts'
+import { propertySettings } from '../support/native.ts'
 
 const REMOTE = '/lib/systemd/systemd-journal-remote'
 const tools = existsSync(REMOTE)
@@ -206,7 +207,7 @@ describe.skipIf(!tools)('the journal, as journalctl prints it (needs systemd-jou
           }
         },
       ),
-      { numRuns: Number(process.env.DRYDISK_RUNS ?? 150) },
+      propertySettings(150),
     )
   })
 })
@@ -256,7 +257,7 @@ describe('the log of a guest', () => {
           expect(await read(true)).toEqual(expected.map(line => line.replace(/\n$/, '')))
         },
       ),
-      { numRuns: 100 },
+      propertySettings(100),
     )
   })
 })

@@ -1,10 +1,12 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type PhonyGuestName, phonyGuest, phonyGuests } from '../../native-fixtures/guests/index.ts'
 import { families } from '../../native-fixtures/phony-guests.ts'
 import { RESIDUE, residue } from '../../native-fixtures/sysprep-residue.ts'
+import { isDrydiskError } from '../../src/errors.ts'
 import type { GuestFs } from '../../src/guest/guest-fs.ts'
 import { HostFolderGuest } from '../../src/guest/host-folder-guest.ts'
 import { write } from '../../src/operations/file-content.ts'
@@ -13,6 +15,7 @@ import type { Change } from '../../src/operations/operation.ts'
 import { chooseTasks } from '../../src/operations/sysprep/choose.ts'
 import { sysprepTasks } from '../../src/operations/sysprep/index.ts'
 import { runSysprep, type SysprepArguments } from '../../src/operations/sysprep/run.ts'
+import { propertySettings } from '../support/native.ts'
 import { memoryGuest, text, watched } from './support/operations.ts'
 
 const PASSWD = {
@@ -258,6 +261,82 @@ describe('what sysprep does not cross', () => {
     expect(await text(guest, '/var/log/x')).toBe('')
   })
 })
+
+/** Places that operations look at, and that links are put into and pointed to. */
+const PLACES = [
+  '/var/log',
+  '/var/log/journal',
+  '/var/log/nginx',
+  '/var/lib/samba',
+  '/var/lib/puppet',
+  '/var/lib/puppet/a',
+  '/var/spool/cron',
+  '/var/spool/at',
+  '/var/mail',
+  '/var/spool/mail',
+  '/var/run',
+  '/tmp',
+  '/var/tmp',
+  '/var/cache/apt/archives',
+  '/var/lib/apt/lists',
+  '/var/lib/cloud',
+  '/var/crash',
+  '/etc/ssh',
+  '/etc/NetworkManager/system-connections',
+  '/home/u',
+  '/home/u/.ssh',
+  '/root',
+  '/root/.ssh',
+  '/srv',
+  '/etc/udev/rules.d',
+  '/boot',
+  '/usr',
+  '/opt/app',
+  '/',
+]
+
+describe('whatever links there are', () => {
+  it('files of the system and of applications stay, and a second run changes nothing', async () => {
+    const place = fc.constantFrom(...PLACES)
+    const link = fc.record({
+      at: place,
+      name: fc.constantFrom('', '/x', '/journal', '/.bash_history', '/a.log', '/.ssh'),
+      to: place,
+    })
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(link, { maxLength: 8 }),
+        fc.array(place, { maxLength: 6 }),
+        async (links, files) => {
+          const kept = [
+            '/usr/bin/tool',
+            '/boot/vmlinuz',
+            '/opt/app/data.log',
+            '/etc/fstab',
+            '/etc/ssh/sshd_config',
+          ]
+          const guest = await memoryGuest(Object.fromEntries(kept.map(path => [path, 'x'])))
+          for (const { at, name, to } of links) {
+            const path = `${at === '/' ? '' : at}${name}`
+            await guest.mkdir(path.slice(0, path.lastIndexOf('/')) || '/', { recursive: true }).catch(ignored)
+            await guest.symlink(to, path).catch(ignored)
+          }
+          for (const folder of files) {
+            await guest.mkdir(folder, { recursive: true }).catch(ignored)
+            await guest.writeFile(`${folder}/f`, 'x').catch(ignored)
+          }
+          await twice(guest)
+          for (const path of kept) expect(await guest.exists(path), path).toBe(true)
+        },
+      ),
+      propertySettings(60),
+    )
+  })
+})
+
+function ignored(error: unknown): void {
+  if (!isDrydiskError(error)) throw error
+}
 
 describe('ssh-hostkeys', () => {
   const keys = { '/etc/ssh/ssh_host_rsa_key': 'k', '/etc/ssh/sshd_config': '', '/usr/sbin/sshd': '' }

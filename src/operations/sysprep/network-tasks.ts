@@ -16,6 +16,17 @@ import type { SysprepContext, SysprepTask } from './task.ts'
 /** Where the RHEL family and SUSE have the settings of an interface. */
 const IFCFG = ['/etc/sysconfig/network-scripts/ifcfg-*', '/etc/sysconfig/network/ifcfg-*']
 
+/** What a file of settings may turn out to be: none, or one that nobody can read. */
+const UNREADABLE = [
+  'EFBIG',
+  'EINVAL',
+  'EISDIR',
+  'ELOOP',
+  'ERR_CORRUPT',
+  'ERR_INVALID_ARGUMENT',
+  'ERR_UNSUPPORTED',
+] as const
+
 /** Removes variables from every ifcfg file. */
 async function unsetInIfcfg(context: SysprepContext, names: readonly string[]): Promise<void> {
   const { guest, tree, report } = context
@@ -75,7 +86,7 @@ export const networkTasks: readonly SysprepTask[] = [
           await unpin()
         } catch (error) {
           // A file that cannot be read as what it should be is no reason to leave the rest undone.
-          if (!isDrydiskError(error, 'ERR_CORRUPT', 'ERR_INVALID_ARGUMENT', 'ERR_UNSUPPORTED')) throw error
+          if (!isDrydiskError(error, ...UNREADABLE)) throw error
           report.warn(`${error.message}; it was left as it is`)
         }
     },
