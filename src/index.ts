@@ -114,6 +114,10 @@ export {
   type SnapshotOptions,
 } from './image/snapshots.ts'
 export { demoGuest } from './operations/demo-guest.ts'
+export type { Check as DoctorCheck, DiskFacts, Profile as DoctorProfile } from './operations/doctor/check.ts'
+export { readDiskFacts } from './operations/doctor/disk-facts.ts'
+export { type Diagnosis, type DoctorOptions, diagnose, doctorChecks } from './operations/doctor/doctor.ts'
+export type { Finding, FindingStatus } from './operations/doctor/findings.ts'
 export { type FindOptions, type FindTests, type Found, findFiles } from './operations/find.ts'
 export * from './operations/index.ts'
 export type { JournalEntry, JournalField } from './operations/log/journal-file.ts'

@@ -46,6 +46,12 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./commands/sysprep.ts'),
   },
   {
+    name: 'doctor',
+    summary: 'whether a guest is ready for OpenStack, and what mends it',
+    load: () => import('./commands/doctor.ts'),
+    statuses: { error: 2 },
+  },
+  {
     name: 'create',
     summary: 'make an empty disk image',
     load: () => import('./commands/create.ts'),

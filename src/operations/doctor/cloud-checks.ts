@@ -1,0 +1,144 @@
+import { cloudInitDatasources } from '../cloud-init-settings.ts'
+import { readCloudInitBlocks, readDatasources, readRootGrowth } from '../cloud-init-state.ts'
+import { cloudInitUnblock } from '../cloud-init-unblock.ts'
+import type { Check, CheckContext } from './check.ts'
+
+const INSTALL = 'drydisk customize IMAGE --install'
+/** Both of OpenStack's: the config drive, and the metadata service. */
+const OPENSTACK = ['ConfigDrive', 'OpenStack']
+
+const isInstalled = ({ facts }: CheckContext): boolean => facts.agents['cloud-init'] !== undefined
+
+const cloudInit: Check = {
+  name: 'cloud-init',
+  summary: 'cloud-init is there, and nothing keeps it from running',
+  profiles: ['openstack'],
+  async run(context) {
+    const { guest, facts, findings, mend } = context
+    if (!isInstalled(context)) {
+      findings.fail('cloud-init is not installed: no key, no host name and no user data reach this guest', {
+        command: `${INSTALL} cloud-init`,
+      })
+      return
+    }
+    const blocks = await readCloudInitBlocks(guest)
+    if (blocks.length === 0) {
+      findings.ok(
+        `cloud-init ${facts.agents['cloud-init'] ?? ''} is there, and nothing is in its way`.replace(
+          '  ',
+          ' ',
+        ),
+      )
+      return
+    }
+    const mended = await mend(inner => cloudInitUnblock.run(inner, {}))
+    for (const { blocks: what, reason, file, line, mend: canBeMended } of blocks) {
+      const place = {
+        file,
+        line,
+        ...(canBeMended === undefined ? {} : { command: 'drydisk customize IMAGE --cloud-init-unblock' }),
+        mended: mended && canBeMended !== undefined,
+      }
+      if (what === 'network') findings.warn(`cloud-init leaves the network alone: ${reason}`, place)
+      else
+        findings.fail(
+          `cloud-init ${what === 'all' ? 'does not run' : 'looks for no instance data'}: ${reason}`,
+          place,
+        )
+    }
+  },
+}
+
+const datasources: Check = {
+  name: 'datasources',
+  summary: "cloud-init looks for OpenStack's data",
+  profiles: ['openstack'],
+  async run(context) {
+    if (!isInstalled(context)) return
+    const { guest, findings, mend } = context
+    const found = await readDatasources(guest)
+    if (found === undefined) return
+    const { list, file, line, overrides } = found
+    const serves = (names: readonly string[] | undefined) =>
+      names === undefined || OPENSTACK.some(name => names.includes(name))
+    for (const { text, file: place, line: at } of overrides)
+      findings.warn(`${text} decides where cloud-init looks, whatever its list says`, {
+        file: place,
+        line: at,
+      })
+    const seen = found.seenByDsIdentify
+    if (serves(list) && serves(seen)) {
+      findings.ok(
+        list === undefined ? "cloud-init's own list of datasources" : `datasources: ${list.join(', ')}`,
+        { file, line },
+      )
+      return
+    }
+    const mended = await mend(inner => cloudInitDatasources.run(inner, { datasources: OPENSTACK }))
+    findings.fail(
+      serves(list)
+        ? `ds-identify reads the list of datasources as ${seen?.join(', ') ?? 'none'}: it takes a list on one line only`
+        : `datasources: ${list?.join(', ') || 'none'}; neither ConfigDrive nor OpenStack is among them`,
+      {
+        file,
+        line,
+        command: `drydisk customize IMAGE --cloud-init-datasources ${OPENSTACK.join(',')}`,
+        mended,
+      },
+    )
+  },
+}
+
+const growth: Check = {
+  name: 'root-growth',
+  summary: 'root partition and filesystem grow at first boot',
+  profiles: ['openstack'],
+  async run(context) {
+    const { guest, findings, disk } = context
+    if (disk !== undefined) rootIsLast(context)
+    if (!isInstalled(context)) return
+    const found = await readRootGrowth(guest)
+    if (found === undefined) return
+    const { growpart, resizefs, tool } = found
+    if (tool === undefined)
+      findings.fail('growpart is not installed: the root partition stays as small as it is', {
+        command: `${INSTALL} ${context.identity.family === 'debian' ? 'cloud-guest-utils' : 'cloud-utils-growpart'}`,
+      })
+    for (const [name, { runs, file, line }] of [
+      ['growpart', growpart],
+      ['resizefs', resizefs],
+    ] as const)
+      if (!runs)
+        findings.fail(`cloud-init does not run its module ${name}`, {
+          file,
+          line,
+          ...(file === '/etc/growroot-disabled'
+            ? { command: `drydisk rm IMAGE ${file}` }
+            : { command: `drydisk customize IMAGE --cloud-init cloud_init_modules+=${name}` }),
+        })
+    if (tool !== undefined && growpart.runs && resizefs.runs)
+      findings.ok('cloud-init runs growpart and resizefs', { file: growpart.file, line: growpart.line })
+  },
+}
+
+/** A partition grows into what is free behind it. */
+function rootIsLast({ disk, findings }: CheckContext): void {
+  const root = disk?.volumes.find(volume => volume.name === disk.rootVolume)
+  if (disk === undefined || root === undefined) return
+  if (root.kind === 'logical') {
+    findings.warn(
+      `the root is on the logical volume ${root.name}: growpart grows the partition, and nothing the volume in it`,
+    )
+    return
+  }
+  if (root.kind === 'disk' || root.offset === undefined) return
+  const end = root.offset
+  const behind = disk.volumes.find(
+    ({ kind, offset }) => kind === 'partition' && offset !== undefined && offset > end,
+  )
+  if (behind === undefined) findings.ok(`the root partition ${root.name} is the last on the disk`)
+  else
+    findings.fail(`${behind.name} lies behind the root partition ${root.name}, which therefore cannot grow`)
+}
+
+export const cloudChecks: readonly Check[] = [cloudInit, datasources, growth]
