@@ -27,7 +27,10 @@ export function imageOptions(command: Command): Command {
   return command
     .option('-a, --add <image>', 'the image, instead of naming it as the first argument', onlyOne)
     .option('--format <format>', 'qcow2 or raw, instead of finding out (auto)')
-    .option('--root <volume>', 'the volume with the root filesystem: /dev/sda2, /dev/vg/root, /dev/sda2[/subvolume]')
+    .option(
+      '--root <volume>',
+      'the volume with the root filesystem: /dev/sda2, /dev/vg/root, /dev/sda2[/subvolume]',
+    )
     .option('--backing <where>', 'where backing and data files may lie: beside, any or none', 'beside')
     .option('--json', 'print JSON')
 }

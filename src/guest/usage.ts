@@ -3,6 +3,7 @@ import type { FileSystem, FileSystemUsage } from '../filesystem/filesystem.ts'
 import { isSupported, openFileSystem } from '../filesystem/open.ts'
 import type { Volume } from '../volume/volume.ts'
 import type { Guest } from './open-guest.ts'
+import { splitSource } from './subvolumes.ts'
 import { type GuestVolume, probeVolumes, whyNot } from './volume-spec.ts'
 
 /** How full a filesystem is. */
@@ -28,7 +29,7 @@ export async function diskUsage(disk: readonly Volume[], guest?: Guest): Promise
   for (const volume of await probeVolumes(disk)) {
     const { found } = volume
     if (found === undefined || (found.usage !== 'filesystem' && found.usage !== 'encrypted')) continue
-    const mounts = guest?.mounts.filter(mount => mount.source === volume.name) ?? []
+    const mounts = guest?.mounts.filter(({ source }) => splitSource(source).spec === volume.name) ?? []
     usages.push({
       volume: volume.name,
       type: found.type,
