@@ -179,7 +179,7 @@ async function withLoops(
       )
     const config = [
       'global/activation=0 devices/use_devicesfile=0 devices/scan=["/dev"] activation/udev_sync=0 activation/udev_rules=0',
-      'backup/backup=0 backup/archive=0 global/locking_dir="/tmp"',
+      `backup/backup=0 backup/archive=0 global/locking_dir="${temporaryFolder()}"`,
       `devices/filter=[${devices.map(device => `"a|^${device}$|"`).join(',')},"r|.*|"]`,
     ].join(' ')
     await step(devices, (...args) => runOk('lvm', [...args, '--config', config]))
