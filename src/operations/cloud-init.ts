@@ -40,7 +40,7 @@ export const cloudInit: Operation<CloudInitArguments> = {
     )
     if (await guest.exists('/etc/cloud/cloud-init.disabled'))
       report.warn(
-        '/etc/cloud/cloud-init.disabled exists: cloud-init does not run in this guest at all until it is removed',
+        '/etc/cloud/cloud-init.disabled exists: cloud-init does not run in this guest at all until it is removed (cloud-init-unblock)',
       )
     return report.build()
   },

@@ -70,6 +70,8 @@ async function setDebian(
     const old = before && value(before.text, key)
     if (now || old) report.change(key, old?.text ?? null, now?.text ?? null, DEBIAN, { line: now?.line })
   }
+  if (!before && !(await guest.exists('/bin/setupcon')) && !(await guest.exists('/usr/bin/setupcon')))
+    report.warn('console-setup is not installed in this guest, so nothing loads a keymap at boot')
   // console-setup keeps the keymap that it made of these settings, and takes it up again.
   if ((await glob(guest, '/etc/console-setup/cached_*.kmap.gz')).length > 0 && report.changed)
     report.warn('/etc/console-setup has a cached keymap; `setupcon -k --save-only` in the guest renews it')

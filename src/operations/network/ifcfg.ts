@@ -46,6 +46,11 @@ function isEthernet({ before, device }: IfcfgFile): boolean {
   )
 }
 
+/** NetworkManager calls files after its profiles (`ifcfg-Wired_connection_1`); one without a DEVICE is for any interface there. */
+function isInterfaceName(name: string): boolean {
+  return /^(eth|en|em|p\d+p)\w*\d\w*$/.test(name)
+}
+
 /** Every variable that a text sets. */
 function variables(text: string): string[] {
   return [...new Set([...text.matchAll(/^\s*(?:export\s+)?([A-Za-z_]\w*)=/gm)].map(match => match[1] ?? ''))]
@@ -104,7 +109,7 @@ export async function dhcpByIfcfg(
     if (suse) edit.set('STARTMODE', 'auto')
     else edit.set('ONBOOT', 'yes')
     // With its MAC gone, only the name binds the file to an interface.
-    if (!suse && pinned) edit.set('DEVICE', file.device)
+    if (!suse && pinned && isInterfaceName(file.device)) edit.set('DEVICE', file.device)
     await edit.save(guest, report)
     if (edit.text === file.before.text) report.keep(`BOOTPROTO of ${file.device}`, 'dhcp', file.path)
     const name = file.path.slice(file.path.lastIndexOf('/ifcfg-') + 7)
@@ -130,7 +135,11 @@ export async function unpinIfcfg(guest: GuestFs, folder: string, report: ReportB
     const pinned = variables(edit.text).some(name => PINS.test(name))
     if (!pinned) continue
     edit.drop(PINS)
-    if (folder !== SUSE_FOLDER && getShellValue(edit.text, 'DEVICE') === undefined)
+    if (
+      folder !== SUSE_FOLDER &&
+      getShellValue(edit.text, 'DEVICE') === undefined &&
+      isInterfaceName(file.device)
+    )
       edit.set('DEVICE', file.device)
     await edit.save(guest, report)
   }
