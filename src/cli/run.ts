@@ -3,9 +3,6 @@ import { commands } from './commands.ts'
 import { reportError, STATUS, UsageError } from './errors.ts'
 import { drydiskVersion } from './version.ts'
 
-/** Edits (steps that are `optional`) whose value is only taken from `--name=value`. */
-const OPTIONAL_VALUES = ['--serial-console', '--sysprep']
-
 const EXAMPLES = `
 Examples:
   drydisk info disk.qcow2
@@ -19,8 +16,6 @@ Exit status: 0 done, 1 error, 2 wrong usage, 128+N stopped by signal N.`
 /** Runs one command line (without node and the script); the exit status. */
 export async function run(words: readonly string[]): Promise<number> {
   const json = words.includes('--json')
-  // Without a value of their own, these would take the word behind them for one.
-  const args = words.map(word => (OPTIONAL_VALUES.includes(word) ? `${word}=` : word))
   // With --json what is wrong is told there, and not on standard error.
   const output: OutputConfiguration = json
     ? { writeErr: () => undefined }
@@ -32,18 +27,24 @@ export async function run(words: readonly string[]): Promise<number> {
     .showHelpAfterError('(drydisk --help tells more)')
     .enablePositionalOptions()
     .exitOverride()
-  const wanted = args.find(arg => !arg.startsWith('-'))
+  const wanted = words.find(arg => !arg.startsWith('-'))
   const statuses = commands.find(({ name }) => name === wanted)?.statuses ?? {}
+  const optional = new Set<string | undefined>()
   for (const { name, summary, load } of commands) {
     const command = program.command(name).summary(summary).description(summary)
     command.exitOverride().configureOutput(output)
     // Only the command that runs is loaded.
-    const helped = args[0] === 'help' && args[1] === name
-    if (name === wanted || helped) (await load()).configure(command)
+    const helped = words[0] === 'help' && words[1] === name
+    if (name !== wanted && !helped) continue
+    const module = await load()
+    module.configure(command)
+    for (const option of command.options) if (option.optional) optional.add(option.long)
   }
+  // Without a value of its own, an option whose value may be left out would take the word behind it for one.
+  const args = words.map(word => (optional.has(word) ? `${word}=` : word))
   program.configureOutput(output)
   try {
-    await program.parseAsync([...args], { from: 'user' })
+    await program.parseAsync(args, { from: 'user' })
     return STATUS.ok
   } catch (error) {
     if (!(error instanceof CommanderError)) return reportError(error, json, statuses)

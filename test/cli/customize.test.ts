@@ -326,3 +326,11 @@ describe('the process', () => {
     expect(out).toBe('/:\n')
   })
 })
+
+test('an option whose value may be left out takes none from the word behind it', async () => {
+  const path = image()
+  const out = await cliOk('customize', '--qemu-ga', path, '--serial-console', '--touch', '/etc/x', '-n', '-q')
+  expect(out).toBe('')
+  await cliOk('customize', '--serial-console=ttyS1,9600', '--qemu-ga', path)
+  expect(await cliOk('cat', path, '/etc/default/grub')).toContain('console=ttyS1,9600')
+})
