@@ -148,7 +148,7 @@ describe.skipIf(!haveTool('systemctl'))('beside systemctl --root', () => {
     expect(await compareStates(theirs, ours)).toEqual([])
     // drydisk masks the unit that an alias stands for: a mask on the alias alone lets the unit start.
     const names = NAMES.filter(name => name !== 'vendor-alias.service')
-    for (const verb of ['enable', 'mask', 'disable', 'unmask', 'disable'] as Verb[]) {
+    for (const verb of ['enable', 'mask', 'unmask', 'disable'] as Verb[]) {
       for (const unit of names) {
         const native = await systemctl(theirs, verb, unit)
         const code = await drydisk(ours, verb, unit)

@@ -114,6 +114,10 @@ async function disable(guest: GuestFs, name: string, report: ReportBuilder): Pro
       `${after.name} is still started at boot by ${after.decidedBy}, which belongs to its package; mask-service keeps it from starting`,
       { path: after.decidedBy },
     )
+  if (after.state === 'static')
+    report.warn(
+      `${after.name} is static: nothing enables it, and what starts it still can; mask-service keeps it from starting`,
+    )
   for (const trigger of await triggers(guest, after.name))
     report.warn(`${trigger} is enabled and still starts ${after.name} when it is asked for; disable it too`)
   await warnOfPreset(guest, after.name, false, report)

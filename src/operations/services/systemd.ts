@@ -9,8 +9,8 @@ import {
   CONFIG_FOLDER,
   findUnit,
   linkTarget,
+  pullerFolders,
   type UnitFile,
-  type UnitLink,
   unitFolders,
   unitLinks,
 } from './unit-files.ts'
@@ -33,27 +33,46 @@ export async function unitState(guest: GuestFs, name: string): Promise<ServiceSt
   const common = { name: unit.name, init: 'systemd' as const }
   if (unit.kind === 'masked') return { ...common, state: 'masked', decidedBy: unit.path, startsAtBoot: false }
   const { install } = unit
-  const known = new Set([unit.name, ...install.aliases])
-  const { prefix, instance, type } = splitUnitName(unit.name)
-  const isTemplate = instance === ''
-  if (isTemplate && install.defaultInstance) known.add(`${prefix}@${install.defaultInstance}${type}`)
-  const matches = (link: UnitLink) =>
-    link.puller === undefined
-      ? link.name !== unit.name &&
-        install.aliases.includes(link.name) &&
-        baseName(link.target) === baseName(unit.path)
-      : known.has(link.name) || (isTemplate && baseName(link.target) === unit.name)
-  let pulled: UnitLink | undefined
+  let pulled: string | undefined
   for (const folder of await unitFolders(guest)) {
-    const link = (await unitLinks(guest, folder)).find(matches)
-    if (link && folder === CONFIG_FOLDER)
-      return { ...common, state: 'enabled', decidedBy: link.path, startsAtBoot: true }
-    if (link?.puller !== undefined) pulled ??= link
+    const link = await linkThatStarts(guest, folder, unit)
+    if (link === undefined) continue
+    if (folder === CONFIG_FOLDER) return { ...common, state: 'enabled', decidedBy: link, startsAtBoot: true }
+    // An alias that a package brings is a name; a link in a folder starts the unit.
+    if (link.slice(folder.length + 1).includes('/')) pulled ??= link
   }
   const hasRules =
     install.wantedBy.length + install.requiredBy.length + install.upheldBy.length + install.aliases.length > 0
   const state = hasRules ? 'disabled' : install.also.length > 0 ? 'indirect' : 'static'
-  return { ...common, state, decidedBy: pulled?.path ?? unit.path, startsAtBoot: pulled !== undefined }
+  return { ...common, state, decidedBy: pulled ?? unit.path, startsAtBoot: pulled !== undefined }
+}
+
+/** A link of one folder of the search path by which a unit is enabled: by what its [Install] knows of, as systemctl has it. */
+async function linkThatStarts(guest: GuestFs, folder: string, unit: UnitFile): Promise<string | undefined> {
+  const { install } = unit
+  const { prefix, instance, type } = splitUnitName(unit.name)
+  if (instance === '') {
+    // Of a template every instance counts, so its links have to be looked through.
+    const link = (await unitLinks(guest, folder)).find(
+      ({ puller, name, target }) =>
+        puller !== undefined &&
+        (baseName(target) === unit.name ||
+          (install.defaultInstance !== undefined && name === `${prefix}@${install.defaultInstance}${type}`)),
+    )
+    if (link) return link.path
+  }
+  for (const puller of await pullerFolders(guest, folder))
+    for (const name of [unit.name, ...install.aliases]) {
+      const path = `${folder}/${puller}/${name}`
+      if (isUnitName(name) && (await lstatOrUndefined(guest, path))?.isSymbolicLink()) return path
+    }
+  for (const alias of install.aliases) {
+    const path = `${folder}/${alias}`
+    if (alias === unit.name || !isUnitName(alias)) continue
+    if (!(await lstatOrUndefined(guest, path))?.isSymbolicLink()) continue
+    if (baseName(await linkTarget(guest, path)) === baseName(unit.path)) return path
+  }
+  return undefined
 }
 
 /** Makes the links that [Install] asks for, those of `Also=` too; the paths that were made. */

@@ -199,19 +199,19 @@ export async function unitLinks(guest: GuestFs, folder: string): Promise<UnitLin
     }
   }
   await collect(folder, undefined)
-  for (const name of await folderNames(guest, folder)) {
-    const match = /^(.+)\.(wants|requires|upholds)$/.exec(name)
-    if (match) await collect(`${folder}/${name}`, match[1])
-  }
+  for (const name of await pullerFolders(guest, folder))
+    await collect(`${folder}/${name}`, name.slice(0, name.lastIndexOf('.')))
   return links
 }
 
-async function folderNames(guest: GuestFs, folder: string): Promise<string[]> {
+/** The names of the .wants, .requires and .upholds below a folder of the search path, by byte order. */
+export async function pullerFolders(guest: GuestFs, folder: string): Promise<string[]> {
   try {
     const names: string[] = []
     for (const entry of await guest.readdir(folder)) {
       const { text, encoding } = decodeText(entry.name)
-      if (encoding === 'utf-8' && entry.type === 'directory') names.push(text)
+      if (encoding === 'utf-8' && entry.type === 'directory' && /.\.(wants|requires|upholds)$/.test(text))
+        names.push(text)
     }
     return names.sort(compareBytes)
   } catch (error) {
