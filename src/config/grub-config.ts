@@ -183,10 +183,13 @@ export function readGrubConfig(
           foreign: false,
         })
       }
+      // What only a function sets depends on whether it is called: it stays as it is written.
+      const name = assignment[1] ?? ''
+      if (blocks.some(b => b.kind === 'other') && !variables.has(name)) variables.set(name, `$${name}`)
       if (!active || entry || blocks.length > 0) continue
       command = command.replace(/^set\s+/, '')
       const value = grubWords(command, variables)[0] ?? ''
-      variables.set(assignment[1] ?? '', value.slice(value.indexOf('=') + 1))
+      variables.set(name, value.slice(value.indexOf('=') + 1))
       continue
     }
     if (!active || blocks.length > 0) continue

@@ -218,6 +218,18 @@ describe('boot entries', () => {
     expect(lines[1]).toMatch(/ panic=-1$/)
   })
 
+  it('leaves a variable as it is written that only a function sets', async () => {
+    const cfg = phony.ubuntuGrubCfg({ normal: ' quiet splash $vt_handoff', recovery: '' })
+    const guest = await memoryGuest({ ...phony.ubuntu, '/boot/grub/grub.cfg': cfg })
+    expect((await bootEntries(guest))[0]?.arguments).toBe(
+      'root=LABEL=cloudimg-rootfs ro quiet splash $vt_handoff',
+    )
+    await runTwice(guest, kernelArg, { changes: [{ action: 'set', argument: 'nosmt' }] })
+    expect((await bootEntries(guest))[0]?.arguments).toBe(
+      'root=LABEL=cloudimg-rootfs ro quiet splash $vt_handoff nosmt',
+    )
+  })
+
   it('reads scripts in bounded time (property)', () => {
     const pieces = fc.constantFrom(
       ...[
