@@ -23,7 +23,7 @@ export interface OpenGuestOptions {
 /** The installed system on a disk, with what its fstab mounts. */
 export interface Guest {
   readonly fs: MountedGuest
-  /** Name of the volume of the root filesystem; of btrfs with the subvolume, as findmnt(8) prints it: `/dev/sda3[/root]`. */
+  /** Name of the volume of the root filesystem. Its mount's source also says which subvolume of btrfs: `/dev/sda3[/root]`. */
   readonly rootVolume: string
   readonly mounts: readonly Mount[]
   /** What could not be mounted, and why; what is odd about a filesystem. */
@@ -71,7 +71,7 @@ export async function openGuest(disk: readonly Volume[], options: OpenGuestOptio
   let identity: Promise<GuestIdentity> | undefined
   return {
     fs: guest,
-    rootVolume: table.root.source,
+    rootVolume: volume.name,
     mounts: table.mounts,
     warnings,
     identity: () => {

@@ -118,7 +118,7 @@ async function gather(path: string, disk: DiskImage, root: string | undefined): 
       }))
       if (identity.id !== 'unknown' || identity.hostname !== '' || root !== undefined) {
         const { warnings: unread, ...facts } = await readGuestFacts(opened.fs)
-        guest = { root: opened.rootVolume, ...identity, mounts, ...facts }
+        guest = { root: opened.fs.table.root.source, ...identity, mounts, ...facts }
         warnings.push(...unread)
       }
       warnings.push(...opened.warnings.filter(warning => !warnings.includes(warning)))
