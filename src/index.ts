@@ -91,6 +91,8 @@ export { type GuestFamily, type GuestIdentity, readIdentity } from './guest/iden
 export { memoryGuest } from './guest/memory-guest.ts'
 export type { Mount } from './guest/mount-table.ts'
 export { type Guest, type OpenGuestOptions, openGuest } from './guest/open-guest.ts'
+export { type LabelAnswer, LabelPolicy } from './guest/selinux/policy.ts'
+export { type GuestPolicy, readPolicy } from './guest/selinux/read-policy.ts'
 export { diskUsage, type VolumeUsage } from './guest/usage.ts'
 export { type AmendImageOptions, amendImage } from './image/amend.ts'
 export type { BackingPolicy } from './image/beside-file.ts'

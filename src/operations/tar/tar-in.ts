@@ -125,16 +125,11 @@ class Extraction {
         if (!existing || changed) await guest.symlink(entry.linkTarget, path)
         this.#links.add(byteKey(path))
         break
-      default:
-        if (
-          existing &&
-          (existing.rdev.major !== entry.device.major || existing.rdev.minor !== entry.device.minor) &&
-          entry.type !== 'fifo'
-        ) {
-          await guest.unlink(path)
-          changed = true
-        }
-        if (!existing || changed) await guest.mknod(path, entry.type, entry.device, { mode, uid, gid })
+      default: {
+        const made = await this.#device(path, entry, existing)
+        if (made === undefined) return
+        changed = made
+      }
     }
     if (!existing) this.created++
     else if (changed) this.changed++
@@ -142,6 +137,27 @@ class Extraction {
     await this.#attributes(path, entry, await guest.lstat(path), !existing || changed)
     // One that is new or counted already is not counted again.
     if (!existing || changed) this.changed = before
+  }
+
+  /** Whether it was made in place of another one; `undefined` where none can be made: in a folder of the host. */
+  async #device(
+    path: Uint8Array,
+    entry: TarEntry,
+    existing: GuestStats | undefined,
+  ): Promise<boolean | undefined> {
+    const { type, device, mode, uid, gid } = entry
+    if (type !== 'character-device' && type !== 'block-device' && type !== 'fifo') return false
+    const same = existing?.rdev.major === device.major && existing.rdev.minor === device.minor
+    if (existing && (same || type === 'fifo')) return false
+    if (existing) await this.#guest.unlink(path)
+    try {
+      await this.#guest.mknod(path, type, device, { mode, uid, gid })
+      return existing !== undefined
+    } catch (error) {
+      if (!isDrydiskError(error, 'ENOTSUP', 'EPERM')) throw error
+      this.#warn(`${printable(entry.path)} was left out: ${error.message}`)
+      return undefined
+    }
   }
 
   async #hardLink(path: Uint8Array, entry: TarEntry, existing: GuestStats | undefined): Promise<void> {
@@ -285,10 +301,7 @@ function namesOf(path: Uint8Array): Uint8Array[] {
 }
 
 function refused(path: Uint8Array, why: string): DrydiskError {
-  return new DrydiskError(
-    'ERR_NOT_ALLOWED',
-    `${printable(path)} in the archive ${why}`,
-  )
+  return new DrydiskError('ERR_NOT_ALLOWED', `${printable(path)} in the archive ${why}`)
 }
 
 async function whole(entry: TarEntry): Promise<Uint8Array> {
