@@ -1,5 +1,6 @@
 import { getIniValue, iniEntries, setIniValue, unsetIniValue } from '../../config/ini.ts'
 import type { DecodedText } from '../../config/text.ts'
+import { isDrydiskError } from '../../errors.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
 import { listFolder, readConfig, writeConfig } from '../guest-files.ts'
 import { octal, type ReportBuilder } from '../report.ts'
@@ -90,9 +91,14 @@ async function makePrivate(guest: GuestFs, path: string, report: ReportBuilder):
     await guest.chmod(path, 0o600)
     report.change(`permissions of ${path}`, octal(stats.mode), '0600', path)
   }
-  if (stats.uid !== 0) {
+  if (stats.uid === 0) return
+  try {
     await guest.chown(path, 0, 0)
     report.change(`owner of ${path}`, String(stats.uid), '0', path)
+  } catch (error) {
+    // In a folder of the host that belongs to somebody.
+    if (!isDrydiskError(error, 'EPERM', 'EACCES')) throw error
+    report.warn(`${path} has to belong to root for NetworkManager to read it`)
   }
 }
 
