@@ -7,9 +7,10 @@ import { MountTable } from './mount-table.ts'
 import { MountedGuest } from './mounted-guest.ts'
 import {
   asksFor,
+  likelyRoots,
   type MountSource,
   mountOptionsOf,
-  rootSubvolumes,
+  otherSubvolumes,
   sourceText,
   splitSource,
   subvolumeOf,
@@ -155,19 +156,18 @@ async function openRoot(
 /** Of btrfs one candidate where a likely subvolume is a system, else all that are; those of snapshots are not looked into then. */
 async function inspect(volume: GuestVolume, volumes: readonly GuestVolume[]): Promise<Candidate[]> {
   if (volume.found?.type !== 'btrfs') return [await inspectOne({ volume }, volumes)]
-  const { likely, others } = await rootSubvolumes(volume)
-  let first: Candidate | undefined
+  const likely = await likelyRoots(volume)
   for (const subvolume of likely) {
     const candidate = await inspectOne({ volume, subvolume }, volumes)
     if (candidate.isSystem) return [candidate]
-    first ??= candidate
   }
   const systems: Candidate[] = []
-  for (const subvolume of others) {
+  for (const subvolume of await otherSubvolumes(volume, likely)) {
     const candidate = await inspectOne({ volume, subvolume }, volumes)
     if (candidate.isSystem) systems.push(candidate)
   }
-  return systems.length > 0 || first === undefined ? systems : [first]
+  const nothing = { volume, subvolume: likely[0], isSystem: false, namesItself: false, prettyName: '' }
+  return systems.length > 0 ? systems : [nothing]
 }
 
 async function inspectOne(source: MountSource, volumes: readonly GuestVolume[]): Promise<Candidate> {

@@ -1,4 +1,5 @@
 import { printable } from '../bytes/names.ts'
+import { isDrydiskError } from '../errors.ts'
 import type { SubvolumeName } from '../filesystem/btrfs/filesystem.ts'
 import { subvolumeOptions } from '../filesystem/btrfs/mount-options.ts'
 import type { FileSystem } from '../filesystem/filesystem.ts'
@@ -53,20 +54,35 @@ const USUAL_ROOTS = ['/root', '/@', '/@rootfs']
 /** Others that are looked into: a host of containers may have thousands. */
 const MOST_OTHERS = 256
 
-/** Subvolumes where the system may be, the likeliest first: those that installers use, then all others. */
-export async function rootSubvolumes(
+/** Subvolumes where the system probably is: the default one, then those that installers use, where they are there. */
+export async function likelyRoots(volume: GuestVolume): Promise<SubvolumeName[]> {
+  const { openBtrfs } = await import('../filesystem/btrfs/open.ts')
+  const likely = [(await openBtrfs(volume.device)).subvolume]
+  for (const path of USUAL_ROOTS)
+    try {
+      const { subvolume } = await openBtrfs(volume.device, { mountOptions: [`subvol=${path}`] })
+      if (!likely.some(other => other.id === subvolume.id)) likely.push(subvolume)
+    } catch (error) {
+      if (!isDrydiskError(error, 'ENOENT')) throw error
+    }
+  return likely
+}
+
+/** All other subvolumes, the top level first. */
+export async function otherSubvolumes(
   volume: GuestVolume,
-): Promise<{ likely: SubvolumeName[]; others: SubvolumeName[] }> {
+  known: readonly SubvolumeName[],
+): Promise<SubvolumeName[]> {
   const { openBtrfs } = await import('../filesystem/btrfs/open.ts')
   const fs = await openBtrfs(volume.device)
-  try {
-    const all: SubvolumeName[] = [{ id: 5, path: '/' }]
-    for await (const one of fs.subvolumes()) all.push(one)
-    const usual = USUAL_ROOTS.flatMap(path => all.find(one => one.path === path) ?? [])
-    const likely = [fs.subvolume, ...usual.filter(one => one.id !== fs.subvolume.id)]
-    const others = all.filter(one => !likely.some(other => other.id === one.id))
-    return { likely, others: others.slice(0, MOST_OTHERS) }
-  } finally {
-    await fs.close()
+  const others: SubvolumeName[] = []
+  const add = (one: SubvolumeName) => {
+    if (!known.some(other => other.id === one.id)) others.push(one)
   }
+  add({ id: 5, path: '/' })
+  for await (const one of fs.subvolumes()) {
+    if (others.length >= MOST_OTHERS) break
+    add(one)
+  }
+  return others
 }
