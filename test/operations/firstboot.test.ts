@@ -3,7 +3,7 @@ import { chmod, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { phonyGuest } from '../../native-fixtures/phony-guests.ts'
+import { type PhonyGuestName, phonyGuest, phonyGuests } from '../../native-fixtures/phony-guests.ts'
 import {
   firstboot,
   firstbootCommand,
@@ -13,8 +13,8 @@ import {
   uninstall,
   update,
 } from '../../src/operations/firstboot/operations.ts'
-import { packageScript } from '../../src/operations/firstboot/packages.ts'
-import { RUNNER, RUNNER_TEXT, SCRIPTS } from '../../src/operations/firstboot/texts.ts'
+import { carriedScript, packageScript } from '../../src/operations/firstboot/packages.ts'
+import { PACKAGES, RUNNER, RUNNER_TEXT, SCRIPTS, UNIT_TEXT } from '../../src/operations/firstboot/texts.ts'
 import { bytesSource } from '../../src/operations/source-tree.ts'
 import { haveTool, runOk, temporaryFolder } from '../support/native.ts'
 import { runTwice, text } from './support/operations.ts'
@@ -37,6 +37,58 @@ describe('first boot scripts', () => {
     const names = (await guest.readdir(SCRIPTS)).map(entry => new TextDecoder().decode(entry.name))
     expect(names.sort()).toEqual(['0001-command', '0002-set-up.sh', '0003-command'])
     expect((await guest.stat(`${SCRIPTS}/0001-command`)).mode & 0o777).toBe(0o700)
+  })
+
+  it.each(Object.keys(phonyGuests) as PhonyGuestName[])(
+    '%s takes them, and its init finds them',
+    async name => {
+      const guest = await phonyGuest(name)
+      await runTwice(guest, firstbootInstall, { packages: ['htop'] })
+      const links = [
+        '/etc/systemd/system/multi-user.target.wants/drydisk-firstboot.service',
+        '/etc/rc.d/rc3.d/S99drydisk-firstboot',
+        '/etc/rc3.d/S99drydisk-firstboot',
+        '/etc/rc2.d/S99drydisk-firstboot',
+        '/etc/runlevels/default/drydisk-firstboot',
+      ]
+      const found = []
+      for (const link of links) if (await guest.exists(link)) found.push(link)
+      expect(found).not.toEqual([])
+    },
+  )
+
+  it.skipIf(!haveTool('systemd-analyze'))('systemd finds nothing wrong with the unit', async () => {
+    const folder = temporaryFolder()
+    const unit = join(folder, 'drydisk-firstboot.service')
+    await writeFile(unit, UNIT_TEXT)
+    const { stdout, stderr } = await execute('systemd-analyze', [
+      'verify',
+      '--man=no',
+      '--recursive-errors=no',
+      unit,
+    ])
+    expect(`${stdout}${stderr}`.split('\n').filter(line => line.includes('drydisk-firstboot'))).toEqual([])
+  })
+
+  it('the script for carried files is one that sh understands, and removes them', async () => {
+    const folder = temporaryFolder()
+    for (const [file, tool] of [
+      ['a.deb', 'dpkg'],
+      ['a.rpm', 'rpm'],
+      ['a.apk', 'apk'],
+    ] as const) {
+      const script = join(folder, `script-${tool}`)
+      await mkdir(join(folder, 'packages'), { recursive: true })
+      await writeFile(join(folder, 'packages', file), '')
+      await writeFile(join(folder, tool), '#!/bin/sh\nfor one; do :; done; echo "$one"; exit 4\n', {
+        mode: 0o755,
+      })
+      await writeFile(script, carriedScript([file], []).replaceAll(PACKAGES, join(folder, 'packages')))
+      await expect(
+        execute('/bin/sh', [script], { env: { PATH: `${folder}:/usr/bin:/bin` } }),
+      ).rejects.toMatchObject({ code: 4, stdout: `${join(folder, 'packages', file)}\n` })
+      expect(await readdir(join(folder, 'packages'))).toEqual([])
+    }
   })
 
   it('packages by name, and files that are carried along', async () => {

@@ -1,4 +1,4 @@
-import { hostAndGuest, library, type Step } from './step.ts'
+import { checkThere, hostAndGuest, library, type Step } from './step.ts'
 
 /** What goes in as an archive, and what goes for good. */
 export const contentSteps: readonly Step[] = [
@@ -17,8 +17,7 @@ export const contentSteps: readonly Step[] = [
     help: 'unpack a tar archive of the host (plain, gzip or zstd) into a directory of the guest',
     async plan(value, host) {
       const [local, folder] = hostAndGuest(value, 'TARFILE:REMOTEDIR')
-      // A file that is not there is to be told before anything is opened.
-      await host.mode(local)
+      await checkThere(local, host)
       const { operations } = await library()
       return guest => operations['tar-in'].run(guest, { source: host.source(local), folder })
     },

@@ -1,5 +1,5 @@
 import type { HostAccess } from './host-access.ts'
-import { invalid, library, type Step } from './step.ts'
+import { checkThere, invalid, library, type Step } from './step.ts'
 
 const LATER = 'drydisk runs no guest code, so at its first boot'
 
@@ -26,8 +26,7 @@ function listed(value: string): string[] {
 async function packages(name: 'firstboot-install' | 'install', value: string, host: HostAccess) {
   const isFile = (one: string) => /\.(deb|rpm|apk)$/.test(one)
   const files = listed(value).filter(isFile)
-  // A file that is not there is to be told before anything is opened.
-  for (const file of files) await host.mode(file)
+  for (const file of files) await checkThere(file, host)
   const { operations } = await library()
   const args = {
     packages: listed(value).filter(one => !isFile(one)),

@@ -45,3 +45,14 @@ export function hostAndGuest(value: string, form: string): [string, string] {
   const colon = value.lastIndexOf(':/')
   return colon < 1 ? split(value, form) : [value.slice(0, colon), value.slice(colon + 1)]
 }
+
+/** A file of the host that is read later only: that it is not there is told before anything is opened. */
+export async function checkThere(path: string, host: HostAccess): Promise<void> {
+  try {
+    await host.mode(path)
+  } catch (error) {
+    throw invalid(
+      `the file ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    )
+  }
+}
