@@ -1,5 +1,5 @@
-import { readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import * as phony from '../../native-fixtures/phony-guests.ts'
@@ -9,6 +9,7 @@ import { readPeHeaders } from '../../src/config/unified-kernel-image.ts'
 import { compareVersions } from '../../src/config/version-compare.ts'
 import { DrydiskError } from '../../src/errors.ts'
 import type { GuestFs } from '../../src/guest/guest-fs.ts'
+import { HostFolderGuest } from '../../src/guest/host-folder-guest.ts'
 import { bootEntries } from '../../src/operations/boot-listing.ts'
 import { kernelArg } from '../../src/operations/kernel-arg.ts'
 import { serialConsole } from '../../src/operations/serial-console.ts'
@@ -358,6 +359,30 @@ describe('kernel-arg', () => {
     expect(await runOk('grub-editenv', [file, 'list'])).toContain(
       'kernelopts=root=/dev/sda2 ro crashkernel=auto rhgb nosmt=force module.option=1 \n',
     )
+  })
+
+  it('runs unchanged on a folder of the host', async () => {
+    for (const name of ['el8Efi', 'ubuntu', 'tumbleweed'] as const) {
+      const root = temporaryFolder()
+      const { files, links } = phony.phonyGuests[name]
+      for (const [path, data] of Object.entries(files)) {
+        mkdirSync(dirname(join(root, path)), { recursive: true })
+        writeFileSync(join(root, path), data)
+      }
+      mkdirSync(join(root, 'boot/grub2'), { recursive: true })
+      if (name === 'el8Efi') symlinkSync(links['/boot/grub2/grubenv'] ?? '', join(root, 'boot/grub2/grubenv'))
+      const image = unifiedImage({ commandLine: 'ro' })
+      mkdirSync(join(root, 'boot/efi/EFI/Linux'), { recursive: true })
+      writeFileSync(join(root, 'boot/efi/EFI/Linux/a.efi'), image)
+      const folder = new HostFolderGuest(root, { writable: true })
+      const memory = await phony.phonyGuest(name, { '/boot/efi/EFI/Linux/a.efi': image })
+      // Longer than the section's place in the file.
+      const long = [...changes, { action: 'set', argument: `x=${'y'.repeat(600)}` }] as const
+      const report = await runTwice(folder, kernelArg, { changes: long })
+      expect(report).toEqual(await kernelArg.run(memory, { changes: long }))
+      for (const { file } of report.changes)
+        expect(Buffer.compare(await folder.readFile(file), await memory.readFile(file))).toBe(0)
+    }
   })
 
   it('says which variable still wins', async () => {

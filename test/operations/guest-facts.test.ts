@@ -1,7 +1,9 @@
+import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import * as phony from '../../native-fixtures/phony-guests.ts'
 import { readIdentity } from '../../src/guest/identity.ts'
 import { readGuestFacts } from '../../src/operations/guest-facts.ts'
+import { propertySettings } from '../support/native.ts'
 import { memoryGuest } from './support/operations.ts'
 
 type Row = readonly [
@@ -103,4 +105,32 @@ it('tells what it can of an empty or a damaged guest', async () => {
   expect(facts.kernels).toEqual([
     { release: '6.1', modules: false, image: '/boot/vmlinuz-6.1', entries: 0, default: false },
   ])
+})
+
+it('never fails for a damaged guest (property)', async () => {
+  const splinters = fc.constantFrom(
+    ...['"', "'", '${', '{', '}', '\\', '\n', '\0', '#', '=', 'if [', ' ', 'é', '\xff', 'submenu {'],
+  )
+  const damage = fc.tuple(fc.nat(), fc.double({ min: 0, max: 1, noNaN: true }), fc.nat(30), splinters)
+  const deciding = /^\/(boot|etc|lib|var)\/.*(grub|conf|release|status|installed|selinux|menu|bootloader)/
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(...(Object.keys(GUESTS) as phony.PhonyGuestName[])),
+      fc.array(damage, { minLength: 1, maxLength: 6 }),
+      async (name, damages) => {
+        const files: Record<string, string | Uint8Array> = { ...phony.phonyGuests[name].files }
+        const paths = Object.keys(files).filter(path => deciding.test(path))
+        for (const [pick, where, drop, put] of damages) {
+          const path = paths[pick % paths.length] ?? ''
+          const text = String(files[path])
+          const at = Math.floor(where * text.length)
+          files[path] = text.slice(0, at) + put + text.slice(at + drop)
+        }
+        const guest = await memoryGuest(files)
+        await readIdentity(guest)
+        await readGuestFacts(guest)
+      },
+    ),
+    propertySettings(150),
+  )
 })
