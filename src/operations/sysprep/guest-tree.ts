@@ -3,13 +3,14 @@ import { isDrydiskError } from '../../errors.ts'
 import type { FileType } from '../../filesystem/filesystem.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
 import { isPattern, matchesGlob } from '../glob.ts'
-import { displayPath, statOrUndefined } from '../guest-files.ts'
+import { displayPath } from '../guest-files.ts'
+import { statAt } from './lenient.ts'
 
 /** Folders that a distribution may have as symlinks: `/home` → `/var/home`, `/var/run` → `/run`, `/var/mail` → `spool/mail`. */
 const LAYOUT = /^\/(?:[^/]+|var\/[^/]+|var\/spool\/mail)$/
 
-/** Where such a symlink leads astray: the system itself, not a place of logs, spools or homes. */
-const SYSTEM = /^\/(?:(?:bin|boot|dev|etc|lib\d*|proc|sbin|sys|usr)(?:\/.*)?)?$/
+/** Where such a symlink leads astray: the system itself and its programs, not a place of logs, spools or homes. */
+const SYSTEM = /^\/(?:(?:bin|boot|dev|etc|lib\d*|opt|proc|sbin|sys|usr)(?:\/.*)?)?$/
 
 /**
  * What is where in a guest. Each folder is read once, however many patterns name it. Paths are absolute, one character per byte (names
@@ -89,7 +90,7 @@ export class GuestTree {
     const waiting = [top]
     for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
       // A damaged directory may hold itself.
-      const stats = await statOrUndefined(this.guest, bytesOfKey(folder))
+      const stats = await statAt(this.guest, bytesOfKey(folder))
       const id = `${stats?.dev}:${stats?.ino}`
       if (!stats || seen.has(id)) continue
       seen.add(id)

@@ -1,8 +1,8 @@
 import { byteKey, bytesOfKey } from '../../bytes/names.ts'
 import { accountEntries } from '../../config/accounts.ts'
 import { encodeText } from '../../config/text.ts'
-import { readConfig } from '../guest-files.ts'
 import { join } from './guest-tree.ts'
+import { textAt } from './lenient.ts'
 import { removePath } from './removal.ts'
 import type { SysprepContext, SysprepTask } from './task.ts'
 
@@ -17,7 +17,7 @@ export async function homes({ guest, tree }: SysprepContext): Promise<string[]> 
   const found = new Set(['/root'])
   for (const path of await tree.glob('/home/*'))
     if ((await tree.typeOf(path)) === 'directory') found.add(path)
-  const passwd = await readConfig(guest, '/etc/passwd')
+  const passwd = await textAt(guest, '/etc/passwd')
   for (const { fields } of accountEntries(passwd?.text ?? '', 'passwd')) {
     const home = fields[5]
     if (!home?.startsWith('/')) continue

@@ -1,7 +1,7 @@
 import { bytesOfKey } from '../../bytes/names.ts'
 import { equalBytes } from '../../config/text.ts'
-import { lstatOrUndefined, statOrUndefined } from '../guest-files.ts'
 import { byteCount } from '../report.ts'
+import { lstatAt, statAt } from './lenient.ts'
 import { removePath } from './removal.ts'
 import type { SysprepContext, SysprepTask } from './task.ts'
 
@@ -18,14 +18,14 @@ const machineId: SysprepTask = {
   last: true,
   summary: 'empty the machine ID, so that each clone makes its own at boot',
   async run({ guest, report, tree }) {
-    const stats = await statOrUndefined(guest, MACHINE_ID)
+    const stats = await statAt(guest, MACHINE_ID)
     if (stats?.isFile()) {
       if (stats.size > 0) {
         await guest.truncate(MACHINE_ID, 0)
         report.always('machine ID', byteCount(stats.size), 'empty', MACHINE_ID)
       } else report.keep('machine ID', 'empty', MACHINE_ID)
     } else if (!stats && (await runsSystemd(guest))) {
-      const dangling = await lstatOrUndefined(guest, MACHINE_ID)
+      const dangling = await lstatAt(guest, MACHINE_ID)
       if (!dangling) {
         await guest.writeFile(MACHINE_ID, '', { mode: 0o444 })
         report.change('machine ID', null, 'empty', MACHINE_ID, {
@@ -43,10 +43,10 @@ async function removeDbusId({
   report,
   tree,
 }: Pick<SysprepContext, 'guest' | 'report' | 'tree'>): Promise<void> {
-  const stats = await lstatOrUndefined(guest, DBUS_ID)
+  const stats = await lstatAt(guest, DBUS_ID)
   if (!stats?.isFile()) return
   // Older systems have it the other way round: /etc/machine-id is a link to this one.
-  if ((await lstatOrUndefined(guest, MACHINE_ID))?.isSymbolicLink()) {
+  if ((await lstatAt(guest, MACHINE_ID))?.isSymbolicLink()) {
     const real = await guest.realpath(MACHINE_ID)
     if (equalBytes(real, await guest.realpath(DBUS_ID))) return
   }
@@ -86,9 +86,10 @@ const iscsiInitiator: SysprepTask = {
   ours: true,
   summary: 'have each clone make its own name as an iSCSI initiator',
   async run(context) {
-    const { guest, report, identity } = context
+    const { guest, report, identity, tree } = context
     const path = '/etc/iscsi/initiatorname.iscsi'
-    const stats = await lstatOrUndefined(guest, bytesOfKey(path))
+    if ((await tree.typeOf(path)) !== 'file') return
+    const stats = await lstatAt(guest, bytesOfKey(path))
     if (!stats?.isFile() || stats.size > 1 << 16) return
     const text = await guest.readText(path)
     const name = /^InitiatorName=(.*)$/m.exec(text)?.[1]

@@ -1,6 +1,6 @@
 import { bytesOfKey } from '../../bytes/names.ts'
-import { lstatOrUndefined } from '../guest-files.ts'
 import { join } from './guest-tree.ts'
+import { lstatAt } from './lenient.ts'
 import { emptyFile, removeFilesBelow, removeGlobs, removePath } from './removal.ts'
 import type { SysprepContext, SysprepTask } from './task.ts'
 
@@ -91,8 +91,9 @@ export const logTasks: readonly SysprepTask[] = [
 ]
 
 /** at(1)'s next job number: five hexadecimal digits. */
-async function resetJobNumber({ guest, report }: SysprepContext, path: string): Promise<void> {
-  const stats = await lstatOrUndefined(guest, bytesOfKey(path))
+async function resetJobNumber({ guest, report, tree }: SysprepContext, path: string): Promise<void> {
+  if ((await tree.typeOf(path)) !== 'file') return
+  const stats = await lstatAt(guest, bytesOfKey(path))
   if (!stats?.isFile() || stats.size > 4096) return
   const before = (await guest.readText(path)).trim()
   if (before === '00000') return

@@ -3,29 +3,19 @@ import { getIniValue } from '../../config/ini.ts'
 import { parseAssignments, unsetShellValue } from '../../config/shell-assignments.ts'
 import { joinLines, splitLines } from '../../config/text.ts'
 import { isDrydiskError } from '../../errors.ts'
-import { readConfig, writeConfig } from '../guest-files.ts'
+import { writeConfig } from '../guest-files.ts'
 import { unpinIfcfg } from '../network/ifcfg.ts'
 import { unpinInterfaces } from '../network/ifupdown.ts'
 import { unpinKeyfiles } from '../network/keyfiles.ts'
 import { unpinNetplan } from '../network/netplan.ts'
 import { unpinNetworkd } from '../network/networkd.ts'
 import { IFCFG_FOLDER, SUSE_FOLDER } from '../network/stack.ts'
+import { textAt, UNREADABLE } from './lenient.ts'
 import { removePath } from './removal.ts'
 import type { SysprepContext, SysprepTask } from './task.ts'
 
 /** Where the RHEL family and SUSE have the settings of an interface. */
 const IFCFG = ['/etc/sysconfig/network-scripts/ifcfg-*', '/etc/sysconfig/network/ifcfg-*']
-
-/** What a file of settings may turn out to be: none, or one that nobody can read. */
-const UNREADABLE = [
-  'EFBIG',
-  'EINVAL',
-  'EISDIR',
-  'ELOOP',
-  'ERR_CORRUPT',
-  'ERR_INVALID_ARGUMENT',
-  'ERR_UNSUPPORTED',
-] as const
 
 /** Removes variables from every ifcfg file. */
 async function unsetInIfcfg(context: SysprepContext, names: readonly string[]): Promise<void> {
@@ -33,7 +23,7 @@ async function unsetInIfcfg(context: SysprepContext, names: readonly string[]): 
   for (const pattern of IFCFG)
     for (const path of await tree.glob(pattern)) {
       if ((await tree.typeOf(path)) !== 'file') continue
-      const before = await readConfig(guest, path)
+      const before = await textAt(guest, path)
       if (!before) continue
       let { text } = before
       for (const name of names) {
@@ -100,7 +90,7 @@ export const networkTasks: readonly SysprepTask[] = [
       for (const path of await context.tree.glob('/etc/NetworkManager/system-connections/*')) {
         if ((await context.tree.typeOf(path)) !== 'file') continue
         if (!path.endsWith('.nmconnection')) {
-          const text = (await readConfig(context.guest, path))?.text ?? ''
+          const text = (await textAt(context.guest, path))?.text ?? ''
           if (getIniValue(text, 'connection', 'type') === undefined) continue
         }
         await removePath(context, path)
@@ -124,8 +114,8 @@ export const networkTasks: readonly SysprepTask[] = [
     ours: true,
     summary: "remove entries of /etc/hosts that give the guest's own name a fixed address",
     async run({ guest, report }) {
-      const hosts = await readConfig(guest, '/etc/hosts')
-      const name = readHostname((await readConfig(guest, '/etc/hostname'))?.text ?? '')
+      const hosts = await textAt(guest, '/etc/hosts')
+      const name = readHostname((await textAt(guest, '/etc/hostname'))?.text ?? '')
       if (!hosts || name === undefined || name === 'localhost') return
       const short = name.split('.')[0] ?? name
       const lines = splitLines(hosts.text)
@@ -153,7 +143,7 @@ const NM_CONFIG = [
 async function warnOfNoProfile({ guest, tree, report }: SysprepContext): Promise<void> {
   for (const pattern of NM_CONFIG)
     for (const path of await tree.glob(pattern)) {
-      const text = (await readConfig(guest, path))?.text ?? ''
+      const text = (await textAt(guest, path))?.text ?? ''
       if (/^\s*no-auto-default\s*=.*\*/m.test(text))
         report.warn(
           `NetworkManager makes no profiles of its own in this guest (no-auto-default in ${path}): without cloud-init, give it one (--network-dhcp), or keep those that it has (-net-nmconn)`,

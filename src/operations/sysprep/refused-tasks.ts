@@ -1,6 +1,6 @@
 import { DrydiskError } from '../../errors.ts'
 import { parseFstab } from '../../guest/fstab.ts'
-import { readConfig } from '../guest-files.ts'
+import { textAt } from './lenient.ts'
 import type { SysprepTask } from './task.ts'
 
 /** By their names on the device mapper, the volumes that fstab mounts are logical ones. */
@@ -21,7 +21,7 @@ export const refusedTasks: readonly SysprepTask[] = [
     byDefault: true,
     summary: 'nothing: LVM2 UUIDs stay, and a guest on LVM2 gets a warning',
     async run({ guest, named, report, tree }) {
-      const { text } = (await readConfig(guest, '/etc/fstab')) ?? { text: '' }
+      const { text } = (await textAt(guest, '/etc/fstab')) ?? { text: '' }
       // What the guest's LVM2 last knew of its volume groups (lvm.conf(5), backup_dir).
       const groups = await tree.glob('/etc/lvm/backup/*')
       if (groups.length === 0 && !parseFstab(text).some(({ spec }) => LOGICAL.test(spec))) return

@@ -1,9 +1,10 @@
 import { bytesOfKey } from '../../bytes/names.ts'
 import { isDrydiskError } from '../../errors.ts'
 import type { FileType } from '../../filesystem/filesystem.ts'
-import { displayPath, lstatOrUndefined } from '../guest-files.ts'
+import { displayPath } from '../guest-files.ts'
 import { byteCount } from '../report.ts'
 import { join } from './guest-tree.ts'
+import { lstatAt } from './lenient.ts'
 import type { SysprepContext } from './task.ts'
 
 /**
@@ -13,7 +14,7 @@ import type { SysprepContext } from './task.ts'
 export async function removePath(context: SysprepContext, path: string): Promise<void> {
   const { guest, tree, report } = context
   const bytes = bytesOfKey(path)
-  const stats = await lstatOrUndefined(guest, bytes)
+  const stats = await lstatAt(guest, bytes)
   if (!stats) return
   const shown = displayPath(bytes)
   const before = stats.isDirectory()
@@ -44,7 +45,7 @@ async function folderSize({ guest, tree }: SysprepContext, top: string): Promise
     for (const [name, type] of entries) {
       if (type === 'directory') continue
       files++
-      if (type === 'file') bytes += (await lstatOrUndefined(guest, bytesOfKey(join(folder, name))))?.size ?? 0
+      if (type === 'file') bytes += (await lstatAt(guest, bytesOfKey(join(folder, name))))?.size ?? 0
     }
   return filesAndBytes(files, bytes)
 }
@@ -106,7 +107,7 @@ export async function emptyCache(
   let size = 0
   for (const path of found) {
     const bytes = bytesOfKey(path)
-    const stats = await lstatOrUndefined(guest, bytes)
+    const stats = await lstatAt(guest, bytes)
     if (stats?.isFile()) size += stats.size
     await guest.unlink(bytes)
     tree.removed(path)
@@ -119,11 +120,12 @@ function filesAndBytes(files: number, bytes: number): string {
   return `${files} ${files === 1 ? 'file' : 'files'}, ${byteCount(bytes)}`
 }
 
-/** Empties a regular file that has this one name. */
+/** Empties a regular file that has this one name and lies in its place. */
 export async function emptyFile(context: SysprepContext, path: string): Promise<void> {
-  const { guest, report } = context
+  const { guest, report, tree } = context
+  if ((await tree.typeOf(path)) !== 'file') return
   const bytes = bytesOfKey(path)
-  const stats = await lstatOrUndefined(guest, bytes)
+  const stats = await lstatAt(guest, bytes)
   if (!stats?.isFile() || stats.size === 0) return
   if (stats.nlink > 1) {
     report.warn(

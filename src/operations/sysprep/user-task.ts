@@ -2,7 +2,7 @@ import { accountEntries } from '../../config/accounts.ts'
 import { idRange } from '../../config/login-defs.ts'
 import { readLoginDefs } from '../accounts/account-defaults.ts'
 import { userDel } from '../accounts/user-del.ts'
-import { readConfig } from '../guest-files.ts'
+import { textAt } from './lenient.ts'
 import type { SysprepTask } from './task.ts'
 
 /** Accounts of people: their uids are between UID_MIN and UID_MAX of login.defs(5). root and those of services stay. */
@@ -12,7 +12,7 @@ export const userTask: SysprepTask = {
   summary: 'remove user accounts and their homes (--keep-user-accounts, --remove-user-accounts)',
   async run({ guest, report, tree, settings: { keepUserAccounts, removeUserAccounts } }) {
     const { min, max } = idRange(await readLoginDefs(guest), 'UID', false)
-    const passwd = (await readConfig(guest, '/etc/passwd'))?.text ?? ''
+    const passwd = (await textAt(guest, '/etc/passwd'))?.text ?? ''
     const removed = new Set<string>()
     for (const { fields } of accountEntries(passwd, 'passwd')) {
       const [name = '', , digits = ''] = fields
