@@ -57,7 +57,10 @@ export async function cleanCloudInit(
 ): Promise<void> {
   const config = await CloudConfig.load(guest)
   const state = await stateFolder(config, report)
-  for (const path of await glob(guest, `${state}/*`))
+  // From an image, it might lead anywhere.
+  const elsewhere = (await lstatOrUndefined(guest, state))?.isSymbolicLink() === true
+  if (elsewhere) report.warn(`${state} is a symlink out of its place; what is behind it was left`)
+  for (const path of elsewhere ? [] : await glob(guest, `${state}/*`))
     if (seed || displayPath(path) !== `${state}/seed`) await remove(guest, path, report)
   for (const pattern of ['/var/log/cloud-init.log*', '/var/log/cloud-init-output.log*'])
     for (const path of await glob(guest, pattern)) await remove(guest, path, report)

@@ -136,6 +136,47 @@ describe('YAML edits', () => {
       propertySettings(120),
     )
   })
+
+  it('takes a key out, and with it the maps that it leaves empty', () => {
+    const source =
+      '# top\na:\n  b: # why\n    c: 1\n    # of d\n    d: |\n      x # no comment\n\n  e: {f: 1, g: [1, 2]}\nh: 2\n'
+    expect(editor.unset(source, ['a', 'b', 'd'], 'f')).toBe(
+      '# top\na:\n  b: # why\n    c: 1\n    # of d\n\n  e: {f: 1, g: [1, 2]}\nh: 2\n',
+    )
+    expect(editor.unset(source, ['a', 'e', 'f'], 'f')).toContain('  e: { g: [ 1, 2 ] }\n')
+    const rest = editor.unset(editor.unset(source, ['a', 'b'], 'f'), ['a', 'e'], 'f')
+    expect(rest).toBe('# top\nh: 2\n')
+    expect(editor.unset(source, ['a', 'x'], 'f')).toBe(source)
+    expect(() => editor.unset('a: &x 1\nb: *x\n', ['a'], 'f')).toThrow()
+  })
+
+  it('takes out what is there and nothing else, or refuses (property)', () => {
+    const key = fc.constantFrom('a', 'b', 'c')
+    const leaf = fc.oneof(
+      fc.integer({ min: -9, max: 9 }),
+      fc.constantFrom('x', '# c', ''),
+      fc.array(fc.nat(3), { maxLength: 2 }),
+    )
+    const maps = fc.dictionary(key, fc.oneof(leaf, fc.dictionary(key, leaf, { minKeys: 1 })), { minKeys: 2 })
+    fc.assert(
+      fc.property(maps, fc.tuple(key, key), fc.boolean(), (before, path, flow) => {
+        const source = flow ? `# c\n${stringifyFlow(before)}\n` : blockOf(before, '')
+        let result: string
+        try {
+          result = editor.unset(source, path, 'f')
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'ERR_UNSUPPORTED' })
+          return
+        }
+        const after = editor.parse(result, 'f')
+        expect(lookUp(after, path)).toBeUndefined()
+        expect(editor.unset(result, path, 'f')).toBe(result)
+        for (const other of Object.keys(before))
+          if (other !== path[0]) expect(lookUp(after, [other])).toEqual(before[other])
+      }),
+      propertySettings(150),
+    )
+  })
 })
 
 function stringifyFlow(value: unknown): string {
@@ -278,7 +319,9 @@ describe('cloud-config', () => {
   })
 
   it('sees what ds-identify sees', () => {
-    expect(dsIdentifyList('datasource_list: [ NoCloud, "None" ] # c\n')).toEqual(['NoCloud', 'None'])
+    expect(dsIdentifyList('datasource_list: [ NoCloud, "None" ]\n')).toEqual(['NoCloud', 'None'])
+    // The comment is cut off and the blank before it is not: the bracket is not the last character.
+    expect(dsIdentifyList('datasource_list: [ NoCloud, None ] # c\n')).toEqual(['NoCloud', 'None', ']'])
     expect(dsIdentifyList('datasource_list:\n - NoCloud\n')).toEqual([])
     expect(dsIdentifyList('#datasource_list: [ A ]\n')).toBeUndefined()
   })

@@ -241,6 +241,17 @@ describe('cloud-init-clean', () => {
   })
 })
 
+it('does not follow a symlink in place of the state', async () => {
+  const guest = await memoryGuest({
+    '/etc/passwd': 'x\n',
+    '/etc/cloud/cloud.cfg': 'a: 1\n',
+    '/var/lib/x': '',
+  })
+  await guest.symlink('/etc', '/var/lib/cloud')
+  expect((await cloudInitClean.run(guest, { seed: true })).changes).toEqual([])
+  expect(await guest.exists('/etc/passwd')).toBe(true)
+})
+
 it('knows whether the root grows', async () => {
   const guest = await phonyGuest('debian')
   expect(await readRootGrowth(guest)).toMatchObject({ growpart: { runs: true }, resizefs: { runs: true } })
