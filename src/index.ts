@@ -134,6 +134,8 @@ export {
 export { type Clock, clockOf, shortLine } from './operations/log/short-format.ts'
 export { type MakeFsOptions, makeFs } from './operations/make-fs.ts'
 export { type HostAccess, type Planned, type Step, steps } from './operations/steps/index.ts'
+export { readTar, type TarEntry } from './operations/tar/read-tar.ts'
+export { type WriteTarOptions, writeTar } from './operations/tar/write-tar.ts'
 export {
   applyRecipe,
   type LoadOptions,

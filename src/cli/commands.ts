@@ -23,6 +23,8 @@ export const commands: readonly CommandEntry[] = [
   { name: 'cat', summary: 'print files of an image', load: () => import('./commands/cat.ts') },
   { name: 'edit', summary: 'edit text files in an image', load: () => import('./commands/edit.ts') },
   { name: 'cp', summary: 'copy files into or out of an image', load: () => import('./commands/cp.ts') },
+  { name: 'tar-in', summary: 'unpack an archive into an image', load: () => import('./commands/tar-in.ts') },
+  { name: 'tar-out', summary: 'pack a folder of an image', load: () => import('./commands/tar-out.ts') },
   { name: 'rm', summary: 'remove files from an image', load: () => import('./commands/rm.ts') },
   { name: 'mkdir', summary: 'make directories in an image', load: () => import('./commands/mkdir.ts') },
   {
