@@ -85,13 +85,18 @@ export function environmentOf(environment: { bytes: Uint8Array }): Map<string, s
   }
 }
 
-/** The variables that entries of a source are expanded with; none where its boot loader knows no variables. */
-export function variablesOf(sources: BootSources, source: BootSource): GrubVariables | undefined {
-  if (source.kind === 'grub') return grubConfigOf(sources, source).variables
-  if (source.kind !== 'bls') return undefined
+/**
+ * The variables that entries of a source are expanded with; none where its boot loader knows no variables. Those of entries in
+ * files of their own are worked out once.
+ */
+export function variablesReader(sources: BootSources): (source: BootSource) => GrubVariables | undefined {
   const menu = sources.files.find(file => file.kind === 'grub' && !file.template)
   const config = menu && grubConfigOf(sources, menu)
-  return config?.blsIndex === undefined ? undefined : config.variables
+  const ofEntries = config?.blsIndex === undefined ? undefined : config.variables
+  return source => {
+    if (source.kind === 'grub') return grubConfigOf(sources, source).variables
+    return source.kind === 'bls' ? ofEntries : undefined
+  }
 }
 
 interface Placed {

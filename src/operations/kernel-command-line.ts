@@ -10,7 +10,7 @@ import { editAssignment, getShellValue, parseAssignments } from '../config/shell
 import { replaceRange } from '../config/text.ts'
 import { DrydiskError } from '../errors.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
-import { type BootEntry, listBootEntries, variablesOf } from './boot-listing.ts'
+import { type BootEntry, listBootEntries, variablesReader } from './boot-listing.ts'
 import { type BootSource, type BootSources, findBootSources, inSource, kernelLines } from './boot-sources.ts'
 import { GrubDefaults } from './grub-defaults.ts'
 import { readConfig, writeConfig } from './guest-files.ts'
@@ -48,8 +48,9 @@ export async function changeKernelCommandLines(
   const environments = changeEnvironments(sources, changes)
   const generated = before?.literal && after?.literal ? { before, after } : undefined
   for (const source of sources.files) changeFallback(source, changes, generated)
+  const variablesOf = variablesReader(sources)
   for (const source of sources.files) {
-    const variables = variablesOf(sources, source)
+    const variables = variablesOf(source)
     const lines = (one: BootSource) => kernelLines(one).filter(line => !line.foreign)
     if (source.kind === 'bls' && mergeBlsOptions(source.text) !== source.text) {
       const merged = { ...source, text: mergeBlsOptions(source.text) }
