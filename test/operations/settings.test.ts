@@ -1,10 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import * as phony from '../../native-fixtures/phony-guests.ts'
+import { type PhonyGuestName, phonyGuest, phonyGuests } from '../../native-fixtures/phony-guests.ts'
+import type { GuestFs } from '../../src/guest/guest-fs.ts'
 import { cloudInit } from '../../src/operations/cloud-init.ts'
 import { hostname } from '../../src/operations/hostname.ts'
 import { operations } from '../../src/operations/index.ts'
 import { noZeroconf } from '../../src/operations/no-zeroconf.ts'
 import { qemuGa } from '../../src/operations/qemu-ga.ts'
+import { readQemuGa, rpcDecision } from '../../src/operations/qemu-ga-lists.ts'
 import { timezone } from '../../src/operations/timezone.ts'
 import { changedLines, memoryGuest, runTwice, text } from './support/operations.ts'
 
@@ -128,6 +131,30 @@ describe('qemu-ga', () => {
     expect(await text(guest, '/etc/sysconfig/qemu-ga')).toBe('FILTER_RPC_ARGS="--allow-rpcs=guest-ping"\n')
     await runTwice(guest, qemuGa, { block: ['guest-ping'] })
     expect(await text(guest, '/etc/qemu/qemu-ga.conf')).toBe('[general]\nblock-rpcs=guest-ping\n')
+  })
+
+  it('is effective in every whole guest, and with the BLOCK_RPCS of EL 9.3', async () => {
+    const commands = ['guest-exec', 'guest-set-user-password']
+    const guests: GuestFs[] = []
+    for (const name of Object.keys(phonyGuests) as PhonyGuestName[]) guests.push(await phonyGuest(name))
+    guests.push(
+      await memoryGuest({
+        '/etc/sysconfig/qemu-ga': 'BLOCK_RPCS=guest-file-open,guest-exec,guest-set-user-password\n',
+        '/usr/lib/systemd/system/qemu-guest-agent.service': `[Service]\nEnvironmentFile=/etc/sysconfig/qemu-ga\nExecStart=/usr/bin/qemu-ga --method=virtio-serial \\\n  --block-rpcs=\${BLOCK_RPCS} -F\${FSFREEZE_HOOK_PATHNAME}\n`,
+      }),
+    )
+    let agents = 0
+    for (const guest of guests) {
+      if (!(await readQemuGa(guest))) continue
+      agents++
+      await runTwice(guest, qemuGa, { allow: commands })
+      for (const allowed of [true, false]) {
+        const state = await readQemuGa(guest)
+        for (const command of commands) expect(state && rpcDecision(state, command).allowed).toBe(allowed)
+        if (allowed) await runTwice(guest, qemuGa, { block: commands })
+      }
+    }
+    expect(agents).toBeGreaterThan(8)
   })
 
   it('warns where there is no agent', async () => {
