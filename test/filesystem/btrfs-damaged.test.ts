@@ -294,7 +294,7 @@ describe.skipIf(!haveTool('mkfs.btrfs') || !haveLoopMounts())(
             },
           )
         }),
-        propertySettings(12),
+        propertySettings(5),
       )
     })
   },
