@@ -32,6 +32,12 @@ export async function foldersBeside(image: ImagePlace): Promise<ReadonlySet<stri
   return new Set([image.folder, await realpath(image.givenFolder)])
 }
 
+/** For one that is not where the image says. */
+const ADVICE = {
+  'backing file': 'Bring it there, or say where it is now with "drydisk rebase -u -b FILE"',
+  'data file': 'Bring it there: without it the image holds nothing',
+} as const
+
 /**
  * Resolves the name of a backing or data file as QEMU does, and applies the policy to where it really lies: a symbolic link
  * beside the image that leads elsewhere does not get around it.
@@ -59,7 +65,7 @@ export async function resolveBeside(
     throw new DrydiskError(
       'ERR_UNSUPPORTED',
       `${from.path} has the ${kind} ${shown}: drydisk opens files, not ${protocol === 'json' ? 'JSON descriptions' : `${protocol}:`}. ` +
-        'Point the image at a local file with "qemu-img rebase -u", or flatten it with "qemu-img convert"',
+        'Point the image at a local file with "drydisk rebase -u -b FILE", or flatten it where the other one can be reached',
       context,
     )
   const plain = protocol === 'file' ? name.slice('file:'.length) : name
@@ -71,7 +77,7 @@ export async function resolveBeside(
     const posix = fileError(error, path, `open the ${kind} of ${from.path},`)
     throw new DrydiskError(
       posix.code,
-      `${from.path} has the ${kind} ${shown}: ${posix.message}`,
+      `${from.path} has the ${kind} ${shown}: ${posix.message}. ${ADVICE[kind]}`,
       context,
       error,
     )

@@ -182,7 +182,7 @@ function backingFormat(format: string | undefined, from: ImagePlace, name: strin
   throw new DrydiskError(
     'ERR_UNSUPPORTED',
     `${from.path} has the backing file ${JSON.stringify(name)} in the format ${JSON.stringify(format)}; drydisk reads raw and ` +
-      'qcow2. Flatten the image with "qemu-img convert"',
+      'qcow2. Flatten the image with a tool that reads it',
     { path: from.path, format },
   )
 }
