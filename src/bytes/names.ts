@@ -23,8 +23,10 @@ export function decodeUtf8(bytes: Uint8Array): string | undefined {
 /** One character per byte: a map key that is equal exactly when the bytes are, and sorts as they do. */
 export function byteKey(bytes: Uint8Array): string {
   let key = ''
-  // String.fromCharCode takes its characters as arguments, whose number is limited.
-  for (let at = 0; at < bytes.length; at += 4096) key += String.fromCharCode(...bytes.subarray(at, at + 4096))
+  // String.fromCharCode takes its characters as arguments, whose number is limited. To spread them goes through an iterator, which
+  // takes five times as long.
+  for (let at = 0; at < bytes.length; at += 4096)
+    key += Reflect.apply(String.fromCharCode, undefined, bytes.subarray(at, at + 4096))
   return key
 }
 

@@ -1,4 +1,5 @@
-import { byteKey } from '../../bytes/names.ts'
+import { equalBytes } from '../../bytes/compare.ts'
+import { byteKey, toBytes } from '../../bytes/names.ts'
 import { isDrydiskError } from '../../errors.ts'
 import type { FileSystem, FileType, InodeNumber } from '../../filesystem/filesystem.ts'
 import type { GuestFs } from '../guest-fs.ts'
@@ -64,12 +65,19 @@ export class GuestLabels {
   }
 }
 
-const POLICY_PATH = ['etc', 'selinux']
+const ETC = toBytes('etc')
+const SELINUX = toBytes('selinux')
 
 /** Whether a change at this path may be one of /etc/selinux/config or of the files below contexts/files. */
 function concernsPolicy(trail: readonly Uint8Array[]): boolean {
+  // Nearly every change is somewhere else.
+  const [first, second] = trail
+  if (
+    (first !== undefined && !equalBytes(first, ETC)) ||
+    (second !== undefined && !equalBytes(second, SELINUX))
+  )
+    return false
   const names = trail.slice(0, 5).map(byteKey)
-  if (!POLICY_PATH.every((name, i) => i >= names.length || names[i] === name)) return false
   const [, , third, fourth, fifth] = names
   return (
     third === undefined ||
