@@ -88,7 +88,8 @@ const VALUES = new Map([
 ])
 
 const NUMBER = /^\d{1,9}$/
-const TIME = /^(\d{1,9}[smhdw]?)+$/i
+/** sshd_config(5), TIME FORMATS: numbers with units, the last of which may be left out. */
+const TIME = /^(\d{1,9}[smhdw])*(\d{1,9}[smhdw]?)$/i
 
 const FORMS = new Map([
   ['clientalivecountmax', NUMBER],

@@ -86,7 +86,7 @@ export function userSpecification(text: string): UserSpecification | undefined {
   const equals = text.indexOf('=')
   if (equals < 0) return undefined
   // Users are a list with commas; the hosts begin at the first blank that is not beside a comma or in quotes.
-  const head = /^((?:"[^"]*"|\\.|[^\s,"]|\s*,\s*|!\s+)+)\s+(.*)$/.exec(text.slice(0, equals).trim())
+  const head = /^((?:"[^"]*"|\\.|[^\s,"\\]|\s*,\s*|!\s+)+)\s+(.*)$/.exec(text.slice(0, equals).trim())
   if (!head) return undefined
   return {
     users: splitList(head[1] ?? ''),

@@ -71,7 +71,7 @@ function isSameSerial(command: string | null | undefined, unit: number, speed: n
   const option = (name: string, standard: string) =>
     new RegExp(`--${name}=(\\S+)`).exec(command ?? '')?.[1] ?? standard
   return (
-    /^serial\s+(--(unit|speed|word|parity|stop)=\S+\s*)*$/.test(`${command ?? ''} `) &&
+    /^serial\s+(--(unit|speed|word|parity|stop)=\S+\s+)*$/.test(`${command ?? ''} `) &&
     Number(option('unit', '0')) === unit &&
     Number(option('speed', '9600')) === speed &&
     option('word', '8') === '8' &&

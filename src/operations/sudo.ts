@@ -23,6 +23,8 @@ export interface SudoArguments {
 const FOLDER = '/etc/sudoers.d'
 /** Files included in files: sudo itself stops at 128. */
 const MAX_INCLUDES = 128
+/** Aliases that are looked into, so that a chain of them is no deeper than the stack. */
+const MAX_ALIASES = 1000
 
 /**
  * Lets a user or group run every command as root, by a file in /etc/sudoers.d. Of all rules that match, sudo takes the last:
@@ -189,13 +191,22 @@ async function decidingRule(
 ): Promise<DecidingRule | undefined> {
   const { rules } = await readRules(guest, main, planned)
   const aliases = new Map(rules.flatMap(rule => userAliases(rule.text)))
-  const listed = (users: readonly string[], depth: number): boolean | undefined => {
+  // Each alias is worked out once: lists of aliases of aliases would take for ever. One within itself stands for nobody.
+  const known = new Map<string, boolean | undefined>()
+  const listedAlias = (name: string, users: readonly string[]): boolean | undefined => {
+    if (known.has(name)) return known.get(name)
+    known.set(name, undefined)
+    const result = known.size <= MAX_ALIASES ? listed(users) : undefined
+    known.set(name, result)
+    return result
+  }
+  const listed = (users: readonly string[]): boolean | undefined => {
     // Of a list, too, the last item that matches decides.
     for (const item of users.toReversed()) {
       const negated = (/^[!\s]*/.exec(item)?.[0].match(/!/g)?.length ?? 0) % 2 === 1
       const word = item.replace(/^[!\s]*/, '').replaceAll('"', '')
       const alias = aliases.get(word)
-      const match = words.has(word) || (alias && depth < 10 ? listed(alias, depth + 1) : undefined)
+      const match = words.has(word) || (alias ? listedAlias(word, alias) : undefined)
       if (match !== undefined && match !== false) return !negated
       if (match === false && alias) return negated
     }
@@ -205,7 +216,7 @@ async function decidingRule(
   for (const rule of rules) {
     const specification = userSpecification(rule.text)
     if (!specification || !/(^|[\s,])ALL$/.test(specification.hosts)) continue
-    if (!listed(specification.users, 0)) continue
+    if (!listed(specification.users)) continue
     const grant = grantsEverything(specification.commands)
     if (grant || /(^|[\s,])!\s*ALL$/.test(specification.commands)) deciding = { ...rule, grant }
   }

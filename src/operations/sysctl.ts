@@ -36,7 +36,7 @@ export const sysctl: Operation<SysctlArguments> = {
   async run(guest, { key: given, value }) {
     const report = new ReportBuilder('sysctl')
     const key = sysctlKey(given)
-    if (!/^[\w-]+([./][\w:@/-]+)+$/.test(key) || /[\n\0]/.test(value) || value.trim() === '')
+    if (!/^[\w-]+[./][\w:@/.-]*[\w:@/-]$/.test(key) || /[\n\0]/.test(value) || value.trim() === '')
       throw new DrydiskError(
         'ERR_INVALID_ARGUMENT',
         `${JSON.stringify(`${given}=${value}`)} is no kernel parameter; expected KEY=VALUE such as net.ipv4.ip_forward=1`,

@@ -118,6 +118,17 @@ describe('sudo', () => {
     await checkSudoers(dotted)
   })
 
+  it('takes no time that grows with what a hostile file repeats', async () => {
+    const tail = Array.from({ length: 400 }, (_, i) => `User_Alias A${i} = ${`A${i + 1}, `.repeat(40)}A0\n`)
+    const hostile = await guestOf({
+      '/etc/sudoers': `${tail.join('')}A0 ALL=(ALL) ALL\n${'\\\\a'.repeat(60)}=ALL\n@includedir /etc/sudoers.d\n`,
+    })
+    const started = performance.now()
+    const report = await sudo.run(hostile, { user: 'debian' })
+    expect(report.changes).toHaveLength(1)
+    expect(performance.now() - started).toBeLessThan(5000)
+  })
+
   it('says what is missing', async () => {
     const bare = await memoryGuest({
       '/etc/passwd': phony.debian['/etc/passwd'],
