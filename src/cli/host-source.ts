@@ -1,6 +1,7 @@
 import type { BigIntStats } from 'node:fs'
 import { lstat, open, readdir, readlink, stat } from 'node:fs/promises'
 import { compareBytes } from '../bytes/names.ts'
+import { fileError } from '../device/file-error.ts'
 import { guestStats } from '../guest/host-folder-stats.ts'
 import type { SourceNode } from '../operations/source-tree.ts'
 
@@ -19,7 +20,9 @@ export async function hostSource(
   name: Uint8Array,
   options: HostSourceOptions,
 ): Promise<SourceNode> {
-  const stats = options.follow ? await stat(path, { bigint: true }) : await lstat(path, { bigint: true })
+  const stats = await (options.follow ? stat : lstat)(path, { bigint: true }).catch((error: unknown) => {
+    throw fileError(error, path.toString(), 'read')
+  })
   return { ...attributes(name, stats, options), content: await contentOf(path, stats, options) }
 }
 
@@ -63,7 +66,9 @@ export function fileSource(path: Buffer): { name: string; chunks(): AsyncIterabl
   return {
     name: path.toString(),
     async *chunks() {
-      const handle = await open(path, 'r')
+      const handle = await open(path, 'r').catch((error: unknown) => {
+        throw fileError(error, path.toString(), 'read')
+      })
       try {
         const read = async () => {
           const buffer = Buffer.allocUnsafe(CHUNK)

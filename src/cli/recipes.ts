@@ -2,8 +2,8 @@ import { readdir, readFile } from 'node:fs/promises'
 import { dirname, isAbsolute, join } from 'node:path'
 import { DrydiskError } from '../errors.ts'
 import type { RecipeReader, RecipeText } from '../recipe/index.ts'
-import { describe } from './errors.ts'
 import { hostAccess } from './host-access.ts'
+import { refuseLarge, unreadable } from './host-text.ts'
 
 /** The package's folder of recipes: the same from src/cli, dist/cli and dist/bin. */
 const SHIPPED = new URL('../../recipes/', import.meta.url)
@@ -24,11 +24,10 @@ export const hostRecipes: RecipeReader = {
     if (NAME.test(reference)) return shipped(reference)
     const path = from ? resolveFrom(from.file, reference) : reference
     try {
+      refuseLarge(path)
       return { file: path, text: await readFile(path, 'utf8'), host: hostAccess(dirname(path)) }
     } catch (error) {
-      throw new DrydiskError('ENOENT', `the recipe ${path} cannot be read: ${describe(error).message}`, {
-        path,
-      })
+      throw new DrydiskError('ENOENT', unreadable(`the recipe ${path}`, error), { path })
     }
   },
 }

@@ -38,7 +38,8 @@ export async function run(words: readonly string[]): Promise<number> {
     if (name !== wanted && !helped) continue
     const module = await load()
     module.configure(command)
-    for (const option of command.options) if (option.optional) optional.add(option.long)
+    // commander takes any [ in an option's form for the mark of a value that may be left out.
+    for (const option of command.options) if (option.optional && !option.required) optional.add(option.long)
   }
   // Without a value of its own, an option whose value may be left out would take the word behind it for one.
   const args = words.map(word => (optional.has(word) ? `${word}=` : word))

@@ -4,6 +4,7 @@ import { DrydiskError, isDrydiskError } from '../errors.ts'
 import { type HostAccess, type Planned, type Step, steps } from '../operations/steps/index.ts'
 import { describe, UsageError } from './errors.ts'
 import { hostAccess } from './host-access.ts'
+import { refuseLarge, unreadable } from './host-text.ts'
 
 /**
  * Gives a command every edit as an option, but those that it does itself. What comes back plans those that were given, in the order of the
@@ -85,8 +86,9 @@ function commandsOf(file: string): [Step, string][] {
 
 function commandText(file: string): string {
   try {
+    refuseLarge(file)
     return readFileSync(file, 'utf8')
   } catch (error) {
-    throw new UsageError(`the commands in ${file} cannot be read: ${describe(error).message}`)
+    throw new UsageError(unreadable(`the commands in ${file}`, error))
   }
 }

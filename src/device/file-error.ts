@@ -19,6 +19,12 @@ const MEANINGS: Readonly<Record<string, readonly [PosixCode, string]>> = {
   EINVAL: ['EINVAL', 'invalid argument'],
 }
 
+/** What node:fs threw, in a few words without the path; what comes from elsewhere as it is. */
+export function fileProblem(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  return MEANINGS[code]?.[1] ?? (error instanceof Error ? error.message : String(error))
+}
+
 /** What node:fs threw, as a DrydiskError with the POSIX code; anything else becomes `EIO`. */
 export function fileError(error: unknown, path: string, action: string): DrydiskError {
   if (error instanceof DrydiskError) return error

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { cli, cliOk } from '../support/cli.ts'
@@ -333,4 +333,37 @@ test('an option whose value may be left out takes none from the word behind it',
   expect(out).toBe('')
   await cliOk('customize', '--serial-console=ttyS1,9600', '--qemu-ga', path)
   expect(await cliOk('cat', path, '/etc/default/grub')).toContain('console=ttyS1,9600')
+})
+
+test('a value of its own is taken by options whose form has brackets', async () => {
+  const path = image()
+  expect((await cli('customize', path, '--keymap', 'de:x:y', '--mirror', 'nowhere', '-n')).stderr).toMatch(
+    /^drydisk: (?:keymap|mirror): /,
+  )
+})
+
+test('files of the host that are missing, or far too large for a text, are told of', async () => {
+  for (const option of ['--upload=/no/such:/x', '--copy-in=/no/such:/'])
+    expect((await cli('customize', image(), option)).stderr).toMatch(
+      /: cannot read \/no\/such: no such file\n$/,
+    )
+  const large = join(temporaryFolder(), 'large.yaml')
+  writeFileSync(large, '')
+  truncateSync(large, 2 ** 30)
+  for (const [option, value] of [
+    ['--commands-from-file', large],
+    ['--root-password', `file:${large}`],
+    ['--install', '/no/such.deb'],
+  ] as const) {
+    const { status, stderr } = await cli('customize', 'no.qcow2', option, value)
+    expect(stderr).toMatch(
+      /^drydisk: .*cannot be read: (?:has 1073741824 bytes, too many for a file of text.*|no such file)\n$/,
+    )
+    expect(status).toBe(2)
+  }
+  for (const args of [
+    [large, 'no.qcow2'],
+    ['--vars', large, 'growroot', 'no.qcow2'],
+  ])
+    expect((await cli('apply', ...args)).stderr).toMatch(/too many for a file of text/)
 })

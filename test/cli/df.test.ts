@@ -47,4 +47,10 @@ describe('df', () => {
     expect(csv.split('\n')[0]).toBe('Filesystem,Inodes,IUsed,IFree,IUse%,Mounted on')
     expect((await cli('df', join(temporaryFolder(), 'none'))).status).toBe(1)
   })
+
+  test('a disk without a filesystem is told of', async () => {
+    const path = join(temporaryFolder(), 'text')
+    writeFileSync(path, 'no filesystem\n')
+    expect((await cli('df', path)).stderr).toContain('no filesystem that drydisk knows is on this disk')
+  })
 })

@@ -147,3 +147,18 @@ describe.skipIf(!haveTool('tar'))('tar-out', () => {
     expect(existsSync(archive)).toBe(false)
   })
 })
+
+test('what is no archive, not there or not writable is told by its name, as what it is', async () => {
+  const folder = temporaryFolder()
+  const text = join(folder, 'text')
+  writeFileSync(text, 'no archive\n'.repeat(100))
+  expect((await cli('tar-in', image, text, '/')).stderr).toMatch(/^drydisk: this is no tar archive: /)
+  const missing = join(folder, 'missing.tar')
+  expect((await cli('tar-in', image, missing, '/')).stderr).toBe(
+    `drydisk: cannot read ${missing}: no such file\n`,
+  )
+  const nowhere = join(folder, 'nowhere/x.tar')
+  expect((await cli('tar-out', image, '/', nowhere)).stderr).toBe(
+    `drydisk: cannot write ${nowhere}: no such file\n`,
+  )
+})

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { isDrydiskError } from '../../src/errors.ts'
@@ -270,4 +271,23 @@ describe('LZ4', () => {
       new Uint8Array(9).fill(0x61),
     )
   })
+})
+
+it('text that logrotate packed is unpacked', async () => {
+  const text = Array.from({ length: 3000 }, (_, i) => `line ${i}`).join('\n')
+  const guest = await memoryGuest({
+    '/a.gz': new Uint8Array(gzipSync(text)),
+    '/b.xz': Uint8Array.of(0xfd, 0x37, 0x7a, 0x58, 0x5a, 0, 0),
+  })
+  const read = async (path: string, last: number, byLine: boolean) => {
+    const pieces: Uint8Array[] = []
+    for await (const piece of logText(guest, path, last, byLine)) pieces.push(piece)
+    return byLine ? pieces.map(String) : Buffer.concat(pieces).toString()
+  }
+  expect(await read('/a.gz', Number.POSITIVE_INFINITY, false)).toBe(text)
+  expect(await read('/a.gz', 2, false)).toBe('line 2998\nline 2999\n')
+  expect(await read('/a.gz', 0, false)).toBe('')
+  expect(await read('/a.gz', 9999, false)).toBe(`${text}\n`)
+  expect(await read('/a.gz', 1, true)).toEqual([String(new TextEncoder().encode('line 2999'))])
+  await expect(read('/b.xz', 2, false)).rejects.toThrow(/packed by xz/)
 })

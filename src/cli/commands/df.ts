@@ -47,7 +47,11 @@ Examples:
       const rows: Row[] = []
       for (const image of paths) rows.push(...(await usageOf(image, options)))
       if (options.json) await printJson({ filesystems: rows.map(asJson) })
-      else await print(options.csv ? asCsv(rows, options) : asTable(rows, options))
+      else {
+        for (const { image, found } of rows)
+          if (found.problem !== undefined) warn(`${image}: ${found.volume} ${found.problem}`)
+        await print(options.csv ? asCsv(rows, options) : asTable(rows, options))
+      }
     })
 }
 
@@ -64,7 +68,9 @@ async function usageOf(image: string, options: DfOptions): Promise<Row[]> {
       if (!isDrydiskError(error) || options.root !== undefined) throw error
     }
     try {
-      return (await diskUsage(volumes, guest)).map(found => ({ image, found }))
+      const found = await diskUsage(volumes, guest)
+      if (found.length === 0) warn(`warning: ${image}: no filesystem that drydisk knows is on this disk`)
+      return found.map(one => ({ image, found: one }))
     } finally {
       await guest?.close()
     }
@@ -136,8 +142,6 @@ function asTable(rows: readonly Row[], options: DfOptions): string {
       .join('  ')
       .trimEnd(),
   )
-  for (const { image, found } of rows)
-    if (found.problem !== undefined) warn(`${image}: ${found.volume} ${found.problem}`)
   return `${text.join('\n')}\n`
 }
 

@@ -4,6 +4,8 @@ import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import type { Command } from 'commander'
 import { printable } from '../../bytes/names.ts'
+import { fileError } from '../../device/file-error.ts'
+import { isDrydiskError } from '../../errors.ts'
 import { writeTar } from '../../operations/tar/write-tar.ts'
 import { AlreadyReported, UsageError } from '../errors.ts'
 import { type ImageOptions, imageOptions } from '../options.ts'
@@ -88,7 +90,8 @@ async function toFile(bytes: AsyncIterable<Uint8Array>, path: string, gzip: bool
     await rename(beside, path)
   } catch (error) {
     await rm(beside, { force: true })
-    throw error
+    if (isDrydiskError(error)) throw error
+    throw fileError(error, path, 'write')
   }
 }
 

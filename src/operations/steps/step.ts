@@ -1,3 +1,4 @@
+import { fileProblem } from '../../device/file-error.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
 import type { OperationReport } from '../operation.ts'
@@ -51,8 +52,6 @@ export async function checkThere(path: string, host: HostAccess): Promise<void> 
   try {
     await host.mode(path)
   } catch (error) {
-    throw invalid(
-      `the file ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-    )
+    throw invalid(`the file ${path} cannot be read: ${fileProblem(error)}`)
   }
 }

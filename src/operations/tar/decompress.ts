@@ -15,6 +15,12 @@ const MAGICS: readonly (readonly [name: string, bytes: readonly number[]])[] = [
   ['compress', [0x1f, 0x9d]],
 ]
 
+const packer = (first: Uint8Array): string | undefined =>
+  MAGICS.find(([, magic]) => magic.every((byte, i) => first[i] === byte))?.[0]
+
+/** Whether a file that begins with these bytes (six are enough) is packed by one of the packers that are known by name here. */
+export const isPacked = (first: Uint8Array): boolean => packer(first) !== undefined
+
 /** The bytes of an archive, unpacked where its first bytes say gzip or zstd. Other compressions are `ERR_UNSUPPORTED`. */
 export async function* unpacked(source: ByteSource): AsyncIterable<Uint8Array> {
   const pieces = source.chunks()[Symbol.asyncIterator]()
@@ -24,7 +30,7 @@ export async function* unpacked(source: ByteSource): AsyncIterable<Uint8Array> {
     if (done) break
     first = first.length === 0 ? value : concatBytes([first, value])
   }
-  const kind = MAGICS.find(([, magic]) => magic.every((byte, i) => first[i] === byte))?.[0]
+  const kind = packer(first)
   const all = rejoin(first, pieces)
   if (kind === undefined) yield* all
   else if (kind === 'gzip') yield* gunzip(all, source.name)
@@ -33,7 +39,7 @@ export async function* unpacked(source: ByteSource): AsyncIterable<Uint8Array> {
     await pieces.return?.()
     throw new DrydiskError(
       'ERR_UNSUPPORTED',
-      `${source.name} is packed by ${kind}: unpack it first; plain archives and those of gzip and zstd are read`,
+      `${source.name} is packed by ${kind}: unpack it first; what is plain, or packed by gzip or zstd, is read`,
     )
   }
 }

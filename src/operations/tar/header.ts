@@ -1,4 +1,4 @@
-import { DrydiskError } from '../../errors.ts'
+import { DrydiskError, isDrydiskError } from '../../errors.ts'
 
 export const BLOCK = 512
 
@@ -54,13 +54,22 @@ function checkSum(block: Uint8Array, offset: number): void {
     unsigned += byte
     signed += byte < 0x80 ? byte : byte - 0x100
   }
-  const stored = parseNumber(block.subarray(148, 156), 'checksum', offset)
+  const stored = storedSum(block, offset)
   if (stored !== unsigned && stored !== signed)
     throw new DrydiskError(
       'ERR_CORRUPT',
-      `no tar header at byte ${offset}: its checksum is ${stored}, expected ${unsigned}`,
+      `${offset === 0 ? 'this is no tar archive' : `no tar header at byte ${offset}`}: the checksum of its header is ${stored}, expected ${unsigned}`,
       { offset },
     )
+}
+
+function storedSum(block: Uint8Array, offset: number): number {
+  try {
+    return parseNumber(block.subarray(148, 156), 'checksum', offset)
+  } catch (error) {
+    if (offset !== 0 || !isDrydiskError(error)) throw error
+    throw new DrydiskError('ERR_CORRUPT', `this is no tar archive: ${error.message}`, { offset }, error)
+  }
 }
 
 /** Octal digits, or where the first bit is set a big-endian number in two's complement (GNU, star). */
