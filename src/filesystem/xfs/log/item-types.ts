@@ -1,0 +1,20 @@
+/** Linux, xfs_log_format.h: XFS_LI_*. */
+export const LI = {
+  EFI: 0x1236,
+  EFD: 0x1237,
+  INODE: 0x123b,
+  BUF: 0x123c,
+  DQUOT: 0x123d,
+  QUOTAOFF: 0x123e,
+  ICREATE: 0x123f,
+  RUI: 0x1240,
+  RUD: 0x1241,
+  CUI: 0x1242,
+  CUD: 0x1243,
+  BUI: 0x1244,
+  BUD: 0x1245,
+  ATTRI: 0x1246,
+  ATTRD: 0x1247,
+  XMI: 0x1248,
+  XMD: 0x1249,
+} as const

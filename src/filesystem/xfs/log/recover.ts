@@ -1,0 +1,111 @@
+import type { BlockDevice } from '../../../device/block-device.ts'
+import { OverlayDevice } from '../../../device/overlay-device.ts'
+import type { Storage } from '../../../device/storage.ts'
+import type { Superblock } from '../superblock.ts'
+import { corruptLog, unsupportedLog } from './errors.ts'
+import { type ActiveLog, findActiveLog } from './find-tail.ts'
+import type { OpenIntent } from './intents.ts'
+import { LogArea, type LogRecord } from './log-area.ts'
+import { Replay } from './replay.ts'
+import { TransactionReader } from './transactions.ts'
+
+/** What became of a log. */
+export interface LogRecovery {
+  /** The device itself where the log is clean, else an overlay with the replayed blocks; the superblock may have changed. */
+  readonly device: BlockDevice
+  readonly dirty: boolean
+  readonly transactions: number
+  /** What transactions promised and none did. It does not change what files hold, but the space accounting lags behind. */
+  readonly openIntents: readonly OpenIntent[]
+  readonly warnings: readonly string[]
+}
+
+/**
+ * Replays the log of a filesystem that was not unmounted, as the kernel does at mount, into an overlay: nothing is written to
+ * the device. The log is read whole and checked before the overlay is given out, so there is never half a replay.
+ *
+ * @throws ERR_CORRUPT where the log is damaged, ERR_UNSUPPORTED where it holds what cannot be replayed (a log on another
+ * device, file mappings or attributes that a transaction promised and none changed); both name the transaction.
+ * @param options.spill makes a file for what memory does not hold, as for an OverlayDevice.
+ */
+export async function recoverLog(
+  device: BlockDevice,
+  superblock: Superblock,
+  options: { readonly spill?: () => Promise<Storage> } = {},
+): Promise<LogRecovery> {
+  const log = new LogArea(device, superblock)
+  const active = await findActiveLog(log)
+  const warnings: string[] = []
+  if (active.torn > 0)
+    warnings.push(
+      `the last ${active.torn} records of the log were being written when the machine stopped, and are left out`,
+    )
+  if (active.clean || active.head === active.tail)
+    return { device, dirty: false, transactions: 0, openIntents: [], warnings }
+
+  const overlay = new OverlayDevice(device, options)
+  try {
+    const replay = await replayInto(overlay, log, active, warnings)
+    const openIntents = replay.intents.open
+    refuseContentIntents(openIntents)
+    warnings.push(...intentWarnings(openIntents))
+    return { device: overlay, dirty: true, transactions: replay.transactions, openIntents, warnings }
+  } catch (error) {
+    await overlay.rollback()
+    throw error
+  }
+}
+
+async function replayInto(
+  overlay: OverlayDevice,
+  log: LogArea,
+  active: ActiveLog,
+  warnings: string[],
+): Promise<Replay> {
+  const replay = new Replay(overlay, log.superblock)
+  let damaged = 0
+  const first = new TransactionReader()
+  for await (const record of records(log, active)) {
+    if (record.damaged) damaged++
+    for (const transaction of first.read(record)) replay.learn(transaction)
+  }
+  const second = new TransactionReader()
+  for await (const record of records(log, active))
+    for (const transaction of second.read(record)) await replay.apply(transaction)
+  await replay.finish()
+  if (damaged > 0)
+    warnings.push(`${damaged} records of the log have a wrong checksum, which version 4 does not rely on`)
+  return replay
+}
+
+/** The records from tail to head. With version 5 a wrong checksum ends it: the metadata relies on it. */
+async function* records(log: LogArea, { tail, head }: ActiveLog): AsyncIterable<LogRecord> {
+  let left = log.distance(tail, head)
+  for (let at = tail; left > 0; ) {
+    const record = await log.record(at)
+    if (record.damaged && log.superblock.isV5)
+      throw corruptLog(`the record at basic block ${at} has a wrong checksum`, { block: at })
+    left -= record.end - at
+    if (left < 0)
+      throw corruptLog(`the record at basic block ${at} goes beyond the head at ${head}`, { block: at })
+    yield record
+    at = record.end % log.blocks
+  }
+}
+
+function refuseContentIntents(intents: readonly OpenIntent[]): void {
+  const intent = intents.find(({ content }) => content)
+  if (intent !== undefined)
+    throw unsupportedLog(
+      `transaction 0x${intent.tid.toString(16)} left ${intent.left} (${intent.name} 0x${intent.id.toString(16)}), which drydisk does not carry out yet`,
+      { transaction: intent.tid, intent: intent.name },
+    )
+}
+
+function intentWarnings(intents: readonly OpenIntent[]): string[] {
+  const counts = new Map<string, number>()
+  for (const { left } of intents) counts.set(left, (counts.get(left) ?? 0) + 1)
+  return [...counts].map(
+    ([left, count]) => `the log leaves ${left} (${count} times): files are whole, free space is not exact`,
+  )
+}
