@@ -77,6 +77,25 @@ const cases = {
         }
       : undefined,
   }),
+  doctor: () => ({
+    title: 'doctor: is it ready for OpenStack',
+    limit: '0.5 s',
+    // 1: something is not.
+    drydisk: { ...cli('doctor', image), statuses: [0, 1] },
+  }),
+  apply: () => ({
+    title: 'apply of the whole OpenStack recipe',
+    limit: '0.8 s',
+    drydisk: { ...cli('apply', 'openstack-ubuntu', copy), prepare: freshCopy },
+  }),
+  sysprep: () => ({
+    title: 'sysprep',
+    limit: '1.5 s',
+    drydisk: { ...cli('sysprep', copy), prepare: freshCopy },
+    peer: have('virt-sysprep')
+      ? { name: 'virt-sysprep', command: ['virt-sysprep', '-q', '-a', copy], prepare: freshCopy }
+      : undefined,
+  }),
   'copy-in': () => {
     const chunk = Buffer.alloc(1 << 20, 'not all zeros ')
     writeFileSync(big, '')
