@@ -173,3 +173,8 @@ export function renderWord(pieces: readonly WordPiece[], style: QuoteStyle): str
   quote(false)
   return source
 }
+
+/** A word for a command line that a person may paste: as it is where the shell takes it so, else in single quotes. */
+export function quoteWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}

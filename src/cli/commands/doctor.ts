@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { printableText } from '../../bytes/names.ts'
+import { quoteWord } from '../../config/shell-words.ts'
 import { isDrydiskError } from '../../errors.ts'
 import type { Profile } from '../../operations/doctor/check.ts'
 import type { Diagnosis, DoctorOptions } from '../../operations/doctor/doctor.ts'
@@ -8,6 +9,7 @@ import { Finished, UsageError } from '../errors.ts'
 import { type WriteOptions, writeOptions } from '../options.ts'
 import { print, printJson } from '../output.ts'
 import { closeDisk, editGuest, openDisk, readGuest } from '../session.ts'
+import { imageAndPaths } from '../target.ts'
 
 interface DoctorCommandOptions extends WriteOptions {
   readonly profile: string
@@ -41,25 +43,30 @@ One finding a line: ok, warn (it may be meant so), FAIL, or mended; the file and
 --quiet only what is not ok. --dry-run with --fix mends nothing for good. Exit status: 0 nothing fails, 1 something does, 2 an error.
 
 With --json: {"image", "profile", "ready", "findings": [{"check", "status": "ok", "warning", "failed" or "mended", "message", "file"?,
-"line"?, "command"?}], "operations": what --fix did, as in customize}.
+"line"?, "command"?}], "operations": what --fix did, as in customize}; with --list [{"name", "summary", "profiles"}].
 
 Examples:
   drydisk doctor disk.qcow2
   drydisk doctor --fix disk.qcow2 && drydisk sysprep disk.qcow2
   drydisk doctor --profile kvm --check serial-console,machine-id --json disk.qcow2`,
     )
-    .action(async (image: string | undefined, options: DoctorCommandOptions) => {
+    .action(async (_image: string | undefined, options: DoctorCommandOptions) => {
       const library = await import('../../operations/doctor/doctor.ts')
       if (options.list) {
-        await print(
-          library.doctorChecks
-            .map(({ name, summary, profiles }) => `${name.padEnd(16)}${summary} (${profiles.join(', ')})\n`)
-            .join(''),
-        )
+        if (options.json)
+          await printJson(
+            library.doctorChecks.map(({ name, summary, profiles }) => ({ name, summary, profiles })),
+          )
+        else
+          await print(
+            library.doctorChecks
+              .map(({ name, summary, profiles }) => `${name.padEnd(16)}${summary} (${profiles.join(', ')})\n`)
+              .join(''),
+          )
         return
       }
-      const path = options.add ?? image
-      if (path === undefined) throw new UsageError('which image? Name it first, or with -a IMAGE')
+      const { image: path, paths } = imageAndPaths(command.args, options.add)
+      if (paths.length > 0) throw new UsageError(`one image at a time: what is "${paths[0]}"?`)
       const found = await diagnosed(path, options).catch((error: unknown) => {
         if (isDrydiskError(error, 'ERR_INVALID_ARGUMENT') && /^no (profile|check) /.test(error.message))
           throw new UsageError(error.message)
@@ -126,6 +133,9 @@ function asText(image: string, { findings, profile }: Diagnosis, quiet: boolean)
 
 function lineOf(image: string, { check, status, message, file, line, command }: Finding): string {
   const place = file === undefined ? '' : `  (${file}${line === undefined ? '' : `:${line}`})`
-  const mend = command === undefined ? '' : `\n        ${command.replace('IMAGE', () => image)}`
+  const mend =
+    command === undefined
+      ? ''
+      : `\n        ${printableText(command.replace('IMAGE', () => quoteWord(image)))}`
   return `${WORDS[status].padEnd(8)}${printableText(`${check}: ${message}${place}`)}${mend}\n`
 }

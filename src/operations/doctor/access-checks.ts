@@ -1,3 +1,5 @@
+import { accountEntries } from '../../config/accounts.ts'
+import { quoteWord } from '../../config/shell-words.ts'
 import { readConfig } from '../guest-files.ts'
 import { serviceState } from '../services/service-state.ts'
 import { readSshdSetting } from '../sshd.ts'
@@ -44,7 +46,18 @@ async function rootLogin({ guest, findings }: CheckContext): Promise<void> {
       line: passwords?.line,
       command: 'drydisk customize IMAGE --sshd PasswordAuthentication=no',
     })
+  else if (await asksForPasswords(guest))
+    findings.warn('sshd takes passwords by way of keyboard-interactive, which PAM answers', {
+      command: 'drydisk customize IMAGE --sshd KbdInteractiveAuthentication=no',
+    })
   else findings.ok('sshd takes keys and no passwords', { file: passwords?.file, line: passwords?.line })
+}
+
+/** sshd_config(5): without a word of it, KbdInteractiveAuthentication is on and UsePAM off. */
+async function asksForPasswords(guest: CheckContext['guest']): Promise<boolean> {
+  const pam = (await readSshdSetting(guest, 'UsePAM'))?.value?.toLowerCase()
+  const keyboard = (await readSshdSetting(guest, 'KbdInteractiveAuthentication'))?.value?.toLowerCase()
+  return pam === 'yes' && keyboard !== 'no'
 }
 
 async function starts({ guest, findings }: CheckContext): Promise<void> {
@@ -68,32 +81,42 @@ const passwords: Check = {
   summary: 'no account has a password that the image brings along',
   profiles: ['openstack', 'kvm', 'generic'],
   async run({ guest, findings }) {
-    const file = '/etc/shadow'
-    const shells = await loginShells(guest)
-    const config = await readConfig(guest, file)
+    const passwd = await readConfig(guest, '/etc/passwd')
+    if (passwd === undefined) return
+    const shadow = new Map<string, { hash: string; line: number }>()
+    for (const { fields, line } of accountEntries((await readConfig(guest, SHADOW))?.text ?? '', 'shadow')) {
+      const [user = '', hash = ''] = fields
+      if (!shadow.has(user)) shadow.set(user, { hash, line })
+    }
+    const seen = new Set<string>()
     const before = findings.list.length
-    for (const [index, line] of (config?.text ?? '').split('\n').entries()) {
-      const [user, hash] = line.split(':')
-      if (user === undefined || user === '' || hash === undefined || !(shells.get(user) ?? false)) continue
-      const place = { file, line: index + 1, command: `drydisk customize IMAGE --password ${user}:disabled` }
-      if (hash === '') findings.fail(`${user} has an empty password`, place)
-      else if (hash.startsWith('$'))
+    for (const { fields, line } of accountEntries(passwd.text, 'passwd')) {
+      const [user = '', password = '', , , , , shell = ''] = fields
+      if (seen.has(user) || NO_LOGIN.test(shell.trim())) continue
+      seen.add(user)
+      // passwd(5): "x" sends to shadow; anything else is the password itself.
+      const own = { hash: password, line, file: '/etc/passwd' }
+      const decides = password === 'x' ? { file: SHADOW, ...shadow.get(user) } : own
+      if (decides.hash === undefined) continue
+      const place = {
+        file: decides.file,
+        line: decides.line,
+        command: `drydisk customize IMAGE --password ${quoteWord(`${user}:disabled`)}`,
+      }
+      if (decides.hash === '') findings.fail(`${user} has an empty password`, place)
+      else if (CRYPTED.test(decides.hash))
         findings.warn(`${user} has a password: everyone who knows it knows it of every clone`, place)
     }
-    if (findings.list.length === before && config !== undefined)
-      findings.ok('no account that can log in has a password', { file })
+    if (findings.list.length === before)
+      findings.ok('no account that can log in has a password', {
+        file: shadow.size > 0 ? SHADOW : '/etc/passwd',
+      })
   },
 }
 
-/** Whether the shell of an account lets it log in. */
-async function loginShells(guest: CheckContext['guest']): Promise<Map<string, boolean>> {
-  const shells = new Map<string, boolean>()
-  for (const line of ((await readConfig(guest, '/etc/passwd'))?.text ?? '').split('\n')) {
-    const [user, , , , , , shell = ''] = line.split(':')
-    if (user !== undefined && user !== '')
-      shells.set(user, !/\/(nologin|false|sync|shutdown|halt)$/.test(shell.trim()))
-  }
-  return shells
-}
+const SHADOW = '/etc/shadow'
+const NO_LOGIN = /\/(nologin|false|sync|shutdown|halt)$/
+/** crypt(5): a method's prefix, or the 13 characters of DES; what else there is lets nobody in. */
+const CRYPTED = /^(?:[$_].|[./0-9A-Za-z]{13}$)/
 
 export const accessChecks: readonly Check[] = [ssh, passwords]

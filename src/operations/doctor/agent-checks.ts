@@ -1,8 +1,11 @@
+import { getIniValue } from '../../config/ini.ts'
+import { dropIns } from '../drop-ins.ts'
+import { readConfig } from '../guest-files.ts'
 import { qemuGa } from '../qemu-ga.ts'
 import { readQemuGa, rpcDecision } from '../qemu-ga-lists.ts'
 import { enableService } from '../services/service-operations.ts'
 import { serviceState } from '../services/service-state.ts'
-import type { Check } from './check.ts'
+import type { Check, CheckContext } from './check.ts'
 
 const UNITS = ['qemu-guest-agent', 'qemu-ga']
 const PASSWORD = 'guest-set-user-password'
@@ -52,18 +55,58 @@ const guestAgent: Check = {
   },
 }
 
+/** logind.conf(5): what shuts down, of the values of HandlePowerKey. */
+const LISTENS = /^(?:poweroff|halt|kexec|reboot|soft-reboot|factory-reset)$/
+const LOGIND = ['/etc/systemd', '/run/systemd', '/usr/local/lib/systemd', '/usr/lib/systemd']
+
+/** What logind.conf and its drop-ins say in the end; `undefined` where they say nothing, which is `poweroff`. */
+async function powerKey(guest: CheckContext['guest']) {
+  const drops = await dropIns(
+    guest,
+    LOGIND.map(folder => `${folder}/logind.conf.d`),
+  )
+  for (const path of LOGIND.map(folder => `${folder}/logind.conf`)) {
+    const main = await readConfig(guest, path)
+    if (main === undefined) continue
+    drops.unshift({ path, text: main.text })
+    break
+  }
+  for (const { path, text } of drops.toReversed()) {
+    const found = getIniValue(text, 'Login', 'HandlePowerKey')
+    if (found !== undefined && found.value !== '') return { file: path, line: found.line, value: found.value }
+  }
+  return undefined
+}
+
 const powerButton: Check = {
   name: 'power-button',
   summary: 'a soft power-off is heard',
   profiles: ['openstack', 'kvm'],
-  async run({ guest, facts, findings }) {
+  async run({ guest, facts, findings, mend }) {
     for (const path of ['/usr/lib/systemd/systemd-logind', '/lib/systemd/systemd-logind'])
       if (await guest.exists(path)) {
-        findings.ok('systemd-logind hears the power button', { file: path })
+        const key = await powerKey(guest)
+        if (key === undefined || LISTENS.test(key.value))
+          findings.ok('systemd-logind hears the power button', { file: key?.file ?? path })
+        else
+          findings.fail(`HandlePowerKey=${key.value}: a soft power-off does not shut the guest down`, {
+            file: key.file,
+            line: key.line,
+          })
         return
       }
-    if (facts.agents.acpid !== undefined) findings.ok(`acpid ${facts.agents.acpid}`.trim())
-    else
+    if (facts.agents.acpid !== undefined) {
+      const states = [await serviceState(guest, 'acpid'), await serviceState(guest, 'acpid.socket')]
+      const starts = states.some(({ state, startsAtBoot }) => state === 'enabled' || startsAtBoot)
+      if (starts || states.every(({ state }) => state === 'absent'))
+        findings.ok(`acpid ${facts.agents.acpid}`.trim())
+      else
+        findings.fail('acpid is there, but does not start: the guest does not hear that it is to shut down', {
+          file: states.find(({ state }) => state !== 'absent')?.decidedBy || undefined,
+          command: 'drydisk customize IMAGE --enable-service acpid',
+          mended: await mend(inner => enableService.run(inner, { units: ['acpid'] })),
+        })
+    } else
       findings.fail(
         'neither systemd-logind nor acpid is there: the guest does not hear that it is to shut down',
         {

@@ -1,4 +1,5 @@
 import { littleEndian } from '../../bytes/byte-view.ts'
+import { quoteWord } from '../../config/shell-words.ts'
 import { parseFstab } from '../../guest/fstab.ts'
 import { findVolume } from '../../guest/volume-spec.ts'
 import { type Mbr, parseMbr, TYPE_PROTECTIVE } from '../../volume/mbr.ts'
@@ -28,7 +29,11 @@ const fstab: Check = {
           file: FSTAB,
           line,
           mended,
-          ...(uuid ? { command: `drydisk edit IMAGE ${FSTAB} -e 's,^${spec}\\b,UUID=${uuid},'` } : {}),
+          ...(uuid
+            ? {
+                command: `drydisk edit IMAGE ${FSTAB} -e ${quoteWord(`s,^${literal(spec)}\\b,UUID=${uuid},`)}`,
+              }
+            : {}),
         })
       }
     }
@@ -38,6 +43,11 @@ const fstab: Check = {
     if (findings.list.length === before)
       findings.ok('fstab names every filesystem by what it carries', { file: FSTAB })
   },
+}
+
+/** For the expression of `edit`, whose pattern is between commas. */
+function literal(text: string): string {
+  return text.replace(/[^\w/:-]/g, '\\$&')
 }
 
 async function renameSpec(guest: CheckContext['guest'], line: number, from: string, to: string) {

@@ -1,9 +1,11 @@
 import { isDrydiskError } from '../../errors.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
 import { glob } from '../glob.ts'
-import { displayPath, readConfig } from '../guest-files.ts'
+import { displayPath, lstatOrUndefined, readConfig } from '../guest-files.ts'
+import { hasHostKeyUnit } from '../host-key-units.ts'
 import { networkUnpin } from '../network/unpin.ts'
 import type { OperationReport } from '../operation.ts'
+import { RANDOM_SEEDS } from '../random-seeds.ts'
 import type { Check, CheckContext } from './check.ts'
 
 /** Does operations of sysprep by their names. */
@@ -22,7 +24,16 @@ const machineId: Check = {
     const file = '/etc/machine-id'
     const config = await readConfig(guest, file)
     const id = config?.text.trim()
-    if (id === undefined) {
+    if ((id === undefined || id === '' || id === 'uninitialized') && (await ofDbus(guest))) {
+      findings.fail(
+        'D-Bus has a machine ID of its own, which systemd takes up where its own is empty: every clone has the same',
+        {
+          file: DBUS_ID,
+          command: command('machine-id'),
+          mended: await mend(inner => sysprep(inner, ['machine-id'])),
+        },
+      )
+    } else if (id === undefined) {
       // machine-id(5): systemd takes that for a first boot, and applies its presets.
       if (await guest.exists('/usr/lib/systemd/systemd'))
         findings.warn(
@@ -39,11 +50,34 @@ const machineId: Check = {
   },
 }
 
+const DBUS_ID = '/var/lib/dbus/machine-id'
+
+/** machine-id(5), Initialization. */
+async function ofDbus(guest: GuestFs): Promise<boolean> {
+  const stats = await lstatOrUndefined(guest, DBUS_ID)
+  return stats?.isFile() === true && /^[0-9a-f]{32}/.test((await readConfig(guest, DBUS_ID))?.text ?? '')
+}
+
 const hostKeys: Check = {
   name: 'host-keys',
   summary: 'each clone gets host keys of its own',
   profiles: ['openstack', 'kvm', 'generic'],
   async run(context) {
+    const { guest, identity, facts, findings, mend } = context
+    // Of the families, Debian and Ubuntu alone leave it to cloud-init.
+    const maker =
+      identity.family !== 'debian' ||
+      facts.agents['cloud-init'] !== undefined ||
+      !(await guest.exists('/etc/ssh/sshd_config')) ||
+      (await hasHostKeyUnit(guest))
+    if (!maker && (await glob(guest, '/etc/ssh/ssh_host_*_key')).length === 0) {
+      findings.fail('there are no SSH host keys, and nothing makes them at boot: sshd does not start', {
+        file: '/etc/ssh',
+        command: command('ssh-hostkeys'),
+        mended: await mend(inner => sysprep(inner, ['ssh-hostkeys'])),
+      })
+      return
+    }
     await residue(context, {
       globs: ['/etc/ssh/ssh_host_*_key', '/etc/dropbear/dropbear_*_host_key'],
       message: paths => `${paths.length} SSH host keys: whoever has the image can pass for every clone`,
@@ -84,9 +118,11 @@ const NETWORK_FILES = [
   '/etc/network/interfaces.d/*',
   '/etc/udev/rules.d/*persistent-net.rules',
 ]
-/** A line of any of these that gives or matches a card's own address. */
+/** A line of any of these that gives or matches a card's own address; YAML may have the whole of a mapping on it. */
 const PIN =
-  /^\s*(?:HWADDR\s*=|mac-address\s*=|macaddress\s*:|(?:Permanent)?MACAddress\s*=|hwaddress\s|.*ATTRS?\{address\}==).*?[0-9a-f]{2}([:-][0-9a-f]{2}){5}/i
+  /^\s*(?:(?:HWADDR|MACADDR|LLADDR)\s*=|(?:cloned-)?mac-address\s*=|(?:[^#]*[\s{,])?["']?macaddress["']?\s*:|(?:Permanent)?MACAddress\s*=|hwaddress\s|[^#]*ATTRS?\{address\}==).*?[0-9a-f]{2}([:-][0-9a-f]{2}){5}/i
+/** What is longer is no setting, and a pattern takes time that grows faster than a line. */
+const MAX_LINE = 1000
 
 async function pins(guest: GuestFs): Promise<{ file: string; line: number; text: string }[]> {
   const found: { file: string; line: number; text: string }[] = []
@@ -95,7 +131,8 @@ async function pins(guest: GuestFs): Promise<{ file: string; line: number; text:
       const file = displayPath(path)
       const text = await textOf(guest, path)
       for (const [index, line] of text.split('\n').entries())
-        if (PIN.test(line)) found.push({ file, line: index + 1, text: line.trim().slice(0, 200) })
+        if (PIN.test(line.slice(0, MAX_LINE)))
+          found.push({ file, line: index + 1, text: line.trim().slice(0, 200) })
     }
   return found
 }
@@ -154,7 +191,7 @@ const seeds: Check = {
   profiles: ['openstack', 'kvm', 'generic'],
   async run(context) {
     await residue(context, {
-      globs: ['/var/lib/systemd/random-seed', '/var/lib/urandom/random-seed', '/var/lib/random-seed'],
+      globs: RANDOM_SEEDS,
       message: () => 'a random seed: every clone starts with the same',
       none: 'there is no random seed',
       tasks: ['random-seed'],

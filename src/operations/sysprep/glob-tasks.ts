@@ -1,3 +1,4 @@
+import { RANDOM_SEEDS } from '../random-seeds.ts'
 import { removeGlobs } from './removal.ts'
 import type { SysprepTask } from './task.ts'
 
@@ -159,17 +160,7 @@ const TASKS: readonly GlobTask[] = [
     name: 'random-seed',
     ours: true,
     summary: 'remove saved random seeds, so that no two clones begin with the same',
-    // systemd-random-seed(8), systemd-boot-random-seed(8), initscripts of EL6, of Debian, of SUSE; OpenRC's seedrng.
-    globs: [
-      '/var/lib/systemd/random-seed',
-      '/var/lib/random-seed',
-      '/var/lib/urandom/random-seed',
-      '/var/lib/misc/random-seed',
-      '/var/lib/seedrng/seed.*',
-      '/boot/loader/random-seed',
-      '/boot/efi/loader/random-seed',
-      '/efi/loader/random-seed',
-    ],
+    globs: RANDOM_SEEDS,
   },
   {
     name: 'rh-subscription-manager',

@@ -1,8 +1,8 @@
+import { MAKES_KEYS, HOST_KEY_UNIT as UNIT, UNIT_FOLDERS } from '../host-key-units.ts'
 import { join } from './guest-tree.ts'
 import { removePath } from './removal.ts'
 import type { SysprepContext, SysprepTask } from './task.ts'
 
-const UNIT = 'drydisk-ssh-host-keys.service'
 const UNIT_PATH = `/etc/systemd/system/${UNIT}`
 const WANTS = '/etc/systemd/system/multi-user.target.wants'
 
@@ -20,12 +20,6 @@ ExecStart=/usr/bin/ssh-keygen -A
 [Install]
 WantedBy=multi-user.target
 `
-
-const UNIT_FOLDERS = ['/etc/systemd/system', '/usr/lib/systemd/system', '/lib/systemd/system']
-
-/** Units that make host keys: RHEL family, Fedora, openSUSE; Arch; Debian and Ubuntu where they have one; Raspberry Pi OS. */
-const MAKES_KEYS =
-  /^(?:sshd?-?keygen(?:@.*)?|sshdgenkeys|regenerate_ssh_host_keys|sshd?-host-keys?)\.(?:service|target)$/
 
 export const hostKeysTask: SysprepTask = {
   name: 'ssh-hostkeys',
