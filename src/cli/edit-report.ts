@@ -91,6 +91,7 @@ function reportText(
 
 function value(text: string | null): string {
   if (text === null) return '(none)'
+  if (text === '') return '(empty)'
   return printableText(text.length > SHOWN_LENGTH ? `${text.slice(0, SHOWN_LENGTH)}…` : text)
 }
 

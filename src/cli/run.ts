@@ -32,7 +32,7 @@ export async function run(words: readonly string[]): Promise<number> {
   const optional = new Set<string | undefined>()
   for (const { name, summary, load } of commands) {
     const command = program.command(name).summary(summary).description(summary)
-    command.exitOverride().configureOutput(output)
+    command.exitOverride().configureOutput(output).showHelpAfterError(`(drydisk ${name} --help tells more)`)
     // Only the command that runs is loaded.
     const helped = words[0] === 'help' && words[1] === name
     if (name !== wanted && !helped) continue

@@ -163,8 +163,9 @@ describe('exit status and messages', () => {
   test.each([
     [['cat'], 2, /which image/],
     [['cat', 'IMAGE'], 2, /which file/],
+    [['info', '-a', 'IMAGE', 'other'], 2, /one image at a time/],
     [['nonsense'], 2, /unknown command/],
-    [['ls', '--nonsense', 'IMAGE'], 2, /unknown option/],
+    [['ls', '--nonsense', 'IMAGE'], 2, /unknown option.*\n\(drydisk ls --help tells more\)\n$/],
     [['rm', 'IMAGE'], 2, /remove what/],
     [['customize', 'IMAGE'], 2, /nothing to do/],
     [['customize', 'IMAGE', '--chmod', 'rw:/etc/motd'], 2, /octal/],

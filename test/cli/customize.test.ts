@@ -335,6 +335,12 @@ test('an option whose value may be left out takes none from the word behind it',
   expect(await cliOk('cat', path, '/etc/default/grub')).toContain('console=ttyS1,9600')
 })
 
+test('a value that was empty shows as such', async () => {
+  expect(await cliOk('customize', image(), '--group-member', 'root:root', '-n')).toMatch(
+    /: members of group root: \(empty\) → root /,
+  )
+})
+
 test('a value of its own is taken by options whose form has brackets', async () => {
   const path = image()
   expect((await cli('customize', path, '--keymap', 'de:x:y', '--mirror', 'nowhere', '-n')).stderr).toMatch(

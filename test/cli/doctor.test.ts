@@ -45,4 +45,14 @@ test('wrong usage is 2, and so is an image that does not open', async () => {
     expect((await cli('doctor', ...args)).status).toBe(2)
   expect((await cli('doctor', join(temporaryFolder(), 'none'))).status).toBe(2)
   expect(await cliOk('doctor', '--list')).toMatch(/^serial-console +the kernel of every boot entry/m)
+  const listed = JSON.parse(await cliOk('doctor', '--list', '--json'))
+  expect(listed).toContainEqual({
+    name: 'serial-console',
+    summary: expect.stringMatching(/^the kernel of every boot entry/),
+    profiles: ['openstack', 'kvm'],
+  })
+  expect(await cli('doctor', '-a', demo, demo)).toMatchObject({
+    status: 2,
+    stderr: expect.stringMatching(/one image at a time/),
+  })
 })

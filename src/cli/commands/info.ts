@@ -15,6 +15,7 @@ import { formatFacts } from '../format-facts.ts'
 import { type ImageOptions, imageOptions } from '../options.ts'
 import { humanSize, print, printJson } from '../output.ts'
 import { closeDisk, openDisk } from '../session.ts'
+import { imageAndPaths } from '../target.ts'
 
 export function configure(command: Command): void {
   imageOptions(command)
@@ -34,9 +35,9 @@ Examples:
   drydisk info disk.qcow2
   drydisk info --json disk.raw`,
     )
-    .action(async (image: string | undefined, options: ImageOptions) => {
-      const path = options.add ?? image
-      if (path === undefined) throw new UsageError('which image? Name it first, or with -a IMAGE')
+    .action(async (_image: string | undefined, options: ImageOptions) => {
+      const { image: path, paths } = imageAndPaths(command.args, options.add)
+      if (paths.length > 0) throw new UsageError(`one image at a time: what is "${paths[0]}"?`)
       const disk = await openDisk(path, options, false)
       try {
         const info = await gather(path, disk, options.root)
