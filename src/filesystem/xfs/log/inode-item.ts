@@ -141,32 +141,28 @@ export function writeForks(item: InodeItem, inode: Uint8Array): void {
     [item.attributes, attributes],
   ] as const) {
     if (logged === undefined) continue
-    const bytes = logged.form === 'root' ? diskRoot(logged.bytes, inode, target.length) : logged.bytes
-    if (bytes.length > target.length)
+    if (logged.form === 'root') writeRoot(logged.bytes, inode, target)
+    else if (logged.bytes.length <= target.length) target.set(logged.bytes)
+    else
       throw corruptLog(
-        `logged inode ${item.ino} has ${bytes.length} bytes for a fork of ${target.length} bytes`,
-        {
-          inode: item.ino,
-        },
+        `logged inode ${item.ino} has ${logged.bytes.length} bytes for a fork of ${target.length} bytes`,
+        { inode: item.ino },
       )
-    target.set(bytes)
   }
 }
 
 /** The root of an extent tree as an inode holds it: level, count, then keys and pointers each in room for as many as fit (xfs_bmbt_to_bmdr). */
-function diskRoot(logged: Uint8Array, inode: Uint8Array, space: number): Uint8Array {
+function writeRoot(logged: Uint8Array, inode: Uint8Array, target: Uint8Array): void {
   const from = bigEndian(logged, 'XFS log extent tree root')
   const header = inode[4] === 3 ? 72 : 24
   const [level, count] = [from.u16(4), from.u16(6)]
   const room = Math.floor((logged.length - header) / 16)
-  const most = Math.floor((space - 4) / 16)
+  const most = Math.max(0, Math.floor((target.length - 4) / 16))
   if (count > room || count > most)
     throw corruptLog(`the root of a logged extent tree has ${count} records, and room for ${most}`)
-  const bytes = new Uint8Array(4 + (most + count) * 8)
-  const to = bigEndian(bytes, 'XFS extent tree root')
+  const to = bigEndian(target, 'XFS extent tree root')
   to.setU16(0, level)
   to.setU16(2, count)
-  bytes.set(from.slice(header, count * 8), 4)
-  bytes.set(from.slice(header + room * 8, count * 8), 4 + most * 8)
-  return bytes
+  target.set(from.slice(header, count * 8), 4)
+  target.set(from.slice(header + room * 8, count * 8), 4 + most * 8)
 }
