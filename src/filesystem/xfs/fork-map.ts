@@ -1,0 +1,136 @@
+import { bigEndian } from '../../bytes/byte-view.ts'
+import { Btree, MOST_LEVELS } from './btree.ts'
+import { BtreeBlock } from './btree-block.ts'
+import { BMBT, type BmbtRecord, parseBmbtRecord } from './btree-kinds.ts'
+import { type Dinode, FORMAT, type Fork } from './dinode.ts'
+import { corrupt } from './errors.ts'
+import type { XfsVolume } from './volume.ts'
+
+const RECORD = 16
+/** struct xfs_bmdr_block: the root in an inode. */
+const ROOT_HEADER = 4
+
+/** A run of blocks of a fork. */
+export interface ForkRun {
+  /** The first block in the fork. */
+  readonly logical: number
+  readonly count: number
+  /** A block of the volume; `undefined` in a hole. */
+  readonly block: number | undefined
+  readonly unwritten: boolean
+}
+
+/** Where the blocks of a file, or of its attributes, lie. */
+export class ForkMap {
+  readonly #volume: XfsVolume
+  readonly #inode: Dinode
+  readonly #fork: Fork
+  #records: readonly BmbtRecord[] | undefined
+
+  constructor(volume: XfsVolume, inode: Dinode, fork: Fork) {
+    this.#volume = volume
+    this.#inode = inode
+    this.#fork = fork
+  }
+
+  /** Blocks `from` up to, not including, `to`, without gaps; neighbouring extents stay apart. */
+  async *runs(from: number, to: number): AsyncIterable<ForkRun> {
+    let at = from
+    for await (const { br_startoff, br_startblock, br_blockcount, unwritten } of this.extents(from)) {
+      const end = br_startoff + br_blockcount
+      if (end <= at) continue
+      if (br_startoff >= to) break
+      if (br_startoff > at) yield { logical: at, count: br_startoff - at, block: undefined, unwritten: false }
+      const logical = Math.max(at, br_startoff)
+      at = Math.min(end, to)
+      const block = this.#volume.geometry.volumeBlock(br_startblock) + (logical - br_startoff)
+      yield { logical, count: at - logical, block, unwritten }
+      if (at === to) return
+    }
+    if (at < to) yield { logical: at, count: to - at, block: undefined, unwritten: false }
+  }
+
+  /** All of `count` blocks from `from`; `undefined` when one is a hole or unwritten. */
+  async blocks(from: number, count: number): Promise<number[] | undefined> {
+    const blocks: number[] = []
+    for await (const run of this.runs(from, from + count)) {
+      if (run.block === undefined || run.unwritten) return undefined
+      for (let index = 0; index < run.count; index++) blocks.push(run.block + index)
+    }
+    return blocks
+  }
+
+  /** Extents in order, from the one that `from` may lie in. All lie in the volume, and none overlaps another in the fork. */
+  async *extents(from = 0): AsyncIterable<BmbtRecord> {
+    let end = 0
+    let first = true
+    for await (const records of this.#lists(from))
+      for (const record of records) {
+        const { br_startoff, br_startblock, br_blockcount } = record
+        const wrong = (what: string) =>
+          corrupt('extent', `inode ${this.#inode.ino}: the extent at block ${br_startoff} ${what}`, {
+            inode: this.#inode.ino,
+          })
+        if (!first && br_startoff < end) throw wrong(`overlaps the one before, which ends at ${end}`)
+        if (!this.#volume.geometry.isRun(br_startblock, br_blockcount))
+          throw wrong(`has ${br_blockcount} blocks from ${br_startblock}, which do not exist`)
+        first = false
+        end = br_startoff + br_blockcount
+        yield record
+      }
+  }
+
+  async *#lists(from: number): AsyncIterable<readonly BmbtRecord[]> {
+    const { format } = this.#fork
+    if (format === FORMAT.EXTENTS) yield this.#inInode()
+    else if (format === FORMAT.BTREE) yield* this.#tree().leaves(from)
+    else
+      throw corrupt(
+        'inode',
+        `inode ${this.#inode.ino} has no blocks (format ${format}), and some are needed`,
+        {
+          inode: this.#inode.ino,
+        },
+      )
+  }
+
+  #inInode(): readonly BmbtRecord[] {
+    if (this.#records !== undefined) return this.#records
+    const { nextents, literal } = this.#fork
+    const most = Math.floor(literal.length / RECORD)
+    if (nextents > most)
+      throw corrupt('inode', `inode ${this.#inode.ino} counts ${nextents} extents, and ${most} fit into it`, {
+        inode: this.#inode.ino,
+      })
+    this.#records = Array.from({ length: nextents }, (_, index) => parseBmbtRecord(literal, index * RECORD))
+    return this.#records
+  }
+
+  #tree(): Btree<BmbtRecord> {
+    const { geometry } = this.#volume
+    const owner = this.#inode.ino
+    return new Btree(
+      BMBT,
+      async () => this.#root(),
+      (pointer, level) =>
+        this.#volume.btreeBlock(BMBT, geometry.volumeBlock(pointer), { level, owner, isRoot: false }),
+    )
+  }
+
+  /** The root in an inode is never a leaf: records would be extents of the inode itself. */
+  #root(): BtreeBlock<BmbtRecord> {
+    const { literal } = this.#fork
+    const [level, count] = [literal.u16(0), literal.u16(2)]
+    if (level < 1 || level >= MOST_LEVELS || count < 1)
+      throw corrupt('bmbt', `inode ${this.#inode.ino} has a tree of ${count} entries on level ${level}`, {
+        inode: this.#inode.ino,
+      })
+    const view = bigEndian(literal.bytes, 'xfs bmbt root')
+    return new BtreeBlock(BMBT, view, {
+      level,
+      count,
+      entriesAt: ROOT_HEADER,
+      room: literal.length - ROOT_HEADER,
+    })
+  }
+}
