@@ -63,7 +63,7 @@ function stanzas(text: string): Field[][] {
       continue
     }
     if (source.startsWith('#')) continue
-    const field = /^([^\s:#][^\s:]*)\s*:[ \t]*(.*?)[ \t]*$/.exec(source)
+    const field = /^([^\s:#][^\s:]*)\s*:[ \t]*((?:.*[^ \t])?)[ \t]*$/.exec(source)
     if (!field) continue
     const start = i
     const parts = [field[2] ?? '']

@@ -184,7 +184,7 @@ export function blsMenu(text: string, name: string): MenuEntry {
   let after: PlacedLine | undefined
   const title = blsTitle(text)
   for (const line of placedLines(text)) {
-    const pair = /^\s*([a-z_-]+)[ \t]+(.*?)\s*$/.exec(line.text)
+    const pair = /^\s*([a-z_-]+)[ \t]+((?:.*\S)?)\s*$/.exec(line.text)
     const key = pair?.[1] ?? ''
     if (pair) keys.set(key, [...(keys.get(key) ?? []), pair[2] ?? ''])
     if (key === 'linux' || key === 'initrd') after = line

@@ -17,8 +17,8 @@ export interface RepoValue {
 }
 
 const SECTION = /^\[([^\]]*)\]/
-const ENTRY = /^([A-Za-z][\w.-]*)([ \t]*[=:][ \t]*)(.*?)[ \t]*$/
-const COMMENTED = /^[#;][ \t]*([A-Za-z][\w.-]*)[ \t]*=[ \t]*(.*?)[ \t]*$/
+const ENTRY = /^([A-Za-z][\w.-]*)([ \t]*[=:][ \t]*)((?:.*[^ \t])?)[ \t]*$/
+const COMMENTED = /^[#;][ \t]*([A-Za-z][\w.-]*)[ \t]*=[ \t]*((?:.*[^ \t])?)[ \t]*$/
 
 /** Whether a line goes on with the value above; an empty one and a comment do not. */
 function continues(line: Line | undefined): boolean {

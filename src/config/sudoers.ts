@@ -45,7 +45,7 @@ function stripComment(text: string): string {
 export function sudoersInclude(
   text: string,
 ): { readonly kind: 'file' | 'folder'; readonly path: string } | undefined {
-  const match = /^[#@]include(dir)?\s+(?:"([^"]+)"|(.+?))\s*$/.exec(text)
+  const match = /^[#@]include(dir)?\s+(?:"([^"]+)"|(.*\S))\s*$/.exec(text)
   if (!match) return undefined
   return {
     kind: match[1] ? 'folder' : 'file',

@@ -21,7 +21,7 @@ export function sysctlKey(text: string): string {
 export function sysctlLines(text: string): SysctlLine[] {
   const found: SysctlLine[] = []
   splitLines(text).forEach((line, i) => {
-    const [, key, value] = /^\s*-?\s*([^\s#;=][^\s=]*)\s*=\s*(.*?)\s*$/.exec(line.text) ?? []
+    const [, key, value] = /^\s*(?:-\s*)?([^\s#;=][^\s=]*)\s*=\s*((?:.*\S)?)\s*$/.exec(line.text) ?? []
     if (key !== undefined && !/[*?[]/.test(key))
       found.push({ key: sysctlKey(key), value: value ?? '', line: i + 1 })
   })

@@ -24,7 +24,7 @@ export function parseUnit(text: string): UnitEntry[] {
     joined = undefined
     const heading = /^\s*\[(.*)\]\s*$/.exec(whole)
     if (heading) section = heading[1] ?? ''
-    const entry = /^\s*([A-Za-z][\w-]*)\s*=\s*(.*?)\s*$/.exec(whole)
+    const entry = /^\s*([A-Za-z][\w-]*)\s*=\s*((?:.*\S)?)\s*$/.exec(whole)
     if (entry) entries.push({ section, key: entry[1] ?? '', value: entry[2] ?? '', line: start })
   })
   return entries

@@ -5,7 +5,8 @@
 export function parseOsRelease(text: string): Map<string, string> {
   const out = new Map<string, string>()
   for (const line of text.split('\n')) {
-    const match = /^\s*([A-Za-z_][A-Za-z0-9_]*)=(.*?)\s*$/.exec(line)
+    // Not `(.*?)\s*$`: its time grows with the square of the blanks of a hostile line.
+    const match = /^\s*([A-Za-z_][A-Za-z0-9_]*)=((?:.*\S)?)\s*$/.exec(line)
     if (match?.[1]) out.set(match[1], unquote(match[2] ?? ''))
   }
   return out

@@ -73,3 +73,15 @@ test('fstab: comments, tabs, escapes, quoted tags, missing fields', () => {
     { spec: 'LABEL=x', file: 'none', type: 'swap', options: ['sw'], line: 5 },
   ])
 })
+
+test('os-release: blanks without end take no time', () => {
+  const started = performance.now()
+  const blanks = ' '.repeat(500_000)
+  expect(parseOsRelease(`ID=a${blanks}b\n${blanks}x\nNAME= c ${blanks}\n`)).toEqual(
+    new Map([
+      ['ID', `a${blanks}b`],
+      ['NAME', ' c'],
+    ]),
+  )
+  expect(performance.now() - started).toBeLessThan(2000)
+})
