@@ -41,7 +41,7 @@ async function plan(option: Step, value: string, host: HostAccess): Promise<Plan
   try {
     return await option.plan(value, host)
   } catch (error) {
-    if (isDrydiskError(error) && error.code === 'ERR_INVALID_ARGUMENT')
+    if (isDrydiskError(error, 'ERR_INVALID_ARGUMENT', 'ERR_UNSUPPORTED'))
       throw new UsageError(`--${option.name}: ${error.message}`)
     throw error
   }

@@ -202,6 +202,11 @@ describe('the recipe is looked through first', () => {
       ),
     })
     expect(await cli('apply', './none.yaml', image)).toMatchObject({ status: 1 })
+    const missing = file('steps:\n  - upload: no-such:/x\n  - copy-in: no-such:/\n')
+    expect(await cli('apply', missing, '/nowhere/disk.qcow2')).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(/:2:\d+: .*no-such cannot be read.*\n.*:3:\d+: .*no-such cannot be read/),
+    })
     expect(await cli('apply', recipe, '/nowhere/disk.qcow2')).toMatchObject({ status: 1 })
   })
 })
@@ -214,5 +219,9 @@ test('--list and --show', async () => {
     variables: [{ name: 'DIB_MODPROBE_BLACKLIST', default: '', required: false }],
   })
   expect(await cliOk('apply', '--show', 'growroot')).toMatch(/^name: growroot\n/)
+  expect(JSON.parse(await cliOk('apply', '--show', 'growroot', '--json'))).toMatchObject({
+    recipe: 'growroot',
+    text: expect.stringMatching(/^name: growroot\n/),
+  })
   expect((await cli('apply', '--show', 'nothing')).status).toBe(1)
 })

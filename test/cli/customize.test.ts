@@ -124,13 +124,14 @@ test('an error names the edit that it comes from; what is wrong with a value is 
     status: 1,
     stderr: 'drydisk: chmod: /nothing: no such file or directory\n',
   })
-  const gone = await cli('customize', '--json', path, '--upload', '/nowhere/f:/etc')
+  const gone = await cli('customize', '--json', path, '--copy', '/nowhere/f:/etc')
   expect(JSON.parse(gone.stdout).error).toMatchObject({
     code: 'ENOENT',
-    message: expect.stringMatching(/^upload: /),
+    message: expect.stringMatching(/^copy: /),
   })
   for (const edit of [
     ['--edit', '/etc/hosts:s/(/x/'],
+    ['--edit', '/etc/hosts:tr/a/b/'],
     ['--root-password', 'word'],
     ['--root-password', 'password:'],
     ['--kernel-arg', 'a b'],
@@ -348,11 +349,7 @@ test('a value of its own is taken by options whose form has brackets', async () 
   )
 })
 
-test('files of the host that are missing, or far too large for a text, are told of', async () => {
-  for (const option of ['--upload=/no/such:/x', '--copy-in=/no/such:/'])
-    expect((await cli('customize', image(), option)).stderr).toMatch(
-      /: cannot read \/no\/such: no such file\n$/,
-    )
+test('files of the host that are missing, or far too large for a text, are told of before the image is opened', async () => {
   const large = join(temporaryFolder(), 'large.yaml')
   writeFileSync(large, '')
   truncateSync(large, 2 ** 30)
@@ -360,6 +357,9 @@ test('files of the host that are missing, or far too large for a text, are told 
     ['--commands-from-file', large],
     ['--root-password', `file:${large}`],
     ['--install', '/no/such.deb'],
+    ['--upload', '/no/such:/x'],
+    ['--copy-in', '/no/such:/'],
+    ['--tar-in', '/no/such:/'],
   ] as const) {
     const { status, stderr } = await cli('customize', 'no.qcow2', option, value)
     expect(stderr).toMatch(

@@ -69,7 +69,10 @@ Examples:
     )
     .action(async (reference: string | undefined, named: readonly string[], options: ApplyOptions) => {
       if (options.list) return list(options)
-      if (options.show !== undefined) return print((await hostRecipes.read(options.show, undefined)).text)
+      if (options.show !== undefined) {
+        const { file, text } = await hostRecipes.read(options.show, undefined)
+        return options.json ? printJson({ recipe: file, text }) : print(text)
+      }
       if (reference === undefined)
         throw new UsageError('which recipe? Name a file or a shipped recipe (drydisk apply --list)')
       const images = [...(options.add === undefined ? [] : [options.add]), ...named]

@@ -1,4 +1,4 @@
-import { hostAndGuest, invalid, library, type Step, split } from './step.ts'
+import { checkThere, hostAndGuest, invalid, library, type Step, split } from './step.ts'
 
 /** Files and folders of the guest. virt-customize's options keep their names and forms. */
 export const fileSteps: readonly Step[] = [
@@ -51,6 +51,7 @@ export const fileSteps: readonly Step[] = [
     help: 'copy a file or folder of the host into a directory of the guest',
     async plan(value, host) {
       const [local, folder] = hostAndGuest(value, 'LOCALPATH:REMOTEDIR')
+      await checkThere(local, host)
       const { operations } = await library()
       return async guest => operations['copy-in'].run(guest, { source: await host.tree(local), folder })
     },
@@ -138,6 +139,7 @@ export const fileSteps: readonly Step[] = [
     help: 'put a file of the host into the guest, with its permissions',
     async plan(value, host) {
       const [local, path] = hostAndGuest(value, 'FILE:DEST')
+      await checkThere(local, host)
       const { operations } = await library()
       return async guest => {
         const mode = await host.mode(local)
