@@ -76,7 +76,7 @@ export function grubLegacyMenu(text: string): MenuEntry[] {
 
 /** The number of the default entry of GRUB legacy: `default N`, from 0; `saved` is in a file of its own. */
 export function grubLegacyDefault(text: string): string {
-  return /^\s*default(?:\s+|=)(\w+)/m.exec(text)?.[1] ?? '0'
+  return /^[ \t]*default(?:\s+|=)(\w+)/m.exec(text)?.[1] ?? '0'
 }
 
 const NOT_LINUX = /\.(c32|com|cbt|bss?|0|bin|img|lkrn)$|memtest|memdisk/i
@@ -164,14 +164,14 @@ export function extlinuxMenu(text: string): MenuEntry[] {
 
 /** The label that is booted when nobody chooses: ONTIMEOUT, `MENU DEFAULT` in a label, DEFAULT. A menu program is no label. */
 export function extlinuxDefault(text: string): string {
-  const timeout = /^\s*ontimeout\s+(\S+)/im.exec(text)?.[1]
+  const timeout = /^[ \t]*ontimeout\s+(\S+)/im.exec(text)?.[1]
   if (timeout !== undefined) return timeout
   let label = ''
   for (const { text: line } of placedLines(text)) {
     label = /^\s*label\s+(.*)$/i.exec(line)?.[1]?.trim() ?? label
     if (/^\s*menu\s+default\s*$/i.test(line)) return label
   }
-  return /^\s*default\s+(\S+)/im.exec(text)?.[1] ?? ''
+  return /^[ \t]*default\s+(\S+)/im.exec(text)?.[1] ?? ''
 }
 
 /**

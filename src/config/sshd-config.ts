@@ -33,9 +33,10 @@ export interface SshdLine {
 
 /** One line: `undefined` for an empty one or a comment. An unclosed quote leaves the rest as one argument. */
 export function parseSshdLine(line: string): SshdLine | undefined {
-  const match = /^[ \t\f\r]*(?!#)"?([A-Za-z0-9]+)"?(?:[ \t]*=[ \t]*|[ \t]+|(?=")|$)(.*?)[ \t\r\n\f]*$/.exec(
-    line,
-  )
+  const match =
+    /^[ \t\f\r]*(?!#)"?([A-Za-z0-9]+)"?(?:[ \t]*=[ \t]*|[ \t]+|(?=")|$)((?:.*[^ \t\r\n\f])?)[ \t\r\n\f]*$/.exec(
+      line,
+    )
   return match ? { keyword: match[1] ?? '', args: splitArguments(match[2] ?? '') } : undefined
 }
 

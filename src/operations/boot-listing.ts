@@ -207,7 +207,9 @@ function loaderEntries(sources: BootSources): BootEntry[] {
   const bls: Placed[] = blsEntries(sources).sort((a, b) => compareLoaderEntries(a.entry, b.entry))
   const grub = sources.loaderType === 'grub2-bls'
   const saved = sources.environments.map(e => environmentOf(e).get('saved_entry')).find(Boolean)
-  const pattern = grub ? (saved ?? '') : (/^\s*default[ \t]+(\S+)/m.exec(sources.loaderConf ?? '')?.[1] ?? '')
+  const pattern = grub
+    ? (saved ?? '')
+    : (/^[ \t]*default[ \t]+(\S+)/m.exec(sources.loaderConf ?? '')?.[1] ?? '')
   const matches = globMatcher(pattern)
   const ids = [
     ...bls.map(({ entry }) => entry.id),

@@ -65,7 +65,7 @@ async function localeFiles(guest: GuestFs): Promise<LocaleFile[]> {
   if (debian && !(await lstatOrUndefined(guest, '/etc/locale.conf'))) await add('/etc/default/locale')
   if (debian && (await lstatOrUndefined(guest, '/etc/default/locale'))) await add('/etc/default/locale')
   if (await guest.exists('/etc/locale.conf')) await add('/etc/locale.conf')
-  if ((await readConfig(guest, '/etc/sysconfig/language'))?.text.match(/^\s*RC_LANG=/m))
+  if ((await readConfig(guest, '/etc/sysconfig/language'))?.text.match(/^[ \t]*RC_LANG=/m))
     await add('/etc/sysconfig/language', 'RC_LANG')
   if (await guest.exists('/etc/sysconfig/i18n')) await add('/etc/sysconfig/i18n')
   if (files.length > 0) return files
@@ -96,7 +96,7 @@ async function setIn(
   await writeConfig(guest, path, before, text)
   const now = getShellValue(text, variable)
   report.change(variable, old?.text ?? null, now?.text ?? null, path, { line: now?.line })
-  const others = [...text.matchAll(/^\s*((?:RC_)?(?:LC_\w+|LANGUAGE))=/gm)]
+  const others = [...text.matchAll(/^[ \t]*((?:RC_)?(?:LC_\w+|LANGUAGE))=/gm)]
     .map(match => match[1] ?? '')
     .filter(other => (getShellValue(text, other)?.text ?? '') !== '')
   if (others.length > 0) report.warn(`${path} also sets ${others.join(', ')}; left as they are`)

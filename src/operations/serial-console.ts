@@ -102,7 +102,7 @@ async function setBootMenus(
     const text = edit(config.text)
     if (!(await writeConfig(guest, path, config, text))) return
     const line = splitLines(text).findIndex(l => /^\s*(serial\b)/i.test(l.text)) + 1
-    const shown = (t: string) => /^\s*serial\b.*$/im.exec(t)?.[0].trim() ?? null
+    const shown = (t: string) => /^[ \t]*serial\b.*$/im.exec(t)?.[0].trim() ?? null
     report.always('boot menu on the serial console', shown(config.text), shown(text), path, { line })
   }
   for (const { kind, path, template } of (await findBootSources(guest)).files) {
@@ -114,7 +114,7 @@ async function setBootMenus(
   // EL8 and later: grub.cfg has no kernel lines of its own (blscfg reads the entries), but the menu all the same.
   for (const path of ['/boot/grub2/grub.cfg', '/boot/grub/grub.cfg'])
     await change(path, text =>
-      /^\s*(blscfg|menuentry)\b/m.test(text) || /^### BEGIN \/etc\/grub\.d\/00_header/m.test(text)
+      /^[ \t]*(blscfg|menuentry)\b/m.test(text) || /^### BEGIN \/etc\/grub\.d\/00_header/m.test(text)
         ? setGrubTerminal(text, terminal)
         : text,
     )

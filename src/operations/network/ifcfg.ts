@@ -53,7 +53,9 @@ function isInterfaceName(name: string): boolean {
 
 /** Every variable that a text sets. */
 function variables(text: string): string[] {
-  return [...new Set([...text.matchAll(/^\s*(?:export\s+)?([A-Za-z_]\w*)=/gm)].map(match => match[1] ?? ''))]
+  return [
+    ...new Set([...text.matchAll(/^[ \t]*(?:export\s+)?([A-Za-z_]\w*)=/gm)].map(match => match[1] ?? '')),
+  ]
 }
 
 class IfcfgEdit {

@@ -144,7 +144,7 @@ async function warnOfNoProfile({ guest, tree, report }: SysprepContext): Promise
   for (const pattern of NM_CONFIG)
     for (const path of await tree.glob(pattern)) {
       const text = (await textAt(guest, path))?.text ?? ''
-      if (/^\s*no-auto-default\s*=.*\*/m.test(text))
+      if (/^[ \t]*no-auto-default\s*=.*\*/m.test(text))
         report.warn(
           `NetworkManager makes no profiles of its own in this guest (no-auto-default in ${path}): without cloud-init, give it one (--network-dhcp), or keep those that it has (-net-nmconn)`,
         )
