@@ -76,7 +76,7 @@ export function dsIdentifyList(text: string): string[] | undefined {
   let found: string[] | undefined
   for (const source of text.split('\n')) {
     // read strips blanks at both ends, and the comment is cut off after that.
-    const line = source.replace(/^[ \t]+|[ \t]+$/g, '').replace(/#.*$/s, '')
+    const line = (/^[ \t]*((?:.*[^ \t])?)/s.exec(source)?.[1] ?? '').replace(/#.*$/s, '')
     const match = /^datasource_list:(?:$| (.*)$)/s.exec(line)
     if (!match) continue
     const value = (match[1] ?? '').replace(/^\[/, '').replace(/\]$/, '')

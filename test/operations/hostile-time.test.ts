@@ -1,0 +1,32 @@
+import { expect, test } from 'vitest'
+import type { PhonyGuest } from '../../native-fixtures/guests/types.ts'
+import { type PhonyGuestName, phonyGuest, phonyGuests } from '../../native-fixtures/phony-guests.ts'
+import { diagnose } from '../../src/operations/doctor/doctor.ts'
+
+/** What makes a pattern that can match in two ways take time with the square of its length, or with every way. */
+const SPLINTERS: Readonly<Record<string, string>> = {
+  'blanks within a line': `x${' '.repeat(20_000)}x`,
+  'tabs before a line': `${'\t'.repeat(20_000)}x`,
+  'empty lines': '\n'.repeat(5_000),
+  backslashes: '\\a'.repeat(40),
+  digits: `${'1'.repeat(60)}!`,
+  'words that repeat': `serial ${'--unit=a'.repeat(40)} x`,
+}
+
+// doctor reads all that the operations read; in files whose time is linear each of these takes less than a second.
+test.each(
+  Object.keys(SPLINTERS).flatMap(name => (['debian', 'el9'] as const).map(family => [name, family] as const)),
+)('%s in every file of %s take no time', { timeout: 60_000 }, async (name, family: PhonyGuestName) => {
+  const splinter = SPLINTERS[name] ?? ''
+  const { files }: PhonyGuest = phonyGuests[family]
+  const changes: Record<string, string> = {}
+  for (const [path, content] of Object.entries(files)) {
+    if (typeof content !== 'string' || !/^\/(etc|boot)/.test(path)) continue
+    const key = /^\s*[\w.-]+[ \t]*[=: \t][ \t]*/m.exec(content)?.[0] ?? ''
+    changes[path] = `${content}${splinter}\n${key}${splinter}\n`
+  }
+  const guest = await phonyGuest(family, changes)
+  const started = performance.now()
+  await diagnose(guest)
+  expect(performance.now() - started).toBeLessThan(10_000)
+})
