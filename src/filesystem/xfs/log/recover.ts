@@ -2,6 +2,7 @@ import type { BlockDevice } from '../../../device/block-device.ts'
 import { OverlayDevice } from '../../../device/overlay-device.ts'
 import type { Storage } from '../../../device/storage.ts'
 import type { Superblock } from '../superblock.ts'
+import { sumCounters } from './counters.ts'
 import { corruptLog, unsupportedLog } from './errors.ts'
 import { type ActiveLog, findActiveLog } from './find-tail.ts'
 import type { OpenIntent } from './intents.ts'
@@ -49,6 +50,8 @@ export async function recoverLog(
     const openIntents = replay.intents.open
     refuseContentIntents(openIntents)
     warnings.push(...intentWarnings(openIntents))
+    const uncounted = await sumCounters(overlay, superblock.sb_sectsize)
+    if (uncounted !== undefined) warnings.push(uncounted)
     return { device: overlay, dirty: true, transactions: replay.transactions, openIntents, warnings }
   } catch (error) {
     await overlay.rollback()

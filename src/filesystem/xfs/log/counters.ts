@@ -1,0 +1,47 @@
+import { bigEndian } from '../../../bytes/byte-view.ts'
+import type { BlockDevice } from '../../../device/block-device.ts'
+import { isDrydiskError } from '../../../errors.ts'
+import { AG_SECTOR } from '../ag-header.ts'
+import { parseAgf } from '../agf.ts'
+import { parseAgi } from '../agi.ts'
+import { storeChecksum } from '../checksum.ts'
+import { Geometry } from '../geometry.ts'
+import { parseSuperblock, SB_CRC_OFFSET } from '../superblock.ts'
+
+const SB = { ICOUNT: 128, IFREE: 136, FDBLOCKS: 144 } as const
+
+/**
+ * Sums up the superblock's counters from the allocation groups. With lazy counters they are right only after an unmount, and
+ * Linux counts anew after a replay (xfs_initialize_perag_data).
+ * @returns what a user has to know where it cannot be done.
+ */
+export async function sumCounters(device: BlockDevice, sectorSize: number): Promise<string | undefined> {
+  const sector = new Uint8Array(sectorSize)
+  await device.read(0, sector)
+  const superblock = parseSuperblock(sector)
+  if (!superblock.hasLazyCounts) return undefined
+  const geometry = new Geometry(superblock)
+  let [inodes, freeInodes, freeBlocks] = [0, 0, 0]
+  try {
+    const header = new Uint8Array(sectorSize)
+    for (let agno = 0; agno < superblock.sb_agcount; agno++) {
+      await device.read(geometry.agByte(agno) + AG_SECTOR.AGF * sectorSize, header)
+      const agf = parseAgf(header, superblock, geometry, agno)
+      freeBlocks += agf.agf_freeblks + agf.agf_flcount + agf.agf_btreeblks
+      await device.read(geometry.agByte(agno) + AG_SECTOR.AGI * sectorSize, header)
+      const agi = parseAgi(header, superblock, geometry, agno)
+      inodes += agi.agi_count
+      freeInodes += agi.agi_freecount
+    }
+  } catch (error) {
+    if (!isDrydiskError(error, 'ERR_CORRUPT')) throw error
+    return `free space and inodes are not counted after the replay of the log: ${error.message}`
+  }
+  const view = bigEndian(sector, 'XFS superblock')
+  view.setU64(SB.ICOUNT, inodes)
+  view.setU64(SB.IFREE, freeInodes)
+  view.setU64(SB.FDBLOCKS, freeBlocks)
+  if (superblock.isV5) storeChecksum(sector, SB_CRC_OFFSET)
+  await device.write(0, sector)
+  return undefined
+}
