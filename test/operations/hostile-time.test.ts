@@ -5,18 +5,18 @@ import { diagnose } from '../../src/operations/doctor/doctor.ts'
 
 /** What makes a pattern that can match in two ways take time with the square of its length, or with every way. */
 const SPLINTERS: Readonly<Record<string, string>> = {
-  'blanks within a line': `x${' '.repeat(20_000)}x`,
-  'tabs before a line': `${'\t'.repeat(20_000)}x`,
+  'blanks within a line': `x${' '.repeat(60_000)}x`,
+  'tabs before a line': `${'\t'.repeat(60_000)}x`,
   'empty lines': '\n'.repeat(5_000),
   backslashes: '\\a'.repeat(40),
   digits: `${'1'.repeat(60)}!`,
   'words that repeat': `serial ${'--unit=a'.repeat(40)} x`,
 }
 
-// doctor reads all that the operations read; in files whose time is linear each of these takes less than a second.
+// doctor reads all that the operations read. What grows with the length alone takes about a second; the rest would not end in time.
 test.each(
   Object.keys(SPLINTERS).flatMap(name => (['debian', 'el9'] as const).map(family => [name, family] as const)),
-)('%s in every file of %s take no time', { timeout: 60_000 }, async (name, family: PhonyGuestName) => {
+)('%s in every file of %s take no time', { timeout: 30_000 }, async (name, family: PhonyGuestName) => {
   const splinter = SPLINTERS[name] ?? ''
   const { files }: PhonyGuest = phonyGuests[family]
   const changes: Record<string, string> = {}
@@ -26,7 +26,5 @@ test.each(
     changes[path] = `${content}${splinter}\n${key}${splinter}\n`
   }
   const guest = await phonyGuest(family, changes)
-  const started = performance.now()
-  await diagnose(guest)
-  expect(performance.now() - started).toBeLessThan(10_000)
+  expect((await diagnose(guest)).findings.length).toBeGreaterThan(0)
 })
