@@ -110,7 +110,7 @@ function combineMatch(outer: string | undefined, args: readonly string[]): strin
   return isMatchAll(own) ? outer : `${outer} ${own}`
 }
 
-export function isMatchAll(match: string | undefined): boolean {
+function isMatchAll(match: string | undefined): boolean {
   return match?.toLowerCase() === 'all'
 }
 

@@ -67,7 +67,7 @@ export function listBootEntries(sources: BootSources): BootEntry[] {
 }
 
 /** A grub.cfg read with the environment block that GRUB loads for it: the one beside it, else the first. */
-export function grubConfigOf(sources: BootSources, source: BootSource): GrubConfig {
+function grubConfigOf(sources: BootSources, source: BootSource): GrubConfig {
   const folder = source.path.slice(0, source.path.lastIndexOf('/'))
   const environment =
     sources.environments.find(e => e.path === `${folder}/grubenv`) ?? sources.environments[0]
@@ -76,7 +76,7 @@ export function grubConfigOf(sources: BootSources, source: BootSource): GrubConf
 }
 
 /** GRUB passes over an environment block that is none. */
-export function environmentOf(environment: { bytes: Uint8Array }): Map<string, string> {
+function environmentOf(environment: { bytes: Uint8Array }): Map<string, string> {
   try {
     return readGrubEnvironment(environment.bytes)
   } catch (error) {
@@ -105,7 +105,7 @@ interface Placed {
 }
 
 /** Arguments with one space between, as GRUB and the others hand them on. */
-export function effectiveArguments(written: string, variables: GrubVariables | undefined): string {
+function effectiveArguments(written: string, variables: GrubVariables | undefined): string {
   const text = variables ? expandGrub(written, variables) : written
   return kernelArguments(text)
     .map(argument => argument.text)

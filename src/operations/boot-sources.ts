@@ -195,7 +195,7 @@ async function loaderType(guest: GuestFs): Promise<string> {
 }
 
 /** A grub.cfg that takes its entries from /boot/loader/entries. */
-export function isBlsMenu(source: { kind: BootSourceKind; text: string }): boolean {
+function isBlsMenu(source: { kind: BootSourceKind; text: string }): boolean {
   return source.kind === 'grub' && /^[ \t]*blscfg\b/m.test(source.text)
 }
 

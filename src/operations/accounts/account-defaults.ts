@@ -68,7 +68,7 @@ async function firstOf(guest: GuestFs, paths: readonly string[]): Promise<string
 }
 
 /** Every id of passwd or group that is a number. */
-export function usedIds(files: AccountFiles, name: 'passwd' | 'group'): Set<number> {
+function usedIds(files: AccountFiles, name: 'passwd' | 'group'): Set<number> {
   const ids = accountEntries(files.text(name), name).map(entry => entry.fields[2] ?? '')
   return new Set(ids.filter(id => /^\d{1,10}$/.test(id)).map(Number))
 }

@@ -78,7 +78,7 @@ export function showDay(day: string): string {
 }
 
 /** `2027-01-31`, a number of days since 1970, or `never` (the empty field). */
-export function parseDay(text: string): string {
+function parseDay(text: string): string {
   if (text === 'never') return ''
   if (/^\d{1,7}$/.test(text)) return String(Number(text))
   const time = /^\d{4}-\d\d-\d\d$/.test(text) ? Date.parse(`${text}T00:00:00Z`) : Number.NaN

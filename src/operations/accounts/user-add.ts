@@ -1,4 +1,4 @@
-import { addAccountLine, findPasswd, memberNames, removeAccount } from '../../config/accounts.ts'
+import { addAccountLine, findPasswd, removeAccount } from '../../config/accounts.ts'
 import { chooseSubordinate, idRange, loginNumber, parseSubordinate } from '../../config/login-defs.ts'
 import { appendLine } from '../../config/text.ts'
 import { DrydiskError } from '../../errors.ts'
@@ -214,9 +214,4 @@ export async function warnOfShell(
   const login = !/(nologin|false)$/.test(shell)
   if (shells && login && !shells.text.split('\n').some(line => line.trim() === shell))
     report.warn(`/etc/shells does not list ${shell}, the shell of ${user}`)
-}
-
-/** Names of a list such as `adm,wheel`. */
-export function nameList(text: string): string[] {
-  return memberNames(text).map(name => checkAccountName(name.trim(), 'group'))
 }

@@ -124,7 +124,7 @@ async function checkKind(guest: GuestFs, name: string): Promise<void> {
     unknown: undefined,
   }[family]
   const kind = kindOf(name)
-  if (taken === undefined ? ['deb', 'rpm', 'apk'].includes(kind) : kind === taken) return
+  if (taken === undefined ? ['deb', 'rpm', 'apk'].includes(kind) : kind !== '' && kind === taken) return
   throw new DrydiskError(
     'ERR_INVALID_ARGUMENT',
     `${name} is no package for ${prettyName}${taken ? `, which takes .${taken} files` : ''}`,

@@ -26,7 +26,7 @@ const ADDRESS =
 const PINS = /^(HWADDR|MACADDR|LLADDR)$/
 const IDENTITY = /^(HWADDR|MACADDR|LLADDR|UUID|HOSTNAME|DHCP_HOSTNAME)$/
 
-export async function readIfcfgFiles(guest: GuestFs, folder: string): Promise<IfcfgFile[]> {
+async function readIfcfgFiles(guest: GuestFs, folder: string): Promise<IfcfgFile[]> {
   const files: IfcfgFile[] = []
   for (const path of await listFolder(guest, folder, /^ifcfg-/)) {
     if (IGNORED.test(path)) continue

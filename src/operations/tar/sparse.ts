@@ -17,7 +17,7 @@ function corrupt(what: string): DrydiskError {
 }
 
 /** Checks a map against the number of bytes that the archive has for the file. */
-export function sparseMap(size: number, pairs: readonly number[], stored: number): SparseMap {
+function sparseMap(size: number, pairs: readonly number[], stored: number): SparseMap {
   const runs: { offset: number; length: number }[] = []
   let at = 0
   let data = 0
