@@ -1,7 +1,7 @@
 import { encodeText } from '../config/text.ts'
-import { isDrydiskError } from '../errors.ts'
+import { DrydiskError, isDrydiskError } from '../errors.ts'
 import type { GuestFs, GuestPath } from '../guest/guest-fs.ts'
-import { joinPath, lstatOrUndefined, pathBytes } from './guest-files.ts'
+import { displayPath, joinPath, lstatOrUndefined, pathBytes } from './guest-files.ts'
 
 const STAR = 0x2a
 const QUESTION = 0x3f
@@ -72,13 +72,24 @@ function matchOne(pattern: Uint8Array, at: number, byte: number): { matched: boo
   return { matched: matched !== negated, next: i + 1 }
 }
 
-/** The paths of the guest that match a glob(7) pattern, by byte order; a pattern without wildcards matches what exists. */
+/** Symlinks to folders above them, or dots after a star, make more paths than a guest has files. */
+const MAX_PATHS = 500_000
+
+/**
+ * The paths of the guest that match a glob(7) pattern, by byte order; a pattern without wildcards matches what exists.
+ * `EFBIG` where there is no end of them.
+ */
 export async function glob(guest: GuestFs, pattern: GuestPath): Promise<Uint8Array[]> {
   const components = splitComponents(pathBytes(pattern))
   let found: Uint8Array[] = [encodeText('/')]
   for (const component of components) {
     const next: Uint8Array[] = []
     for (const folder of found) {
+      if (next.length > MAX_PATHS)
+        throw new DrydiskError(
+          'EFBIG',
+          `${displayPath(pattern)} matches more than ${MAX_PATHS} paths; name them in smaller parts`,
+        )
       if (!isPattern(component)) {
         const path = joinPath(folder, component)
         if (await lstatOrUndefined(guest, path)) next.push(path)
