@@ -5,7 +5,7 @@ import { type Probe, probe } from './probe.ts'
 
 /** Whether drydisk reads a filesystem of that type. */
 export function isSupported(type: string): boolean {
-  return isWritable(type) || type === 'btrfs'
+  return isWritable(type) || type === 'btrfs' || type === 'xfs'
 }
 
 /** Whether drydisk also writes a filesystem of that type. */
@@ -20,7 +20,7 @@ export function whyUnsupported(found: Probe | undefined): string {
   if (found.type === 'LVM2_member') return 'is a physical volume of LVM, and itself holds no filesystem'
   if (found.usage === 'container') return `is part of a ${found.type}, which drydisk does not open`
   if (found.usage === 'swap') return 'is swap space'
-  return `holds ${found.type}, which drydisk does not read or write: only ext2, ext3, ext4 and FAT, and btrfs for reading`
+  return `holds ${found.type}, which drydisk does not read or write: only ext2, ext3, ext4 and FAT, and XFS and btrfs for reading`
 }
 
 /**
@@ -45,6 +45,10 @@ export async function openFileSystem(
     const { openBtrfs } = await import('./btrfs/open.ts')
     const { writable, mountOptions = [] } = options
     return openBtrfs(device, { writable, mountOptions })
+  }
+  if (found.type === 'xfs') {
+    const { openXfs } = await import('./xfs/open.ts')
+    return openXfs(device, { writable: options.writable })
   }
   const { openExt4 } = await import('./ext4/open.ts')
   return openExt4(device, { writable: options.writable })

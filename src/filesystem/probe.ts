@@ -52,7 +52,7 @@ export async function probe(device: BlockDevice): Promise<Probe | undefined> {
     raid(view) ??
     swap(view) ??
     ext(view) ??
-    xfs(view) ??
+    (await xfs(view, device)) ??
     btrfs(view) ??
     (await vfat(view, device)) ??
     other(view)
@@ -129,10 +129,17 @@ function ext(view: ByteView): Probe | undefined {
   }
 }
 
-/** xfs_dsb: sb_uuid at 32, sb_fname at 108. */
-function xfs(view: ByteView): Probe | undefined {
+/** xfs_dsb: sb_uuid at 32, sb_fname at 108. Whether the log is clean is told by its last record only. */
+async function xfs(view: ByteView, device: BlockDevice): Promise<Probe | undefined> {
   if (ascii(view, 0, 4) !== 'XFSB') return undefined
-  return { ...plain, type: 'xfs', uuid: uuid(view, 32), label: label(view, 108, 12) }
+  const { isXfsLogDirty } = await import('./xfs/log-state.ts')
+  return {
+    ...plain,
+    type: 'xfs',
+    uuid: uuid(view, 32),
+    label: label(view, 108, 12),
+    needsRecovery: await isXfsLogDirty(device),
+  }
 }
 
 /** btrfs_super_block at 64 KiB: fsid at 0x20, address of the log tree at 0x60, label at 0x12b. */

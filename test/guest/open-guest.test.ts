@@ -207,11 +207,11 @@ describe('the root', () => {
   })
 
   test('that cannot be read is named', async () => {
-    const xfs = new Uint8Array(512)
-    xfs.set(toBytes('XFSB'))
-    await expect(open(await disk({ raw: volume => volume.write(0, xfs) }))).rejects.toMatchObject({
+    const ntfs = new Uint8Array(512)
+    ntfs.set(toBytes('NTFS    '), 3)
+    await expect(open(await disk({ raw: volume => volume.write(0, ntfs) }))).rejects.toMatchObject({
       code: 'ERR_UNSUPPORTED',
-      message: expect.stringMatching(/\/dev\/sda1 holds xfs/),
+      message: expect.stringMatching(/\/dev\/sda1 holds ntfs/),
     })
   })
 })

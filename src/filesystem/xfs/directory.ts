@@ -29,14 +29,23 @@ export interface DirectoryContext {
   readonly inodes: Inodes
 }
 
-function forkOf(volume: XfsVolume, inode: Dinode): DaFork {
-  const { dirBlockSize, sb_blocksize } = volume.superblock
-  return new DaFork(volume, inode.ino, new ForkMap(volume, inode, inode.data), dirBlockSize / sb_blocksize)
+/** A directory with blocks. */
+interface BlockDirectory {
+  readonly inode: Dinode
+  readonly fork: DaFork
+  /** All of it is one block, with the hashes behind the entries. */
+  readonly single: boolean
 }
 
-/** A directory of one block has its hashes behind its data (xfs_dir2_isblock). */
-function isSingle(volume: XfsVolume, inode: Dinode): boolean {
-  return inode.di_size === volume.superblock.dirBlockSize
+/** One block is all when nothing is mapped behind it (xfs_dir2_isblock); the size tells only where entries end. */
+async function blockDirectory(volume: XfsVolume, inode: Dinode): Promise<BlockDirectory> {
+  const { dirBlockSize, sb_blocksize } = volume.superblock
+  const count = dirBlockSize / sb_blocksize
+  const fork = new DaFork(volume, inode.ino, new ForkMap(volume, inode, inode.data), count)
+  let end = 0
+  if (inode.data.format === FORMAT.EXTENTS)
+    for await (const { br_startoff, br_blockcount } of fork.map.extents()) end = br_startoff + br_blockcount
+  return { inode, fork, single: end === count }
 }
 
 function shortDirectory(volume: XfsVolume, { data, di_size, ino }: Dinode) {
@@ -62,10 +71,10 @@ async function* stored(volume: XfsVolume, inode: Dinode): AsyncIterable<NamedIno
     yield* shortDirectory(volume, inode).entries
     return
   }
-  const fork = forkOf(volume, inode)
+  const { fork, single } = await blockDirectory(volume, inode)
   const { hasFtype, dirBlockSize } = volume.superblock
   for await (const index of dataBlocks(fork, inode, dirBlockSize))
-    yield* dirDataEntries(fork, await readDirData(fork, index, isSingle(volume, inode)), hasFtype)
+    yield* dirDataEntries(fork, await readDirData(fork, index, single), hasFtype)
 }
 
 /** Numbers of the blocks of entries that are there. They are no more than the filesystem has: no two blocks are one. */
@@ -122,14 +131,15 @@ async function inBlocks(
   const wanted = hash(name)
   const matches: NamedInode[] = []
   try {
-    const fork = forkOf(volume, inode)
-    for await (const entries of hashedFrom(volume, inode, fork, wanted)) {
+    const directory = await blockDirectory(volume, inode)
+    const { fork, single } = directory
+    for await (const entries of hashedFrom(directory, wanted)) {
       let index = firstFrom(entries, wanted)
       for (; index < entries.count && entries.hash(index) === wanted; index++) {
         const address = entries.address(index) * ADDRESS_UNIT
         if (address === 0) continue
         const { dirBlockSize, hasFtype } = volume.superblock
-        const data = await readDirData(fork, Math.floor(address / dirBlockSize), isSingle(volume, inode))
+        const data = await readDirData(fork, Math.floor(address / dirBlockSize), single)
         const entry = dirDataEntryAt(fork, data, address % dirBlockSize, hasFtype)
         if (equal(entry.name, name)) matches.push(entry)
       }
@@ -145,14 +155,9 @@ async function inBlocks(
   return best(matches, name)
 }
 
-async function* hashedFrom(
-  volume: XfsVolume,
-  inode: Dinode,
-  fork: DaFork,
-  hash: number,
-): AsyncIterable<HashEntries> {
-  const { isV5, sb_blocksize } = volume.superblock
-  if (isSingle(volume, inode)) {
+async function* hashedFrom({ fork, single }: BlockDirectory, hash: number): AsyncIterable<HashEntries> {
+  const { isV5, sb_blocksize } = fork.volume.superblock
+  if (single) {
     const { view } = await readDirData(fork, 0, true)
     const entries = hashEntries(view, blockLeafStart(view), blockLeafCount(view))
     checkOrder(fork, entries)

@@ -3,7 +3,8 @@ import { corrupt, unsupported } from './errors.ts'
 import { XfsFileSystem } from './filesystem.ts'
 import { Inodes } from './inodes.ts'
 import { recoverLog } from './log/recover.ts'
-import { parseSuperblock, SUPERBLOCK_SIZE, type Superblock, superblockSectorSize } from './superblock.ts'
+import { readSuperblock } from './read-superblock.ts'
+import type { Superblock } from './superblock.ts'
 import { XfsVolume } from './volume.ts'
 
 export interface OpenXfsOptions {
@@ -32,26 +33,6 @@ export async function openXfs(device: BlockDevice, options: OpenXfsOptions = {})
     })
   const warnings = [...(recovery?.warnings ?? []), ...warningsOf(superblock)]
   return new XfsFileSystem(volume, { warnings, replayed: recovery?.dirty ?? false })
-}
-
-/** The first sector of the volume: copies in the other allocation groups are not kept up to date. */
-export async function readSuperblock(device: BlockDevice): Promise<Superblock> {
-  if (device.size < SUPERBLOCK_SIZE) throw corrupt('superblock', `the volume has ${device.size} bytes`)
-  const head = new Uint8Array(SUPERBLOCK_SIZE)
-  await device.read(0, head)
-  const size = superblockSectorSize(head)
-  if (device.size < size) throw corrupt('superblock', `the volume has ${device.size} bytes`)
-  const sector = new Uint8Array(size)
-  await device.read(0, sector)
-  const superblock = parseSuperblock(sector)
-  const { sb_dblocks, sb_blocksize } = superblock
-  // Linux does not mount it either, not even for reading.
-  if (sb_dblocks * sb_blocksize > device.size)
-    throw corrupt(
-      'superblock',
-      `the filesystem takes ${sb_dblocks * sb_blocksize} bytes and its volume has ${device.size}: it was cut off`,
-    )
-  return superblock
 }
 
 function hasInternalLog({ sb_logstart }: Superblock): boolean {
