@@ -21,7 +21,7 @@ import { recoverLog } from '../../src/filesystem/xfs/log/recover.ts'
 import { readSuperblock } from '../../src/filesystem/xfs/open.ts'
 import type { Superblock } from '../../src/filesystem/xfs/superblock.ts'
 import { haveTool, propertySettings, runOk, temporaryFolder } from '../support/native.ts'
-import { ChangedDevice, signRecord } from '../support/xfs-log.ts'
+import { appendTransaction, ChangedDevice, region, signRecord } from '../support/xfs-log.ts'
 
 async function opened(path: string): Promise<BlockDevice> {
   return new StorageDevice(await FileStorage.open(path, 'read'))
@@ -202,6 +202,44 @@ describe.skipIf(!haveXfsMounts())('the log of XFS against the kernel', () => {
       },
       60_000,
     )
+
+    /** The log with one more transaction of one item. */
+    async function withItem(item: Uint8Array): Promise<ChangedDevice> {
+      const changed = new ChangedDevice(device)
+      const log = new LogArea(device, sb)
+      const { head } = await findActiveLog(log)
+      const { header } = await log.record(records.at(-1) ?? 0)
+      await appendTransaction(changed, logBytes(sb).start, header, head, 0x77, [item])
+      return changed
+    }
+    const intent = (type: number) =>
+      region([
+        { size: 2, value: type },
+        { size: 2, value: 1 },
+        { size: 4, value: 1 },
+        { size: 8, value: 0x1234n },
+        { size: 8, value: 100 },
+        { size: 8, value: 2 },
+      ])
+
+    test('an extent that was to be freed is told of, and files are read', async () => {
+      const before = await recoverLog(device, sb)
+      const after = await recoverLog(await withItem(intent(0x1236)), sb)
+      expect(before.openIntents).toEqual([])
+      expect(after.transactions).toBe(before.transactions + 1)
+      expect(after.openIntents).toMatchObject([{ name: 'EFI', id: 0x1234n, tid: 0x77 }])
+      expect(after.warnings).toEqual([expect.stringContaining('extents to be freed')])
+    })
+
+    test.each([
+      ['a mapping that was to be changed', 0x1244, /transaction 0x77 left file mappings.*BUI 0x1234/],
+      ['an item that is not known', 0x1333, /type 0x1333 is not known.*transaction 0x77/],
+    ])('%s is refused with its transaction', async (_, type, message) => {
+      await expect(recoverLog(await withItem(intent(type)), sb)).rejects.toMatchObject({
+        code: 'ERR_UNSUPPORTED',
+        message: expect.stringMatching(message),
+      })
+    })
 
     test('a change in the middle names the record', async () => {
       const changed = new ChangedDevice(device)
