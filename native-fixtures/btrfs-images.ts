@@ -6,6 +6,7 @@ import { FileStorage } from '../src/device/file-storage.ts'
 import { StorageDevice } from '../src/device/storage-device.ts'
 import type { BtrfsFileSystem } from '../src/filesystem/btrfs/filesystem.ts'
 import { openBtrfs } from '../src/filesystem/btrfs/open.ts'
+import type { FileSystem } from '../src/filesystem/filesystem.ts'
 import { runOk, temporaryFolder } from '../test/support/native.ts'
 
 /** One shape of filesystem that mkfs.btrfs makes, and why it is worth having. */
@@ -131,7 +132,7 @@ const MIB = 1 << 20
 const INODES = 2 ** 38
 
 /** The same by drydisk's. */
-export async function ownTree(fs: BtrfsFileSystem): Promise<Map<string, unknown>> {
+export async function ownTree(fs: FileSystem): Promise<Map<string, unknown>> {
   const out = new Map<string, unknown>()
   const visit = async (path: string, ino: number): Promise<void> => {
     const { createHash } = await import('node:crypto')

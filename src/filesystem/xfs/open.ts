@@ -7,6 +7,8 @@ import { readSuperblock } from './read-superblock.ts'
 import type { Superblock } from './superblock.ts'
 import { XfsVolume } from './volume.ts'
 
+export { readSuperblock } from './read-superblock.ts'
+
 export interface OpenXfsOptions {
   /** Only `false` is possible; `true` is `ERR_UNSUPPORTED`. */
   readonly writable?: boolean
