@@ -98,7 +98,7 @@ export class XfsFileSystem extends ReadOnlyFileSystem {
   }
 
   async statfs(): Promise<FileSystemUsage> {
-    return usage(this.#volume)
+    return usage(this.#volume, this.#replayed)
   }
 
   freeRanges(): AsyncIterable<ByteRange> {
