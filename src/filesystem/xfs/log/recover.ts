@@ -10,6 +10,10 @@ import { LogArea, type LogRecord } from './log-area.ts'
 import { Replay } from './replay.ts'
 import { TransactionReader } from './transactions.ts'
 
+/** Bytes of replayed buffers: without a file for them, and with one. The largest log has 2 GiB. */
+const MOST_IN_MEMORY = 2 ** 30
+const MOST_SPILLED = 64 * 2 ** 30
+
 /** What became of a log. */
 export interface LogRecovery {
   /** The device itself where the log is clean, else an overlay with the replayed blocks; the superblock may have changed. */
@@ -46,7 +50,13 @@ export async function recoverLog(
 
   const overlay = new OverlayDevice(device, options)
   try {
-    const replay = await replayInto(overlay, log, active, warnings)
+    const replay = await replayInto(
+      overlay,
+      log,
+      active,
+      options.spill === undefined ? MOST_IN_MEMORY : MOST_SPILLED,
+      warnings,
+    )
     const openIntents = replay.intents.open
     refuseContentIntents(openIntents)
     warnings.push(...intentWarnings(openIntents))
@@ -63,9 +73,10 @@ async function replayInto(
   overlay: OverlayDevice,
   log: LogArea,
   active: ActiveLog,
+  mostBytes: number,
   warnings: string[],
 ): Promise<Replay> {
-  const replay = new Replay(overlay, log.superblock)
+  const replay = new Replay(overlay, log.superblock, mostBytes)
   let damaged = 0
   const first = new TransactionReader()
   for await (const record of records(log, active)) {

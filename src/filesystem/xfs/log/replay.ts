@@ -26,8 +26,6 @@ import type { CommittedTransaction, LogItem } from './transactions.ts'
 
 /** Metadata buffers have 64 KiB at most. */
 const MOST_BUFFER = 65_536 / BBSIZE
-/** Far more than the largest log brings; what is replayed stays in memory or in a spill file. */
-const MOST_REPLAYED = 4 * 2 ** 30
 const NEXT_UNLINKED = 96
 const DI_MAX_FLUSH = 0xffff
 
@@ -49,10 +47,15 @@ export class Replay {
   /** Buffers that get the sequence number of the transactions under way once all those are replayed. */
   readonly #unstamped = new Map<number, { len: number; kind: number }>()
   #lsn: bigint | undefined
-  #replayed = 0
+  /** Where buffers were replayed, and how many bytes they have together. */
+  readonly #touched = new Set<number>()
+  #bytes = 0
+  readonly #mostBytes: number
 
-  constructor(device: OverlayDevice, superblock: Superblock) {
+  /** @param mostBytes of all replayed buffers together; a log that changes more is refused. */
+  constructor(device: OverlayDevice, superblock: Superblock, mostBytes: number) {
     this.#device = device
+    this.#mostBytes = mostBytes
     this.#sb = superblock
     this.#geometry = new Geometry(superblock)
   }
@@ -246,8 +249,11 @@ export class Replay {
   }
 
   async #write(blkno: number, bytes: Uint8Array): Promise<void> {
-    this.#replayed += bytes.length
-    if (this.#replayed > MOST_REPLAYED) throw unsupportedLog(`it changes more than ${MOST_REPLAYED} bytes`)
+    if (!this.#touched.has(blkno)) {
+      this.#touched.add(blkno)
+      this.#bytes += bytes.length
+    }
+    if (this.#bytes > this.#mostBytes) throw unsupportedLog(`it changes more than ${this.#mostBytes} bytes`)
     await this.#device.write(blkno * BBSIZE, bytes)
   }
 
