@@ -24,6 +24,9 @@ export interface SshdDirective {
 /** sshd's own limit is SERVCONF_MAX_DEPTH, 16. */
 const MAX_DEPTH = 16
 const MAX_FILES = 1000
+const MAX_PATTERNS = 1000
+/** Linux, include/uapi/linux/limits.h */
+const PATH_MAX = 4096
 const MAX_DIRECTIVES = 100_000
 
 export interface SshdLine {
@@ -73,6 +76,7 @@ function splitArguments(text: string): string[] {
 export async function resolveSshdConfig(main: string, files: SshdFiles): Promise<SshdDirective[]> {
   const found: SshdDirective[] = []
   let read = 0
+  let patterns = 0
   const walk = async (path: string, match: string | undefined, depth: number): Promise<void> => {
     if (depth > MAX_DEPTH || ++read > MAX_FILES)
       throw new DrydiskError('ELOOP', `${path}: sshd configuration files include each other too deeply`, {
@@ -90,9 +94,16 @@ export async function resolveSshdConfig(main: string, files: SshdFiles): Promise
       const keyword = parsed.keyword.toLowerCase()
       if (keyword === 'match') block = combineMatch(match, parsed.args)
       else if (keyword === 'include')
-        for (const pattern of parsed.args)
+        for (const pattern of parsed.args) {
+          if (++patterns > MAX_PATTERNS)
+            throw new DrydiskError('EFBIG', `${path}: more than ${MAX_PATTERNS} patterns to include`, {
+              path,
+            })
+          // glob(3) finds nothing by a path that no system call would take.
+          if (pattern.length > PATH_MAX) continue
           for (const included of await files.glob(pattern.startsWith('/') ? pattern : `/etc/ssh/${pattern}`))
             await walk(included, block, depth + 1)
+        }
       else {
         if (found.length >= MAX_DIRECTIVES)
           throw new DrydiskError('EFBIG', `${path}: more than ${MAX_DIRECTIVES} sshd settings`, { path })

@@ -73,6 +73,8 @@ class Editor implements YamlEditor {
         keepSourceTokens: true,
         strict: false,
         uniqueKeys: false,
+        // An excerpt for each of thousands of errors takes half a minute, and only the first is told.
+        prettyErrors: false,
       })
     } catch (error) {
       throw new DrydiskError('ERR_CORRUPT', `${name}: not readable as YAML`, { path: name }, error)

@@ -10,6 +10,7 @@ const SPLINTERS: Readonly<Record<string, string>> = {
   'empty lines': '\n'.repeat(5_000),
   backslashes: '\\a'.repeat(40),
   digits: `${'1'.repeat(60)}!`,
+  anchors: '&a '.repeat(10_000),
   'words that repeat': `serial ${'--unit=a'.repeat(40)} x`,
 }
 
@@ -27,4 +28,14 @@ test.each(
   }
   const guest = await phonyGuest(family, changes)
   expect((await diagnose(guest)).findings.length).toBeGreaterThan(0)
+})
+
+test('an sshd that includes ten thousand times is refused, and a path too long finds nothing', async () => {
+  const include = async (line: string) =>
+    (await diagnose(await phonyGuest('debian', { '/etc/ssh/sshd_config': `${line}\n` }), { checks: ['ssh'] }))
+      .findings
+  expect(await include(`Include ${'a '.repeat(10_000)}`)).toMatchObject([
+    { status: 'warning', message: expect.stringContaining('patterns to include') },
+  ])
+  expect((await include(`Include ${'../'.repeat(10_000)}*`)).length).toBeGreaterThan(0)
 })
