@@ -47,7 +47,7 @@ export const BNOBT: BtreeKind<AllocRecord> = {
   parse: allocRecord,
 }
 
-/** By length, then block number. Both together stay below 2^53 because no group has more than 2^31 blocks, of 512 bytes. */
+/** By length, then block number. */
 const byLength = (view: ByteView, at: number): bigint =>
   (BigInt(view.u32(at + 4)) << 32n) | BigInt(view.u32(at))
 

@@ -88,10 +88,6 @@ export interface Superblock {
   readonly dirBlockSize: number
 }
 
-export function isXfs(bytes: Uint8Array): boolean {
-  return bytes.length >= 4 && bigEndian(bytes, 'xfs superblock').u32(0) === XFS_SB_MAGIC
-}
-
 /** The sector size that a superblock gives, to read the sector that its checksum is of; `ERR_CORRUPT` where it cannot be one. */
 export function superblockSectorSize(bytes: Uint8Array): number {
   const view = bigEndian(bytes, 'xfs superblock')
