@@ -95,7 +95,7 @@ export function userSpecification(text: string): UserSpecification | undefined {
   }
 }
 
-/** Whether a specification is for every command as any user; then whether it asks for a password. */
+/** Whether a specification is for every command in every user's name; then whether it asks for a password. */
 export function grantsEverything(commands: string): { readonly password: boolean } | undefined {
   const match = /^(?:\(\s*(ALL|root)(?:\s*:\s*\w+)?\s*\)\s*)?((?:[A-Z_]+:\s*)*)ALL$/.exec(commands)
   return match ? { password: !/\bNOPASSWD:/.test(match[2] ?? '') } : undefined

@@ -123,6 +123,9 @@ export async function convertInto(
   })
   // Before the content: writes past the end would each have to grow the file.
   if (builder === undefined) await target.truncate(size)
+  // Longer zeros than a hole is looked for in are all the same kept by a larger sparse size.
+  const finds = backing === undefined && sparseSize > 0 && sparseSize <= LEAST_HOLE
+  const holes = finds ? await NodeHoleFinder.open(sources.flatMap(plainFiles)) : undefined
   const engine = createEngine(
     {
       storages: planner.storages,
@@ -133,9 +136,6 @@ export async function convertInto(
     },
     options.workers,
   )
-  // Longer zeros than a hole is looked for in are all the same kept by a larger sparse size.
-  const finds = backing === undefined && sparseSize > 0 && sparseSize <= LEAST_HOLE
-  const holes = finds ? await NodeHoleFinder.open(sources.flatMap(plainFiles)) : undefined
   try {
     const { written } = await runTasks(planned(sources, planner, { ...options, holes }, shared), engine, {
       layout: builder && new TargetLayout(builder, backing === undefined ? 0 : backing.size),

@@ -57,7 +57,7 @@ export async function checkNotSource(
         throw new DrydiskError(
           'ERR_INVALID_ARGUMENT',
           `${path} is ${device === backing ? 'what the target is to be a difference to' : depth === 0 ? 'the source itself' : 'a backing file of the source'}; ` +
-            'convert to another name',
+            'name another file',
           { path },
         )
 }

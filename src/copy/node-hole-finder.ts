@@ -1,5 +1,6 @@
 import { constants, readSync } from 'node:fs'
 import { type FileHandle, open, stat } from 'node:fs/promises'
+import { fileError } from '../device/file-error.ts'
 import { FileStorage } from '../device/file-storage.ts'
 import type { Storage } from '../device/storage.ts'
 import { pageAligned } from './page-aligned.ts'
@@ -25,6 +26,23 @@ const TURN = 16 << 20
 const TRIAL = 50
 /** so fast, in bytes a millisecond: else it reads zeros from a disk or a network, which others do better, several at once. */
 const LEAST_PACE = 1_000_000
+
+/**
+ * What keeps a file from being opened for direct input and from nothing else: the filesystem has none (open(2): EINVAL; EOPNOTSUPP of some), there
+ * is no /proc (ENOENT), or the file is open but may not be opened again (EACCES, EPERM).
+ */
+const WITHOUT_DIRECT_INPUT: readonly unknown[] = [
+  'EINVAL',
+  'EOPNOTSUPP',
+  'ENOTSUP',
+  'ENOENT',
+  'EACCES',
+  'EPERM',
+]
+
+function isWithoutDirectInput(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && WITHOUT_DIRECT_INPUT.includes(error.code)
+}
 
 interface SparseFile {
   readonly fd: number
@@ -64,8 +82,10 @@ export class NodeHoleFinder implements HoleFinder {
         if (blocks * 512 >= size) continue
         const direct = await open(path, constants.O_RDONLY | constants.O_DIRECT)
         files.set(storage, { fd: storage.fd, direct })
-      } catch {
-        // Not every filesystem has direct input; the file is then read as any other.
+      } catch (error) {
+        if (isWithoutDirectInput(error)) continue
+        for (const { direct } of files.values()) await direct.close()
+        throw fileError(error, storage.name, 'look for holes in')
       }
     }
     return files.size === 0 ? undefined : new NodeHoleFinder(files)

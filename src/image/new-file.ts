@@ -83,7 +83,9 @@ export class NewFile {
     let lock: WriterLock | undefined
     try {
       lock = target.old === undefined ? undefined : await lockOf(target.path, force)
-      return new NewFile(await FileStorage.open(beside, 'create'), target, replace, lock)
+      const storage = await FileStorage.open(beside, 'create')
+      unfinished.add(storage.name)
+      return new NewFile(storage, target, replace, lock)
     } catch (error) {
       await lock?.release()
       throw folderError(error, path, dirname(target.path))
@@ -169,8 +171,8 @@ async function targetOf(path: string): Promise<Target> {
       throw new DrydiskError(
         'ERR_INVALID_ARGUMENT',
         stats.isDirectory()
-          ? `${path} is a folder; an image is made as a regular file`
-          : `${path} is not a regular file; an image is made as one. A device or a pipe takes what "drydisk convert IMAGE -" prints`,
+          ? `${path} is a folder; what is made is a regular file`
+          : `${path} is not a regular file, and only one is replaced. A device or a pipe takes what goes to standard output, which is called -`,
         { path },
       )
     const { uid, gid } = stats

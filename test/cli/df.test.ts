@@ -53,4 +53,17 @@ describe('df', () => {
     writeFileSync(path, 'no filesystem\n')
     expect((await cli('df', path)).stderr).toContain('no filesystem that drydisk knows is on this disk')
   })
+
+  test('goes on where one of several images does not open', async () => {
+    const folder = temporaryFolder()
+    const image = join(folder, 'demo.qcow2')
+    await cliOk('make-fs', '--demo', '--size', '96M', image)
+    const { status, stdout, stderr } = await cli('df', join(folder, 'none'), image)
+    expect(status).toBe(1)
+    expect(stderr).toContain('none')
+    expect(stdout).toContain('demo.qcow2:/dev/sda')
+    const told = JSON.parse((await cli('df', '--json', join(folder, 'none'), image)).stdout)
+    expect(told.errors).toMatchObject([{ code: 'ENOENT' }])
+    expect(told.filesystems.length).toBeGreaterThan(0)
+  })
 })

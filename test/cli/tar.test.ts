@@ -9,13 +9,15 @@ import {
   lutimesSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
+  statSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { cli, cliOk } from '../support/cli.ts'
 import { checkWrittenImages, haveTool, runOk, temporaryFolder, writes } from '../support/native.ts'
@@ -145,6 +147,15 @@ describe.skipIf(!haveTool('tar'))('tar-out', () => {
     expect((await cli('tar-out', image)).status).toBe(2)
     expect((await cli('tar-in', image, archive, '/')).status).toBe(1)
     expect(existsSync(archive)).toBe(false)
+    const before = readFileSync(image)
+    expect((await cli('tar-out', image, '/d', image)).status).toBe(1)
+    expect(readFileSync(image).equals(before)).toBe(true)
+    writeFileSync(archive, 'an old one', { mode: 0o600 })
+    expect((await cli('tar-out', image, '/nowhere', archive)).status).toBe(1)
+    expect(readFileSync(archive, 'utf8')).toBe('an old one')
+    await cliOk('tar-out', image, '/d', archive)
+    expect(statSync(archive).mode & 0o777).toBe(0o600)
+    expect(readdirSync(dirname(archive))).toEqual(['out.tar'])
   })
 })
 
@@ -159,6 +170,6 @@ test('what is no archive, not there or not writable is told by its name, as what
   )
   const nowhere = join(folder, 'nowhere/x.tar')
   expect((await cli('tar-out', image, '/', nowhere)).stderr).toBe(
-    `drydisk: cannot write ${nowhere}: no such file\n`,
+    `drydisk: cannot create ${nowhere}: the folder ${join(folder, 'nowhere')} does not exist\n`,
   )
 })

@@ -11,7 +11,7 @@ import {
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { redoLogName } from '../../src/device/redo-log.ts'
-import { NewFile } from '../../src/image/new-file.ts'
+import { NewFile, removeUnfinished } from '../../src/image/new-file.ts'
 import { openImage } from '../../src/image/open.ts'
 import { temporaryFolder } from '../support/native.ts'
 
@@ -46,6 +46,21 @@ describe('a file that takes its name when it is complete', () => {
     await file.discard()
     await file.discard()
     expect(readdirSync(folder)).toEqual([])
+  })
+
+  it('goes at once where a process ends before it is complete', async () => {
+    const folder = temporaryFolder()
+    const file = await NewFile.create(join(folder, 'new'))
+    await file.storage.write(0, bytes('half of it'))
+    expect(readdirSync(folder)).toHaveLength(1)
+    expect(removeUnfinished()).toBe(true)
+    expect(readdirSync(folder)).toEqual([])
+    expect(removeUnfinished()).toBe(false)
+    await file.discard()
+    const complete = await NewFile.create(join(folder, 'complete'))
+    await complete.publish()
+    expect(removeUnfinished()).toBe(false)
+    expect(readdirSync(folder)).toEqual(['complete'])
   })
 
   it('leaves a file that was made meanwhile, unless it is to replace it', async () => {

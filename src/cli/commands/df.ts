@@ -4,10 +4,11 @@ import { isDrydiskError } from '../../errors.ts'
 import { type Guest, openGuest } from '../../guest/open-guest.ts'
 import { diskUsage, type VolumeUsage } from '../../guest/usage.ts'
 import { readVolumes } from '../../volume/read-volumes.ts'
-import { UsageError } from '../errors.ts'
+import { AlreadyReported, UsageError } from '../errors.ts'
 import { type ImageOptions, imageOptions } from '../options.ts'
 import { print, printJson, warn } from '../output.ts'
 import { closeDisk, openDisk } from '../session.ts'
+import { forEachPath } from '../walk-paths.ts'
 
 interface DfOptions extends ImageOptions {
   readonly humanReadable?: boolean
@@ -34,7 +35,7 @@ export function configure(command: Command): void {
 Every filesystem on the disk, whether or not the guest mounts it. Used and Available do not add up to the size where blocks are
 kept for root.
 With --json: {"filesystems": [{"image", "volume", "type", "mounted", "size", "used", "available", "inodes", "freeInodes"} or
-{"image", "volume", "type", "mounted", "problem"}]}; sizes in bytes.
+{"image", "volume", "type", "mounted", "problem"}], "errors": [{"path", "code", "message"}]}; sizes in bytes.
 
 Examples:
   drydisk df disk.qcow2
@@ -45,13 +46,17 @@ Examples:
       const paths = options.add === undefined ? images : [options.add, ...images]
       if (paths.length === 0) throw new UsageError('which image? Name it first, or with -a IMAGE')
       const rows: Row[] = []
-      for (const image of paths) rows.push(...(await usageOf(image, options)))
-      if (options.json) await printJson({ filesystems: rows.map(asJson) })
+      const errors: { path: string; code: string; message: string }[] = []
+      const all = await forEachPath(paths, options.json ?? false, errors, async image => {
+        rows.push(...(await usageOf(image, options)))
+      })
+      if (options.json) await printJson({ filesystems: rows.map(asJson), errors })
       else {
         for (const { image, found } of rows)
           if (found.problem !== undefined) warn(`${image}: ${found.volume} ${found.problem}`)
-        await print(options.csv ? asCsv(rows, options) : asTable(rows, options))
+        if (all || rows.length > 0) await print(options.csv ? asCsv(rows, options) : asTable(rows, options))
       }
+      if (!all) throw new AlreadyReported()
     })
 }
 

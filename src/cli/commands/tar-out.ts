@@ -1,16 +1,14 @@
-import { createWriteStream } from 'node:fs'
-import { rename, rm } from 'node:fs/promises'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import type { Command } from 'commander'
 import { printable } from '../../bytes/names.ts'
-import { fileError } from '../../device/file-error.ts'
-import { isDrydiskError } from '../../errors.ts'
+import { checkNotSource } from '../../copy/image-chain.ts'
+import { NewFile } from '../../image/new-file.ts'
 import { writeTar } from '../../operations/tar/write-tar.ts'
 import { AlreadyReported, UsageError } from '../errors.ts'
 import { type ImageOptions, imageOptions } from '../options.ts'
 import { print, printJson, warn } from '../output.ts'
-import { readGuest } from '../session.ts'
+import { closeDisk, openDisk, readGuest } from '../session.ts'
 import { imageAndPaths } from '../target.ts'
 
 interface TarOutOptions extends ImageOptions {
@@ -47,6 +45,7 @@ Examples:
       if (archive === '-' && process.stdout.isTTY)
         throw new UsageError('an archive is not written to a terminal; name a file, or send it on')
       const problems: { path: string; message: string }[] = []
+      if (archive !== '-') await checkOther(image, archive, options)
       const bytes = await readGuest(image, options, async ({ fs }) => {
         const content = counted(
           writeTar(fs, folder, {
@@ -57,7 +56,7 @@ Examples:
             },
           }),
         )
-        if (archive === '-') await toStandardOutput(content.bytes, options.gzip ?? false)
+        if (archive === '-') await sent(content.bytes, options.gzip ?? false, print)
         else await toFile(content.bytes, archive, options.gzip ?? false)
         return content.count()
       })
@@ -80,27 +79,41 @@ function counted(bytes: AsyncIterable<Uint8Array>): {
   return { bytes: pass(), count: () => total }
 }
 
-/** Under its name when it is complete, so that half an archive never has it. */
-async function toFile(bytes: AsyncIterable<Uint8Array>, path: string, gzip: boolean): Promise<void> {
-  const beside = `${path}.${process.pid}.part`
+/** An archive in the place of the image would be the end of both. */
+async function checkOther(image: string, archive: string, options: TarOutOptions): Promise<void> {
+  const disk = await openDisk(image, options, false)
   try {
-    const out = createWriteStream(beside, { flags: 'wx' })
-    if (gzip) await pipeline(bytes, createGzip(), out)
-    else await pipeline(bytes, out)
-    await rename(beside, path)
-  } catch (error) {
-    await rm(beside, { force: true })
-    if (isDrydiskError(error)) throw error
-    throw fileError(error, path, 'write')
+    await checkNotSource([disk], undefined, archive)
+  } finally {
+    await closeDisk(disk)
   }
 }
 
-async function toStandardOutput(bytes: AsyncIterable<Uint8Array>, gzip: boolean): Promise<void> {
-  if (!gzip) {
-    for await (const piece of bytes) await print(piece)
-    return
+/** Under its name when it is complete, so that half an archive never has it. */
+async function toFile(bytes: AsyncIterable<Uint8Array>, path: string, gzip: boolean): Promise<void> {
+  const file = await NewFile.create(path, { replace: true })
+  try {
+    let at = 0
+    await sent(bytes, gzip, async piece => {
+      await file.storage.write(at, piece)
+      at += piece.length
+    })
+    await file.publish(false)
+  } catch (error) {
+    await file.discard()
+    throw error
   }
-  await pipeline(bytes, createGzip(), async packed => {
-    for await (const piece of packed) await print(piece as Uint8Array)
-  })
+}
+
+/** Hands on the archive, packed or as it is, piece by piece. */
+async function sent(
+  bytes: AsyncIterable<Uint8Array>,
+  gzip: boolean,
+  take: (piece: Uint8Array) => Promise<void>,
+): Promise<void> {
+  const pieces = async (source: AsyncIterable<Uint8Array>): Promise<void> => {
+    for await (const piece of source) await take(piece)
+  }
+  if (gzip) await pipeline(bytes, createGzip(), pieces)
+  else await pieces(bytes)
 }
