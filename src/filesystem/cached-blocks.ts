@@ -107,6 +107,31 @@ export class CachedBlocks {
     else for (let block = run.block; block < end; block++) this.#clean.delete(block)
   }
 
+  /** Blocks of a run that wait to be written. */
+  changedIn(run: BlockRun): [block: BlockNumber, bytes: Uint8Array][] {
+    const end = run.block + run.count
+    if (run.count > this.#changed.size)
+      return [...this.#changed].filter(([block]) => block >= run.block && block < end)
+    const found: [BlockNumber, Uint8Array][] = []
+    for (let block = run.block; block < end; block++) {
+      const bytes = this.#changed.get(block)
+      if (bytes !== undefined) found.push([block, bytes])
+    }
+    return found
+  }
+
+  /**
+   * Puts a block back to where it was before a change: waiting to be written, as read, or (`undefined`) not in memory. What
+   * the buffer holds is the caller's to put back.
+   */
+  restore(block: BlockNumber, bytes: Uint8Array | undefined, changed: boolean): void {
+    this.#changed.delete(block)
+    this.#clean.delete(block)
+    if (bytes === undefined) return
+    if (changed) this.#changed.set(block, bytes)
+    else this.#clean.set(block, bytes, this.#blockSize)
+  }
+
   /**
    * Reads a run of blocks ahead in one piece, where none of them is held yet. Silently does less at the end of the
    * volume: it is a hint.

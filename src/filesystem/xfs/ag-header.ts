@@ -5,7 +5,7 @@ import { corrupt } from './errors.ts'
 import type { Superblock } from './superblock.ts'
 
 /** Sectors of an allocation group's headers, behind its copy of the superblock. */
-export const AG_SECTOR = { AGF: 1, AGI: 2, AGFL: 3 } as const
+export const AG_SECTOR = { SUPERBLOCK: 0, AGF: 1, AGI: 2, AGFL: 3 } as const
 
 export interface HeaderShape {
   readonly name: string

@@ -1,3 +1,4 @@
+import { type ByteView, bigEndian } from '../../bytes/byte-view.ts'
 import { type HeaderShape, headerView } from './ag-header.ts'
 import { corrupt } from './errors.ts'
 import type { Geometry } from './geometry.ts'
@@ -14,58 +15,130 @@ const SHAPE: HeaderShape = {
   versionAt: 4,
 }
 
-/** struct xfs_agf: the free space of an allocation group (xfs_format.h). Blocks are numbered in the group. */
-export interface Agf {
-  readonly agf_length: number
+/** struct xfs_agf: the free space of an allocation group (xfs_format.h), in its sector. Blocks are numbered in the group. */
+export class Agf {
+  readonly #view: ByteView
+  readonly #sb: Superblock
+
+  /** @param sector checked before. */
+  constructor(sector: Uint8Array, sb: Superblock) {
+    this.#view = bigEndian(sector, 'xfs AGF')
+    this.#sb = sb
+  }
+
+  get agf_length(): number {
+    return this.#view.u32(12)
+  }
   /** Of the free space by block number. */
-  readonly bnoRoot: number
-  readonly bnoLevel: number
+  get bnoRoot(): number {
+    return this.#view.u32(16)
+  }
+  set bnoRoot(value: number) {
+    this.#view.setU32(16, value)
+  }
   /** Of the free space by length. */
-  readonly cntRoot: number
-  readonly cntLevel: number
+  get cntRoot(): number {
+    return this.#view.u32(20)
+  }
+  set cntRoot(value: number) {
+    this.#view.setU32(20, value)
+  }
   /** Reverse mapping; 0 without rmapbt. */
-  readonly rmapRoot: number
-  readonly rmapLevel: number
-  readonly agf_flfirst: number
-  readonly agf_fllast: number
-  readonly agf_flcount: number
-  readonly agf_freeblks: number
-  readonly agf_longest: number
+  get rmapRoot(): number {
+    return this.#sb.hasRmapbt ? this.#view.u32(24) : 0
+  }
+  set rmapRoot(value: number) {
+    if (this.#sb.hasRmapbt) this.#view.setU32(24, value)
+  }
+  get bnoLevel(): number {
+    return this.#view.u32(28)
+  }
+  set bnoLevel(value: number) {
+    this.#view.setU32(28, value)
+  }
+  get cntLevel(): number {
+    return this.#view.u32(32)
+  }
+  set cntLevel(value: number) {
+    this.#view.setU32(32, value)
+  }
+  get rmapLevel(): number {
+    return this.#sb.hasRmapbt ? this.#view.u32(36) : 0
+  }
+  set rmapLevel(value: number) {
+    if (this.#sb.hasRmapbt) this.#view.setU32(36, value)
+  }
+  get agf_flfirst(): number {
+    return this.#view.u32(40)
+  }
+  set agf_flfirst(value: number) {
+    this.#view.setU32(40, value)
+  }
+  get agf_fllast(): number {
+    return this.#view.u32(44)
+  }
+  set agf_fllast(value: number) {
+    this.#view.setU32(44, value)
+  }
+  get agf_flcount(): number {
+    return this.#view.u32(48)
+  }
+  set agf_flcount(value: number) {
+    this.#view.setU32(48, value)
+  }
+  get agf_freeblks(): number {
+    return this.#view.u32(52)
+  }
+  set agf_freeblks(value: number) {
+    this.#view.setU32(52, value)
+  }
+  get agf_longest(): number {
+    return this.#view.u32(56)
+  }
+  set agf_longest(value: number) {
+    this.#view.setU32(56, value)
+  }
   /** Blocks of the free-space and reverse-mapping trees without their roots; kept with lazy counters only. */
-  readonly agf_btreeblks: number
-  readonly agf_rmap_blocks: number
-  readonly agf_refcount_blocks: number
-  readonly agf_refcount_root: number
-  readonly agf_refcount_level: number
-  readonly agf_lsn: bigint
+  get agf_btreeblks(): number {
+    return this.#sb.hasLazyCounts ? this.#view.u32(60) : 0
+  }
+  set agf_btreeblks(value: number) {
+    if (this.#sb.hasLazyCounts) this.#view.setU32(60, value)
+  }
+  /** Blocks of the reverse-mapping tree, its root among them; 0 without rmapbt. */
+  get agf_rmap_blocks(): number {
+    return this.#sb.hasRmapbt ? this.#view.u32(80) : 0
+  }
+  set agf_rmap_blocks(value: number) {
+    if (this.#sb.hasRmapbt) this.#view.setU32(80, value)
+  }
+  /** Blocks of the reference counts, the root among them; 0 without reflink. */
+  get agf_refcount_blocks(): number {
+    return this.#sb.hasReflink ? this.#view.u32(84) : 0
+  }
+  set agf_refcount_blocks(value: number) {
+    if (this.#sb.hasReflink) this.#view.setU32(84, value)
+  }
+  get agf_refcount_root(): number {
+    return this.#sb.hasReflink ? this.#view.u32(88) : 0
+  }
+  set agf_refcount_root(value: number) {
+    if (this.#sb.hasReflink) this.#view.setU32(88, value)
+  }
+  get agf_refcount_level(): number {
+    return this.#sb.hasReflink ? this.#view.u32(92) : 0
+  }
+  set agf_refcount_level(value: number) {
+    if (this.#sb.hasReflink) this.#view.setU32(92, value)
+  }
 }
 
-export function parseAgf(sector: Uint8Array, sb: Superblock, geometry: Geometry, agno: number): Agf {
-  const view = headerView(sector, SHAPE, sb, agno)
+export function checkAgf(sector: Uint8Array, sb: Superblock, geometry: Geometry, agno: number): void {
+  headerView(sector, SHAPE, sb, agno)
+  const agf = new Agf(sector, sb)
   const length = geometry.agLength(agno)
   const wrong = (what: string) => corrupt('AGF', `the AGF of allocation group ${agno} has ${what}`, { agno })
-  const agf = {
-    agf_length: view.u32(12),
-    bnoRoot: view.u32(16),
-    cntRoot: view.u32(20),
-    rmapRoot: sb.hasRmapbt ? view.u32(24) : 0,
-    bnoLevel: view.u32(28),
-    cntLevel: view.u32(32),
-    rmapLevel: sb.hasRmapbt ? view.u32(36) : 0,
-    agf_flfirst: view.u32(40),
-    agf_fllast: view.u32(44),
-    agf_flcount: view.u32(48),
-    agf_freeblks: view.u32(52),
-    agf_longest: view.u32(56),
-    agf_btreeblks: view.u32(60),
-    agf_rmap_blocks: view.u32(80),
-    agf_refcount_blocks: view.u32(84),
-    agf_refcount_root: sb.hasReflink ? view.u32(88) : 0,
-    agf_refcount_level: sb.hasReflink ? view.u32(92) : 0,
-    agf_lsn: sb.isV5 ? view.big(208) : 0n,
-  }
   if (agf.agf_length !== length) throw wrong(`${agf.agf_length} blocks, expected ${length}`)
   if (agf.agf_freeblks > length || agf.agf_longest > agf.agf_freeblks)
     throw wrong(`${agf.agf_freeblks} of ${length} blocks free, ${agf.agf_longest} of them in a row`)
-  return agf
 }

@@ -21,13 +21,18 @@ export function agflSize(sb: Superblock): number {
   return Math.floor((sb.sb_sectsize - (sb.isV5 ? AGFL_HEADER : 0)) / 4)
 }
 
+/** Checks the header, which only version 5 has. */
+export function checkAgfl(sector: Uint8Array, sb: Superblock, agno: number): void {
+  if (sb.isV5) headerView(sector, SHAPE, sb, agno)
+}
+
 /**
  * The blocks that an allocation group keeps for its trees, in the order of use: a ring in a sector, from agf_flfirst to
  * agf_fllast. Kernels before 4.5 made the ring one shorter on 64-bit machines, which is put right at a mount
  * (xfs_agfl_needs_reset): a ring whose count does not fit is an error here.
  */
-export function parseAgfl(sector: Uint8Array, sb: Superblock, agf: Agf, agno: number): number[] {
-  const view = sb.isV5 ? headerView(sector, SHAPE, sb, agno) : bigEndian(sector, 'xfs AGFL')
+export function agflBlocks(sector: Uint8Array, sb: Superblock, agf: Agf, agno: number): number[] {
+  const view = bigEndian(sector, 'xfs AGFL')
   const start = sb.isV5 ? AGFL_HEADER : 0
   const size = agflSize(sb)
   const { agf_flfirst, agf_fllast, agf_flcount } = agf

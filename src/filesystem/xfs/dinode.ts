@@ -65,37 +65,285 @@ export interface Fork {
   readonly literal: ByteView
 }
 
-/** struct xfs_dinode (xfs_format.h). */
-export interface Dinode {
+/** di_next_unlinked and agi_unlinked: no inode. */
+const NULL_AGINO = 0xffff_ffff
+/** The earliest time of the older form, from which the newer one counts (XFS_BIGTIME_EPOCH_OFFSET). */
+const BIGTIME_BIAS = (1n << 31n) * 1_000_000_000n
+const SECOND = 1_000_000_000n
+
+/**
+ * struct xfs_dinode (xfs_format.h): an inode as its bytes on disk, read and changed in place. Fields that a change needs have
+ * setters; the checksum is stored when its buffer is written.
+ */
+export class Dinode {
   readonly ino: number
-  readonly type: FileType
-  readonly di_mode: number
-  readonly di_version: number
-  readonly di_uid: number
-  readonly di_gid: number
-  readonly di_nlink: number
-  readonly di_projid: number
-  readonly di_size: number
-  readonly di_nblocks: number
-  readonly di_flags: number
-  readonly di_flags2: bigint
-  readonly di_gen: number
-  readonly di_next_unlinked: number
-  readonly atime: Timestamp
-  readonly mtime: Timestamp
-  readonly ctime: Timestamp
+  readonly #sb: Superblock
+  #view: ByteView
+
+  constructor(bytes: Uint8Array, ino: number, sb: Superblock) {
+    this.ino = ino
+    this.#sb = sb
+    this.#view = bigEndian(bytes, 'xfs inode')
+  }
+
+  /** The whole inode; to be changed only while it is open for change. */
+  get bytes(): Uint8Array {
+    return this.#view.bytes
+  }
+  /** The same inode in another buffer. */
+  rebind(bytes: Uint8Array): void {
+    if (bytes !== this.#view.bytes) this.#view = bigEndian(bytes, 'xfs inode')
+  }
+
+  /** An inode of version 1 becomes one of version 2 before it is changed, as in Linux. */
+  makeCurrent(): void {
+    if (this.di_version !== 1) return
+    const links = this.#view.u16(6)
+    this.#view.setU8(4, 2)
+    this.#view.setU16(6, 0)
+    this.#view.setU32(16, links)
+    this.#view.setU32(20, 0)
+  }
+
+  /** `undefined` for a mode that is no file type, such as that of a free inode. */
+  get typeIfAny(): FileType | undefined {
+    return TYPES[this.#view.u16(2) >>> 12]
+  }
+  get type(): FileType {
+    const type = this.typeIfAny
+    if (type === undefined)
+      throw corrupt(
+        'inode',
+        `inode ${this.ino} has mode 0${this.#view.u16(2).toString(8)}, which is no file type`,
+      )
+    return type
+  }
+  /** Permission bits alone. */
+  get di_mode(): number {
+    return this.#view.u16(2) & 0o7777
+  }
+  /** Permission bits; the type stays. */
+  set di_mode(permissions: number) {
+    this.#view.setU16(2, (this.#view.u16(2) & 0o170000) | (permissions & 0o7777))
+  }
+  get di_version(): number {
+    return this.#view.u8(4)
+  }
+  get di_format(): number {
+    return this.#view.u8(5)
+  }
+  set di_format(format: number) {
+    this.#view.setU8(5, format)
+  }
+  get di_aformat(): number {
+    return this.#view.u8(83)
+  }
+  set di_aformat(format: number) {
+    this.#view.setU8(83, format)
+  }
+  get di_uid(): number {
+    return this.#view.u32(8)
+  }
+  set di_uid(uid: number) {
+    this.#view.setU32(8, uid)
+  }
+  get di_gid(): number {
+    return this.#view.u32(12)
+  }
+  set di_gid(gid: number) {
+    this.#view.setU32(12, gid)
+  }
+  /** Version 1 has it in di_onlink. */
+  get di_nlink(): number {
+    return this.di_version === 1 ? this.#view.u16(6) : this.#view.u32(16)
+  }
+  set di_nlink(links: number) {
+    this.#view.setU32(16, links)
+  }
+  /** Version 1 has none. */
+  get di_projid(): number {
+    return this.di_version === 1 ? 0 : this.#view.u16(22) * 0x1_0000 + this.#view.u16(20)
+  }
+  set di_projid(project: number) {
+    this.#view.setU16(20, project & 0xffff)
+    this.#view.setU16(22, project >>> 16)
+  }
+  get di_size(): number {
+    return this.#view.u64(56)
+  }
+  set di_size(size: number) {
+    this.#view.setU64(56, size)
+  }
+  get di_nblocks(): number {
+    return this.#view.u64(64)
+  }
+  set di_nblocks(blocks: number) {
+    this.#view.setU64(64, blocks)
+  }
+  get di_extsize(): number {
+    return this.#view.u32(72)
+  }
+  /** Where the attributes begin behind the core, in units of 8 bytes; 0 where there are none. */
+  get di_forkoff(): number {
+    return this.#view.u8(82)
+  }
+  set di_forkoff(units: number) {
+    this.#view.setU8(82, units)
+  }
+  get di_flags(): number {
+    return this.#view.u16(90)
+  }
+  set di_flags(flags: number) {
+    this.#view.setU16(90, flags)
+  }
+  get di_flags2(): bigint {
+    return this.di_version === 3 ? this.#view.big(120) : 0n
+  }
+  set di_flags2(flags: bigint) {
+    if (this.di_version === 3) this.#view.setBig(120, flags)
+  }
+  get di_gen(): number {
+    return this.#view.u32(92)
+  }
+  set di_gen(generation: number) {
+    this.#view.setU32(92, generation)
+  }
+  get di_next_unlinked(): number {
+    return this.#view.u32(96)
+  }
+  set di_next_unlinked(agino: number) {
+    this.#view.setU32(96, agino)
+  }
+  get isUnlinkedLast(): boolean {
+    return this.di_next_unlinked === NULL_AGINO
+  }
+  /** Of version 3: goes up with every change. */
+  bumpChangeCount(): void {
+    if (this.di_version === 3) this.#view.setBig(104, this.#view.big(104) + 1n)
+  }
+
+  get atime(): Timestamp {
+    return this.#time(32)
+  }
+  set atime(time: Timestamp) {
+    this.#setTime(32, time)
+  }
+  get mtime(): Timestamp {
+    return this.#time(40)
+  }
+  set mtime(time: Timestamp) {
+    this.#setTime(40, time)
+  }
+  get ctime(): Timestamp {
+    return this.#time(48)
+  }
+  set ctime(time: Timestamp) {
+    this.#setTime(48, time)
+  }
   /** Of version 3 only. */
-  readonly crtime: Timestamp | undefined
-  readonly data: Fork
+  get crtime(): Timestamp | undefined {
+    return this.di_version === 3 ? this.#time(144) : undefined
+  }
+  set crtime(time: Timestamp) {
+    if (this.di_version === 3) this.#setTime(144, time)
+  }
+  get hasBigTime(): boolean {
+    return (this.di_flags2 & DIFLAG2.BIGTIME) !== 0n
+  }
+
+  /** Extents of the data fork, as counted. */
+  get dataExtents(): number {
+    return this.#large ? this.#view.u64(24) : this.#view.u32(76)
+  }
+  set dataExtents(count: number) {
+    if (this.#large) this.#view.setU64(24, count)
+    else this.#view.setU32(76, count)
+  }
+  /** Extents of the attribute fork, as counted. */
+  get attributeExtents(): number {
+    return this.#large ? this.#view.u32(76) : this.#view.u16(80)
+  }
+  set attributeExtents(count: number) {
+    if (this.#large) this.#view.setU32(76, count)
+    else this.#view.setU16(80, count)
+  }
+  /** The counts above are wider (nrext64). */
+  get #large(): boolean {
+    return (this.di_flags2 & DIFLAG2.NREXT64) !== 0n
+  }
+
+  /** Bytes of the core, and so where the data fork begins. */
+  get coreSize(): number {
+    return this.di_version === 3 ? CORE.v3 : CORE.old
+  }
+  /** Bytes of both forks together. */
+  get literalSize(): number {
+    return this.#sb.sb_inodesize - this.coreSize
+  }
+  get data(): Fork {
+    const length = this.di_forkoff === 0 ? this.literalSize : this.di_forkoff * 8
+    return this.#fork(this.di_format, this.dataExtents, this.coreSize, length)
+  }
   /** `undefined` where there is none. */
-  readonly attributes: Fork | undefined
+  get attributes(): Fork | undefined {
+    const forkoff = this.di_forkoff * 8
+    if (forkoff === 0) return undefined
+    return this.#fork(
+      this.di_aformat,
+      this.attributeExtents,
+      this.coreSize + forkoff,
+      this.literalSize - forkoff,
+    )
+  }
+
+  #fork(format: number, nextents: number, at: number, length: number): Fork {
+    return { format, nextents, literal: bigEndian(this.#view.slice(at, length), 'xfs inode fork') }
+  }
+
+  #time(at: number): Timestamp {
+    if (this.hasBigTime) return this.#view.big(at) - BIGTIME_BIAS
+    return BigInt(this.#view.i32(at)) * SECOND + BigInt(this.#view.i32(at + 4))
+  }
+
+  /** A time that the form has no room for becomes the nearest that it has, as in Linux (timestamp_truncate). */
+  #setTime(at: number, time: Timestamp): void {
+    if (this.hasBigTime) {
+      const stored = time + BIGTIME_BIAS
+      this.#view.setBig(at, stored < 0n ? 0n : stored)
+      return
+    }
+    const seconds = BigInt.asIntN(64, (time - (((time % SECOND) + SECOND) % SECOND)) / SECOND)
+    const [least, most] = [-(1n << 31n), (1n << 31n) - 1n]
+    const clamped = seconds < least ? least : seconds > most ? most : seconds
+    const nanoseconds = clamped === seconds ? time - seconds * SECOND : 0n
+    this.#view.setU32(at, Number(BigInt.asUintN(32, clamped)))
+    this.#view.setU32(at + 4, Number(nanoseconds))
+  }
 }
 
 /**
- * Checks and parses an inode in use, as xfs_dinode_verify of Linux does.
+ * Checks an inode in use, as xfs_dinode_verify of Linux does.
  * @param bytes sb_inodesize of them.
  */
-export function parseDinode(bytes: Uint8Array, ino: number, sb: Superblock): Dinode {
+export function checkDinode(bytes: Uint8Array, ino: number, sb: Superblock): void {
+  const wrong = (what: string) => corrupt('inode', `inode ${ino} ${what}`, { inode: ino })
+  checkDinodeIdentity(bytes, ino, sb)
+  const view = bigEndian(bytes, 'xfs inode')
+  const mode = view.u16(2)
+  if (mode === 0) throw wrong('is free, and something refers to it')
+  const type = TYPES[mode >>> 12]
+  if (type === undefined) throw wrong(`has mode 0${mode.toString(8)}, which is no file type`)
+  const room = view.length - (sb.isV5 ? CORE.v3 : CORE.old)
+  const forkoff = view.u8(82) * 8
+  if (forkoff >= room) throw wrong(`has its attributes at ${forkoff} of ${room} bytes`)
+  const [format, aformat] = [view.u8(5), view.u8(83)]
+  if (!formatsOf(type).includes(format)) throw wrong(`is a ${type} with data of format ${format}`)
+  if (forkoff !== 0 && (aformat < FORMAT.LOCAL || aformat > FORMAT.BTREE))
+    throw wrong(`has attributes of format ${aformat}`)
+}
+
+/** What is to be right of a free inode too: that it is one, that it is whole, and which it is. */
+export function checkDinodeIdentity(bytes: Uint8Array, ino: number, sb: Superblock): void {
   const wrong = (what: string) => corrupt('inode', `inode ${ino} ${what}`, { inode: ino })
   const view = bigEndian(bytes, 'xfs inode')
   if (view.u16(0) !== DINODE_MAGIC)
@@ -103,84 +351,16 @@ export function parseDinode(bytes: Uint8Array, ino: number, sb: Superblock): Din
   const di_version = view.u8(4)
   if (sb.isV5 ? di_version !== 3 : di_version !== 1 && di_version !== 2)
     throw wrong(`has version ${di_version}, which its filesystem cannot have`)
-  if (sb.isV5) {
-    if (!checksumIsRight(bytes, DINODE_CRC_OFFSET)) throw wrong('has a wrong checksum')
-    if (view.big(152) !== BigInt(ino)) throw wrong(`says that it is inode ${view.big(152)}`)
-    if (!equalBytes(view.slice(160, 16), sb.metaUuid)) throw wrong('belongs to another filesystem')
-  }
-  const mode = view.u16(2)
-  if (mode === 0) throw wrong('is free, and something refers to it')
-  const type = TYPES[mode >>> 12]
-  if (type === undefined) throw wrong(`has mode 0${mode.toString(8)}, which is no file type`)
-  const di_flags2 = di_version === 3 ? view.big(120) : 0n
-  const time = di_flags2 & DIFLAG2.BIGTIME ? bigTime : legacyTime
-  return {
-    ino,
-    type,
-    di_mode: mode & 0o7777,
-    di_version,
-    di_uid: view.u32(8),
-    di_gid: view.u32(12),
-    // Version 1 has it in di_onlink, and no project.
-    di_nlink: di_version === 1 ? view.u16(6) : view.u32(16),
-    di_projid: di_version === 1 ? 0 : view.u16(22) * 0x1_0000 + view.u16(20),
-    di_size: view.u64(56),
-    di_nblocks: view.u64(64),
-    di_flags: view.u16(90),
-    di_flags2,
-    di_gen: view.u32(92),
-    di_next_unlinked: view.u32(96),
-    atime: time(view, 32),
-    mtime: time(view, 40),
-    ctime: time(view, 48),
-    crtime: di_version === 3 ? time(view, 144) : undefined,
-    ...forks(view, di_flags2, type, wrong),
-  }
-}
-
-function forks(
-  view: ByteView,
-  flags2: bigint,
-  type: FileType,
-  wrong: (what: string) => Error,
-): Pick<Dinode, 'data' | 'attributes'> {
-  const core = view.u8(4) === 3 ? CORE.v3 : CORE.old
-  const room = view.length - core
-  const forkoff = view.u8(82) * 8
-  if (forkoff >= room) throw wrong(`has its attributes at ${forkoff} of ${room} bytes`)
-  const large = (flags2 & DIFLAG2.NREXT64) !== 0n
-  const data: Fork = {
-    format: view.u8(5),
-    nextents: large ? view.u64(24) : view.u32(76),
-    literal: bigEndian(view.slice(core, forkoff === 0 ? room : forkoff), 'xfs data fork'),
-  }
-  const allowed = formatsOf(type)
-  if (!allowed.includes(data.format)) throw wrong(`is a ${type} with data of format ${data.format}`)
-  if (forkoff === 0) return { data, attributes: undefined }
-  const attributes: Fork = {
-    format: view.u8(83),
-    nextents: large ? view.u32(76) : view.u16(80),
-    literal: bigEndian(view.slice(core + forkoff, room - forkoff), 'xfs attribute fork'),
-  }
-  if (attributes.format < FORMAT.LOCAL || attributes.format > FORMAT.BTREE)
-    throw wrong(`has attributes of format ${attributes.format}`)
-  return { data, attributes }
+  if (!sb.isV5) return
+  if (!checksumIsRight(bytes, DINODE_CRC_OFFSET)) throw wrong('has a wrong checksum')
+  if (view.big(152) !== BigInt(ino)) throw wrong(`says that it is inode ${view.big(152)}`)
+  if (!equalBytes(view.slice(160, 16), sb.metaUuid)) throw wrong('belongs to another filesystem')
 }
 
 function formatsOf(type: FileType): readonly number[] {
   if (type === 'file') return [FORMAT.EXTENTS, FORMAT.BTREE]
   if (type === 'directory' || type === 'symlink') return [FORMAT.LOCAL, FORMAT.EXTENTS, FORMAT.BTREE]
   return [FORMAT.DEV]
-}
-
-/** Seconds and nanoseconds, both signed words. */
-function legacyTime(view: ByteView, at: number): Timestamp {
-  return BigInt(view.i32(at)) * 1_000_000_000n + BigInt(view.i32(at + 4))
-}
-
-/** Nanoseconds since the earliest time of the other form (XFS_BIGTIME_EPOCH_OFFSET). */
-function bigTime(view: ByteView, at: number): Timestamp {
-  return view.big(at) - (1n << 31n) * 1_000_000_000n
 }
 
 /** As FS_IOC_GETFLAGS shows them. */

@@ -69,9 +69,10 @@ async function requireSameCount(volume: XfsVolume): Promise<void> {
     const agf = await volume.readAgf(agno)
     total += agf.agf_freeblks + agf.agf_flcount + agf.agf_btreeblks
   }
-  if (total !== superblock.sb_fdblocks)
+  const { fdblocks } = await volume.counters()
+  if (total !== fdblocks)
     throw doubt(
-      `the superblock counts ${superblock.sb_fdblocks} free blocks, and the allocation groups ${total}`,
+      `the superblock counts ${fdblocks} free blocks, and the allocation groups ${total}`,
       'superblock',
     )
 }

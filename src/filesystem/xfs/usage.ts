@@ -33,11 +33,7 @@ export async function usage(volume: XfsVolume, replayed: boolean): Promise<FileS
   const { superblock } = volume
   const { sb_dblocks, sb_logstart, sb_logblocks, sb_agcount, sb_blocksize, sb_inopblock } = superblock
   const groups = await countGroups(volume)
-  const stored = {
-    icount: superblock.sb_icount,
-    ifree: superblock.sb_ifree,
-    fdblocks: superblock.sb_fdblocks,
-  }
+  const stored = await volume.counters()
   const { icount, ifree, fdblocks } = replayed && superblock.hasLazyCounts ? groups : stored
   // Of each group's free blocks its free list may need eight (xfs_alloc_set_aside), and the trees' blocks count as free.
   const free = Math.max(0, fdblocks - sb_agcount * 8 - groups.allocbt)

@@ -1,79 +1,152 @@
-import { LruCache } from '../../bytes/lru-cache.ts'
+import { type ByteView, bigEndian } from '../../bytes/byte-view.ts'
 import type { BlockDevice } from '../../device/block-device.ts'
-import { CachedBlocks } from '../cached-blocks.ts'
 import { AG_SECTOR } from './ag-header.ts'
-import { type Agf, parseAgf } from './agf.ts'
-import { parseAgfl } from './agfl.ts'
-import { type Agi, parseAgi } from './agi.ts'
+import { AGF_CRC_OFFSET, Agf, checkAgf } from './agf.ts'
+import { AGFL_CRC_OFFSET, agflBlocks, checkAgfl } from './agfl.ts'
+import { AGI_CRC_OFFSET, Agi, checkAgi } from './agi.ts'
 import { Btree, MOST_LEVELS } from './btree.ts'
 import { type BtreeBlock, parseBtreeBlock } from './btree-block.ts'
 import type { BtreeKind } from './btree-kinds.ts'
+import { Buffers } from './buffers.ts'
 import { corrupt } from './errors.ts'
 import { Geometry, type VolumeBlock } from './geometry.ts'
-import type { Superblock } from './superblock.ts'
+import { SB_CRC_OFFSET, type Superblock } from './superblock.ts'
 
-/** Bytes of directory blocks made of several filesystem blocks that are kept in memory. */
-const JOINED_BYTES = 4 << 20
+/** The superblock's counters. With lazy counters they lag behind the groups' while the filesystem is mounted. */
+export interface Counters {
+  /** sb_icount: inodes in chunks, used or not. */
+  readonly icount: number
+  /** sb_ifree */
+  readonly ifree: number
+  /** sb_fdblocks: free blocks, those of free lists and free-space trees (with lazy counters) among them. */
+  readonly fdblocks: number
+}
+
+const COUNTERS = { icount: 128, ifree: 136, fdblocks: 144 } as const
 
 /** One filesystem's device, superblock and metadata in memory. */
 export class XfsVolume {
   readonly device: BlockDevice
   readonly superblock: Superblock
   readonly geometry: Geometry
-  readonly blocks: CachedBlocks
-  /** Buffers whose checksum and structure were found right since they were read. */
-  readonly #verified = new WeakSet<Uint8Array>()
-  readonly #joined = new LruCache<string, Uint8Array>(JOINED_BYTES)
+  readonly buffers: Buffers
+  /** Where in buffers something was found right since they were read. */
+  readonly #verified = new WeakMap<Uint8Array, Set<number>>()
 
   constructor(device: BlockDevice, superblock: Superblock) {
     this.device = device
     this.superblock = superblock
     this.geometry = new Geometry(superblock)
-    this.blocks = new CachedBlocks(device, superblock.sb_blocksize, superblock.sb_dblocks, {
-      filesystem: 'xfs',
-      checker: 'xfs_repair',
-    })
+    const { sb_blocksize, sb_dblocks, isV5 } = superblock
+    this.buffers = new Buffers(device, sb_blocksize, sb_dblocks, isV5)
   }
 
-  /** Runs a check of a buffer once for as long as the buffer is in memory. */
-  verifyOnce(bytes: Uint8Array, check: () => void): void {
-    if (this.#verified.has(bytes)) return
+  /** Runs a check of a buffer, or of what is at one place in it, once for as long as the buffer is in memory. */
+  verifyOnce(buffer: Uint8Array, check: () => void, at = 0): void {
+    const places = this.#verified.get(buffer)
+    if (places?.has(at)) return
     check()
-    this.#verified.add(bytes)
+    if (places === undefined) this.#verified.set(buffer, new Set([at]))
+    else places.add(at)
+  }
+
+  /** A buffer that was made here needs no check: its checksum is not even stored before it is written. */
+  trust(buffer: Uint8Array, at = 0): void {
+    this.verifyOnce(buffer, () => {}, at)
   }
 
   /** One buffer of several filesystem blocks, which need not lie side by side. */
   async buffer(blocks: readonly VolumeBlock[]): Promise<Uint8Array> {
-    const [only] = blocks
-    if (only !== undefined && blocks.length === 1) return this.blocks.read(only)
-    const key = blocks.join(' ')
-    const held = this.#joined.get(key)
-    if (held !== undefined) return held
-    const { blockSize } = this.geometry
-    const bytes = new Uint8Array(blocks.length * blockSize)
-    for (const [index, block] of blocks.entries()) bytes.set(await this.blocks.read(block), index * blockSize)
-    this.#joined.set(key, bytes, bytes.length)
-    return bytes
+    return this.buffers.readJoined(blocks)
+  }
+
+  /** The superblock's counters as they are now. */
+  async counters(): Promise<Counters> {
+    const view = bigEndian(await this.buffers.read(0), 'xfs superblock')
+    return {
+      icount: view.u64(COUNTERS.icount),
+      ifree: view.u64(COUNTERS.ifree),
+      fdblocks: view.u64(COUNTERS.fdblocks),
+    }
+  }
+
+  /** Adds to the superblock's counters, or takes from them. */
+  async count(change: Partial<Counters>): Promise<void> {
+    const now = await this.counters()
+    const view = await this.editSuperblock()
+    for (const name of ['icount', 'ifree', 'fdblocks'] as const) {
+      const value = now[name] + (change[name] ?? 0)
+      if (value < 0)
+        throw corrupt(
+          'superblock',
+          `sb_${name} is ${now[name]}, and ${-(change[name] ?? 0)} are to be taken from it`,
+        )
+      view.setU64(COUNTERS[name], value)
+    }
+  }
+
+  /** The primary superblock's sector, to be changed. What `superblock` says stays as it was at open. */
+  async editSuperblock(): Promise<ByteView> {
+    return this.#editSector(0, AG_SECTOR.SUPERBLOCK, SB_CRC_OFFSET)
   }
 
   async readAgf(agno: number): Promise<Agf> {
-    return parseAgf(await this.#agSector(agno, AG_SECTOR.AGF), this.superblock, this.geometry, agno)
+    const sector = await this.#sector(agno, AG_SECTOR.AGF, bytes =>
+      checkAgf(bytes, this.superblock, this.geometry, agno),
+    )
+    return new Agf(sector, this.superblock)
+  }
+
+  /** Its fields may be set, until the transaction ends. */
+  async editAgf(agno: number): Promise<Agf> {
+    await this.readAgf(agno)
+    return new Agf((await this.#editSector(agno, AG_SECTOR.AGF, AGF_CRC_OFFSET)).bytes, this.superblock)
   }
 
   async readAgi(agno: number): Promise<Agi> {
-    return parseAgi(await this.#agSector(agno, AG_SECTOR.AGI), this.superblock, this.geometry, agno)
+    const sector = await this.#sector(agno, AG_SECTOR.AGI, bytes =>
+      checkAgi(bytes, this.superblock, this.geometry, agno),
+    )
+    return new Agi(sector, this.superblock)
+  }
+
+  /** Its fields may be set, until the transaction ends. */
+  async editAgi(agno: number): Promise<Agi> {
+    await this.readAgi(agno)
+    return new Agi((await this.#editSector(agno, AG_SECTOR.AGI, AGI_CRC_OFFSET)).bytes, this.superblock)
   }
 
   /** The blocks in an allocation group's free list. */
   async readAgfl(agno: number, agf: Agf): Promise<number[]> {
-    return parseAgfl(await this.#agSector(agno, AG_SECTOR.AGFL), this.superblock, agf, agno)
+    const sector = await this.#sector(agno, AG_SECTOR.AGFL, bytes => checkAgfl(bytes, this.superblock, agno))
+    return agflBlocks(sector, this.superblock, agf, agno)
   }
 
-  async #agSector(agno: number, number: number): Promise<Uint8Array> {
-    const { sb_sectsize } = this.superblock
-    const sector = new Uint8Array(sb_sectsize)
-    await this.device.read(this.geometry.agByte(agno) + number * sb_sectsize, sector)
-    return sector
+  /** The sector of the free list, to be changed until the transaction ends. */
+  async editAgfl(agno: number, agf: Agf): Promise<ByteView> {
+    await this.readAgfl(agno, agf)
+    return this.#editSector(agno, AG_SECTOR.AGFL, AGFL_CRC_OFFSET)
+  }
+
+  async #sector(agno: number, number: number, check: (bytes: Uint8Array) => void): Promise<Uint8Array> {
+    const { block, at, length } = this.#sectorPlace(agno, number)
+    const buffer = await this.buffers.read(block)
+    const bytes = buffer.subarray(at, at + length)
+    this.verifyOnce(buffer, () => check(bytes), at)
+    return bytes
+  }
+
+  async #editSector(agno: number, number: number, crcAt: number): Promise<ByteView> {
+    const { block, at, length } = this.#sectorPlace(agno, number)
+    const buffer = await this.buffers.edit([block], { at, length, crcAt })
+    return bigEndian(buffer.subarray(at, at + length), 'xfs header of an allocation group')
+  }
+
+  #sectorPlace(agno: number, number: number): { block: VolumeBlock; at: number; length: number } {
+    const { sb_sectsize, sb_blocksize } = this.superblock
+    const byte = number * sb_sectsize
+    const agbno = Math.floor(byte / sb_blocksize)
+    return { block: this.geometry.inAg(agno, agbno), at: byte % sb_blocksize, length: sb_sectsize }
   }
 
   /**
@@ -108,11 +181,11 @@ export class XfsVolume {
     block: VolumeBlock,
     reference: { level: number; owner: number; isRoot: boolean },
   ): Promise<BtreeBlock<Record>> {
-    const bytes = await this.blocks.read(block)
+    const bytes = await this.buffers.read(block)
     const daddr = this.geometry.diskAddress(block)
-    const verified = this.#verified.has(bytes)
+    const verified = this.#verified.get(bytes)?.has(0) ?? false
     const parsed = parseBtreeBlock(kind, bytes, { ...reference, daddr }, this.superblock, verified)
-    this.#verified.add(bytes)
+    this.trust(bytes)
     return parsed
   }
 }

@@ -2,8 +2,8 @@ import { bigEndian } from '../../../bytes/byte-view.ts'
 import type { BlockDevice } from '../../../device/block-device.ts'
 import { isDrydiskError } from '../../../errors.ts'
 import { AG_SECTOR } from '../ag-header.ts'
-import { parseAgf } from '../agf.ts'
-import { parseAgi } from '../agi.ts'
+import { Agf, checkAgf } from '../agf.ts'
+import { Agi, checkAgi } from '../agi.ts'
 import { storeChecksum } from '../checksum.ts'
 import { Geometry } from '../geometry.ts'
 import { parseSuperblock, SB_CRC_OFFSET } from '../superblock.ts'
@@ -26,10 +26,12 @@ export async function sumCounters(device: BlockDevice, sectorSize: number): Prom
     const header = new Uint8Array(sectorSize)
     for (let agno = 0; agno < superblock.sb_agcount; agno++) {
       await device.read(geometry.agByte(agno) + AG_SECTOR.AGF * sectorSize, header)
-      const agf = parseAgf(header, superblock, geometry, agno)
+      checkAgf(header, superblock, geometry, agno)
+      const agf = new Agf(header, superblock)
       freeBlocks += agf.agf_freeblks + agf.agf_flcount + agf.agf_btreeblks
       await device.read(geometry.agByte(agno) + AG_SECTOR.AGI * sectorSize, header)
-      const agi = parseAgi(header, superblock, geometry, agno)
+      checkAgi(header, superblock, geometry, agno)
+      const agi = new Agi(header, superblock)
       inodes += agi.agi_count
       freeInodes += agi.agi_freecount
     }

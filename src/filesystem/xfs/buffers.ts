@@ -1,0 +1,224 @@
+import { LruCache } from '../../bytes/lru-cache.ts'
+import type { BlockDevice } from '../../device/block-device.ts'
+import { CachedBlocks } from '../cached-blocks.ts'
+import { storeChecksum } from './checksum.ts'
+import type { VolumeBlock } from './geometry.ts'
+
+/** Bytes of directory blocks made of several filesystem blocks that are kept in memory. */
+const JOINED_BYTES = 4 << 20
+
+/** A structure with a checksum in a buffer: where it begins, its bytes, and where in it the checksum is. */
+export interface Seal {
+  readonly at: number
+  readonly length: number
+  readonly crcAt: number
+}
+
+/** A buffer of several blocks that waits to be written. */
+interface Joined {
+  readonly blocks: readonly VolumeBlock[]
+  readonly bytes: Uint8Array
+}
+
+/**
+ * The metadata of one filesystem in memory, as buffers of one block or (directories) of several. What is changed stays in
+ * memory until `flush`, which also computes the checksums.
+ *
+ * Changes are made in transactions: `rollback` puts every buffer back, byte by byte, so that what fails midway (no space, a
+ * damaged structure further on) has changed nothing.
+ */
+export class Buffers {
+  readonly #blocks: CachedBlocks
+  readonly #blockSize: number
+  readonly #checksums: boolean
+  readonly #joined = new LruCache<string, Uint8Array>(JOINED_BYTES)
+  readonly #joinedChanged = new Map<VolumeBlock, Joined>()
+  /** Structures of changed buffers whose checksum is to be computed, by the buffer's first block and their place in it. */
+  readonly #seals = new Map<VolumeBlock, Map<number, Seal>>()
+  /** What takes back the transaction under way, to be run from the end. */
+  #undo: (() => void)[] | undefined
+  /** Buffers whose bytes before the transaction are kept. */
+  #kept = new Set<Uint8Array>()
+
+  /** @param checksums whether structures have them (version 5). */
+  constructor(device: BlockDevice, blockSize: number, blocks: number, checksums: boolean) {
+    this.#blocks = new CachedBlocks(device, blockSize, blocks, { filesystem: 'xfs', checker: 'xfs_repair' })
+    this.#blockSize = blockSize
+    this.#checksums = checksums
+  }
+
+  /** Bytes that wait to be written. */
+  get changedBytes(): number {
+    let bytes = this.#blocks.changedBytes
+    for (const joined of this.#joinedChanged.values()) bytes += joined.bytes.length
+    return bytes
+  }
+
+  holds(block: VolumeBlock): boolean {
+    return this.#blocks.holds(block)
+  }
+
+  async prefetch(run: { readonly block: VolumeBlock; readonly count: number }): Promise<void> {
+    await this.#blocks.prefetch(run)
+  }
+
+  /** One block's bytes, not to be changed by the caller. `ERR_CORRUPT` outside the volume. */
+  async read(block: VolumeBlock): Promise<Uint8Array> {
+    return this.#blocks.read(block)
+  }
+
+  /** One buffer of several blocks, which need not lie side by side; not to be changed by the caller. */
+  async readJoined(blocks: readonly VolumeBlock[]): Promise<Uint8Array> {
+    const [first] = blocks
+    if (first !== undefined && blocks.length === 1) return this.#blocks.read(first)
+    const changed = first === undefined ? undefined : this.#joinedChanged.get(first)
+    if (changed !== undefined) return changed.bytes
+    const key = blocks.join(' ')
+    const held = this.#joined.get(key)
+    if (held !== undefined) return held
+    const bytes = new Uint8Array(blocks.length * this.#blockSize)
+    for (const [index, block] of blocks.entries())
+      bytes.set(await this.#blocks.read(block), index * this.#blockSize)
+    this.#joined.set(key, bytes, bytes.length)
+    return bytes
+  }
+
+  /**
+   * The same buffer as `readJoined` gives, to be changed in place. Only in a transaction.
+   * @param seal what in it gets a checksum before it is written.
+   */
+  async edit(blocks: readonly VolumeBlock[], seal: Seal): Promise<Uint8Array> {
+    const [first] = blocks
+    const undo = this.#transaction()
+    if (first === undefined) throw new Error('a buffer of no blocks')
+    const bytes = await this.readJoined(blocks)
+    const isJoined = blocks.length > 1
+    const wasChanged = isJoined ? this.#joinedChanged.has(first) : this.#blocks.changed(first)
+    const seals = this.#seals.get(first)
+    if (!this.#kept.has(bytes)) {
+      this.#kept.add(bytes)
+      const before = bytes.slice()
+      const sealsBefore = seals && new Map(seals)
+      undo.push(() => {
+        bytes.set(before)
+        this.#restoreSeals(first, sealsBefore)
+        if (!isJoined) this.#blocks.restore(first, bytes, wasChanged)
+        else if (!wasChanged) this.#joinedChanged.delete(first)
+        else this.#joinedChanged.set(first, { blocks, bytes })
+      })
+    }
+    if (isJoined) this.#joinedChanged.set(first, { blocks, bytes })
+    else if (!wasChanged) await this.#blocks.edit(first)
+    this.#seal(first, seal)
+    return bytes
+  }
+
+  /** A zeroed buffer for blocks that were just allocated, without reading them. Only in a transaction. */
+  fresh(blocks: readonly VolumeBlock[], seal: Seal): Uint8Array {
+    const [first] = blocks
+    if (first === undefined) throw new Error('a buffer of no blocks')
+    for (const block of blocks) this.forget(block, 1)
+    const undo = this.#transaction()
+    const bytes =
+      blocks.length === 1 ? this.#blocks.fresh(first) : new Uint8Array(blocks.length * this.#blockSize)
+    this.#kept.add(bytes)
+    if (blocks.length > 1) this.#joinedChanged.set(first, { blocks, bytes })
+    undo.push(() => {
+      this.#seals.delete(first)
+      if (blocks.length === 1) this.#blocks.restore(first, undefined, false)
+      else this.#joinedChanged.delete(first)
+    })
+    this.#seal(first, seal)
+    return bytes
+  }
+
+  /** Drops blocks that were freed, or are about to hold a file's data: what was changed in them is not written. Only in a transaction. */
+  forget(block: VolumeBlock, count: number): void {
+    const undo = this.#transaction()
+    const end = block + count
+    const lost = this.#blocks.changedIn({ block, count })
+    const lostSeals = new Map<VolumeBlock, Map<number, Seal>>()
+    const drop = (first: VolumeBlock) => {
+      const seals = this.#seals.get(first)
+      if (seals !== undefined) lostSeals.set(first, seals)
+      this.#seals.delete(first)
+    }
+    for (const [changed] of lost) drop(changed)
+    const lostJoined: [VolumeBlock, Joined][] = []
+    for (const [first, joined] of this.#joinedChanged)
+      if (joined.blocks.some(each => each >= block && each < end)) lostJoined.push([first, joined])
+    for (const [first] of lostJoined) {
+      this.#joinedChanged.delete(first)
+      drop(first)
+    }
+    for (const [key] of [...this.#joined.entries()])
+      if (key.split(' ').some(each => Number(each) >= block && Number(each) < end)) this.#joined.delete(key)
+    this.#blocks.forget({ block, count })
+    if (lost.length === 0 && lostJoined.length === 0) return
+    undo.push(() => {
+      for (const [changed, bytes] of lost) this.#blocks.restore(changed, bytes, true)
+      for (const [first, joined] of lostJoined) this.#joinedChanged.set(first, joined)
+      for (const [first, seals] of lostSeals) this.#seals.set(first, seals)
+    })
+  }
+
+  begin(): void {
+    if (this.#undo !== undefined) throw new Error('a transaction is under way')
+    this.#undo = []
+    this.#kept = new Set()
+  }
+
+  /** Keeps what the transaction changed. */
+  end(): void {
+    this.#undo = undefined
+    this.#kept = new Set()
+  }
+
+  /** Takes back what the transaction changed. */
+  rollback(): void {
+    const undo = this.#transaction()
+    this.end()
+    for (const step of undo.reverse()) step()
+  }
+
+  /** Computes checksums and writes what changed, in the order of the volume. Not in a transaction. */
+  async flush(): Promise<void> {
+    for (const [first, { blocks, bytes }] of this.#joinedChanged) {
+      this.#storeChecksums(first, bytes)
+      for (const [index, block] of blocks.entries()) {
+        const one = this.#blocks.fresh(block)
+        one.set(bytes.subarray(index * this.#blockSize, (index + 1) * this.#blockSize))
+      }
+      this.#joined.set(blocks.join(' '), bytes, bytes.length)
+    }
+    this.#joinedChanged.clear()
+    for (const first of [...this.#seals.keys()])
+      if (this.#blocks.changed(first)) this.#storeChecksums(first, await this.#blocks.read(first))
+    this.#seals.clear()
+    await this.#blocks.flush()
+  }
+
+  #storeChecksums(first: VolumeBlock, bytes: Uint8Array): void {
+    const seals = this.#seals.get(first)
+    this.#seals.delete(first)
+    if (!this.#checksums) return
+    for (const { at, length, crcAt } of seals?.values() ?? [])
+      storeChecksum(bytes.subarray(at, at + length), crcAt)
+  }
+
+  #seal(first: VolumeBlock, seal: Seal): void {
+    const seals = this.#seals.get(first) ?? new Map<number, Seal>()
+    seals.set(seal.at, seal)
+    this.#seals.set(first, seals)
+  }
+
+  #restoreSeals(first: VolumeBlock, seals: Map<number, Seal> | undefined): void {
+    if (seals === undefined) this.#seals.delete(first)
+    else this.#seals.set(first, seals)
+  }
+
+  #transaction(): (() => void)[] {
+    if (this.#undo === undefined) throw new Error('metadata is changed outside a transaction')
+    return this.#undo
+  }
+}
