@@ -1,17 +1,9 @@
 import { printable } from '../../bytes/names.ts'
 import { DrydiskError } from '../../errors.ts'
+import { type Acl, aclAfterChmod, inheritAcl, modeOfAcl, parseXattrAcl, xattrAcl } from '../posix-acl.ts'
 import type { Ext4Context } from './context.ts'
 import { INODE_FLAG, type Inode } from './inode.ts'
-import {
-  type Acl,
-  aclAfterChmod,
-  inheritAcl,
-  modeOfAcl,
-  parseStoredAcl,
-  parseXattrAcl,
-  storedAcl,
-  xattrAcl,
-} from './posix-acl.ts'
+import { parseStoredAcl, storedAcl } from './stored-acl.ts'
 import { fullName, sameName, splitName, XATTR_INDEX, type XattrEntry } from './xattr-entry.ts'
 import { readEntries, removeEntry, storeEntry } from './xattr-store.ts'
 import { readLargeValue } from './xattr-value-inode.ts'

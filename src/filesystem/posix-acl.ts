@@ -1,18 +1,15 @@
-import { littleEndian } from '../../bytes/byte-view.ts'
-import { DrydiskError } from '../../errors.ts'
+import { littleEndian } from '../bytes/byte-view.ts'
+import { DrydiskError } from '../errors.ts'
 
 /** e_tag of an entry (linux/posix_acl.h, ACL_*). */
 const TAG = { USER_OBJ: 0x1, USER: 0x2, GROUP_OBJ: 0x4, GROUP: 0x8, MASK: 0x10, OTHER: 0x20 } as const
 
-/** EXT4_ACL_VERSION: the form on disk (fs/ext4/acl.h). Entries without an id are 4 bytes long there. */
-const STORED_VERSION = 1
 /** POSIX_ACL_XATTR_VERSION: the form that getxattr(2) and setxattr(2) use. All entries are 8 bytes long. */
 const XATTR_VERSION = 2
 const HEADER = 4
-const SHORT = 4
-const LONG = 8
-/** ACL_UNDEFINED_ID */
-const NO_ID = 0xffff_ffff
+const ENTRY = 8
+/** ACL_UNDEFINED_ID: of entries that name nobody. */
+export const NO_ID = 0xffff_ffff
 
 export interface AclEntry {
   readonly tag: number
@@ -25,49 +22,20 @@ export interface AclEntry {
 /** The permissions of one file: entries in the order that `requireValid` demands. */
 export type Acl = readonly AclEntry[]
 
-function hasId(tag: number): boolean {
+/** Whether an entry of that kind names a user or a group. */
+export function hasId(tag: number): boolean {
   return tag === TAG.USER || tag === TAG.GROUP
-}
-
-/** The form on disk. `ERR_CORRUPT`. */
-export function parseStoredAcl(bytes: Uint8Array, where: string): Acl {
-  const view = littleEndian(bytes, where)
-  const fail = (fault: string) => new DrydiskError('ERR_CORRUPT', `${where}: ${fault}`, { structure: 'acl' })
-  if (bytes.length < HEADER || view.u32(0) !== STORED_VERSION) throw fail('not an ACL of version 1')
-  const entries: AclEntry[] = []
-  for (let at = HEADER; at < bytes.length; ) {
-    if (at + SHORT > bytes.length) throw fail(`${bytes.length - at} bytes are left, less than an entry`)
-    const tag = view.u16(at)
-    entries.push({ tag, perm: view.u16(at + 2), id: hasId(tag) ? view.u32(at + SHORT) : NO_ID })
-    at += hasId(tag) ? LONG : SHORT
-  }
-  return entries
-}
-
-export function storedAcl(acl: Acl): Uint8Array {
-  const size = acl.reduce((sum, { tag }) => sum + (hasId(tag) ? LONG : SHORT), HEADER)
-  const bytes = new Uint8Array(size)
-  const view = littleEndian(bytes, 'acl')
-  view.setU32(0, STORED_VERSION)
-  let at = HEADER
-  for (const { tag, perm, id } of acl) {
-    view.setU16(at, tag)
-    view.setU16(at + 2, perm)
-    if (hasId(tag)) view.setU32(at + SHORT, id)
-    at += hasId(tag) ? LONG : SHORT
-  }
-  return bytes
 }
 
 /** The form of setxattr(2); no entries mean no ACL. `EINVAL` for what setxattr(2) refuses, `ENOTSUP` for another version. */
 export function parseXattrAcl(bytes: Uint8Array): Acl {
-  if (bytes.length < HEADER || (bytes.length - HEADER) % LONG !== 0)
+  if (bytes.length < HEADER || (bytes.length - HEADER) % ENTRY !== 0)
     throw new DrydiskError('EINVAL', `an ACL of ${bytes.length} bytes, expected 4 and 8 for each entry`)
   const view = littleEndian(bytes, 'acl')
   if (view.u32(0) !== XATTR_VERSION)
     throw new DrydiskError('ENOTSUP', `an ACL of version ${view.u32(0)}, expected ${XATTR_VERSION}`)
   const entries: AclEntry[] = []
-  for (let at = HEADER; at < bytes.length; at += LONG) {
+  for (let at = HEADER; at < bytes.length; at += ENTRY) {
     const tag = view.u16(at)
     entries.push({ tag, perm: view.u16(at + 2), id: hasId(tag) ? view.u32(at + 4) : NO_ID })
   }
@@ -77,13 +45,13 @@ export function parseXattrAcl(bytes: Uint8Array): Acl {
 
 /** The form of getxattr(2). */
 export function xattrAcl(acl: Acl): Uint8Array {
-  const bytes = new Uint8Array(HEADER + acl.length * LONG)
+  const bytes = new Uint8Array(HEADER + acl.length * ENTRY)
   const view = littleEndian(bytes, 'acl')
   view.setU32(0, XATTR_VERSION)
   for (const [index, { tag, perm, id }] of acl.entries()) {
-    view.setU16(HEADER + index * LONG, tag)
-    view.setU16(HEADER + index * LONG + 2, perm)
-    view.setU32(HEADER + index * LONG + 4, id)
+    view.setU16(HEADER + index * ENTRY, tag)
+    view.setU16(HEADER + index * ENTRY + 2, perm)
+    view.setU32(HEADER + index * ENTRY + 4, id)
   }
   return bytes
 }
