@@ -1,11 +1,15 @@
 import { type ByteView, bigEndian } from '../../bytes/byte-view.ts'
 import { equalBytes } from '../../bytes/compare.ts'
+import type { Seal } from './buffers.ts'
 import { checksumIsRight } from './checksum.ts'
 import { corrupt } from './errors.ts'
 import type { ForkMap } from './fork-map.ts'
+import type { VolumeBlock } from './geometry.ts'
 import type { XfsVolume } from './volume.ts'
 
-/** The two headers of blocks in directories and attributes, by what version 5 adds to them (xfs_da_format.h). */
+const STRUCTURE = 'xfs directory or attribute block'
+
+/** The two headers of blocks in directories and attributes, by what version 5 adds to them (xfs_da_format.h). The LSN, 0 in a new block, follows blkno. */
 const HEADERS = {
   /** struct xfs_da3_blkinfo: nodes, leaves, attributes. */
   index: { magicAt: 8, wide: false, crc: 12, blkno: 16, uuid: 32, owner: 48 },
@@ -19,7 +23,10 @@ export interface DaBlock {
   readonly magic: number
 }
 
-/** Reads blocks of one directory, or of one inode's attributes, by their place in the fork. */
+/** Which of the headers a block has. */
+export type DaHeader = keyof typeof HEADERS
+
+/** Reads and changes blocks of one directory, or of one inode's attributes, by their place in the fork. */
 export class DaFork {
   readonly volume: XfsVolume
   readonly ino: number
@@ -45,14 +52,68 @@ export class DaFork {
    */
   async read(
     first: number,
-    header: keyof typeof HEADERS,
+    header: DaHeader,
     magics: readonly number[],
     check: (view: ByteView, magic: number) => void,
   ): Promise<DaBlock> {
+    return this.#read(await this.#blocks(first), first, header, magics, check)
+  }
+
+  /** The same block, to be changed in place until the transaction ends. Its checksum is computed when it is written. */
+  async edit(
+    first: number,
+    header: DaHeader,
+    magics: readonly number[],
+    check: (view: ByteView, magic: number) => void,
+  ): Promise<DaBlock> {
+    const blocks = await this.#blocks(first)
+    const { magic } = await this.#read(blocks, first, header, magics, check)
+    const bytes = await this.volume.buffers.edit(blocks, this.#seal(header))
+    return { view: bigEndian(bytes, STRUCTURE), magic }
+  }
+
+  /**
+   * A block in blocks of the fork that were just allocated: zeros behind a header that says what it is, where it is and whose.
+   * Only in a transaction.
+   */
+  async fresh(first: number, header: DaHeader, magic: number): Promise<ByteView> {
+    const { volume, ino } = this
+    const blocks = await this.#blocks(first)
+    const bytes = volume.buffers.fresh(blocks, this.#seal(header))
+    volume.trust(bytes)
+    const view = bigEndian(bytes, STRUCTURE)
+    const at = HEADERS[header]
+    if (at.wide) view.setU32(at.magicAt, magic)
+    else view.setU16(at.magicAt, magic)
+    if (volume.superblock.isV5) {
+      view.setU64(at.blkno, volume.geometry.diskAddress(blocks[0] ?? 0))
+      bytes.set(volume.superblock.metaUuid, at.uuid)
+      view.setU64(at.owner, ino)
+    }
+    return view
+  }
+
+  /** Where a block is in the volume. */
+  async #blocks(first: number): Promise<readonly VolumeBlock[]> {
     const blocks = await this.map.blocks(first, this.blockCount)
     if (blocks === undefined) throw this.corrupt(`block ${first} is referred to, and is a hole`)
+    return blocks
+  }
+
+  #seal(header: DaHeader): Seal {
+    const { sb_blocksize } = this.volume.superblock
+    return { at: 0, length: this.blockCount * sb_blocksize, crcAt: HEADERS[header].crc }
+  }
+
+  async #read(
+    blocks: readonly VolumeBlock[],
+    first: number,
+    header: DaHeader,
+    magics: readonly number[],
+    check: (view: ByteView, magic: number) => void,
+  ): Promise<DaBlock> {
     const bytes = await this.volume.buffer(blocks)
-    const view = bigEndian(bytes, 'xfs directory or attribute block')
+    const view = bigEndian(bytes, STRUCTURE)
     const { superblock, geometry } = this.volume
     const at = HEADERS[header]
     const magic = at.wide ? view.u32(at.magicAt) : view.u16(at.magicAt)
