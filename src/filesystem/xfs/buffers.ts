@@ -20,6 +20,16 @@ interface Joined {
   readonly bytes: Uint8Array
 }
 
+/** A transaction, or a part of one. */
+interface Level {
+  /** What takes it back, to be run from the end. */
+  readonly undo: (() => void)[]
+  /** Buffers whose bytes before it are kept. */
+  readonly kept: Set<Uint8Array>
+  /** What it is a part of. */
+  readonly outer: Level | undefined
+}
+
 /**
  * The metadata of one filesystem in memory, as buffers of one block or (directories) of several. What is changed stays in
  * memory until `flush`, which also computes the checksums.
@@ -35,10 +45,8 @@ export class Buffers {
   readonly #joinedChanged = new Map<VolumeBlock, Joined>()
   /** Structures of changed buffers whose checksum is to be computed, by the buffer's first block and their place in it. */
   readonly #seals = new Map<VolumeBlock, Map<number, Seal>>()
-  /** What takes back the transaction under way, to be run from the end. */
-  #undo: (() => void)[] | undefined
-  /** Buffers whose bytes before the transaction are kept. */
-  #kept = new Set<Uint8Array>()
+  /** The transaction under way, or the part of it that can be taken back on its own. */
+  #level: Level | undefined
 
   /** @param checksums whether structures have them (version 5). */
   constructor(device: BlockDevice, blockSize: number, blocks: number, checksums: boolean) {
@@ -89,14 +97,14 @@ export class Buffers {
    */
   async edit(blocks: readonly VolumeBlock[], seal: Seal): Promise<Uint8Array> {
     const [first] = blocks
-    const undo = this.#transaction()
+    const { undo, kept } = this.#transaction()
     if (first === undefined) throw new Error('a buffer of no blocks')
     const bytes = await this.readJoined(blocks)
     const isJoined = blocks.length > 1
     const wasChanged = isJoined ? this.#joinedChanged.has(first) : this.#blocks.changed(first)
     const seals = this.#seals.get(first)
-    if (!this.#kept.has(bytes)) {
-      this.#kept.add(bytes)
+    if (!kept.has(bytes)) {
+      kept.add(bytes)
       const before = bytes.slice()
       const sealsBefore = seals && new Map(seals)
       undo.push(() => {
@@ -118,10 +126,10 @@ export class Buffers {
     const [first] = blocks
     if (first === undefined) throw new Error('a buffer of no blocks')
     for (const block of blocks) this.forget(block, 1)
-    const undo = this.#transaction()
+    const { undo, kept } = this.#transaction()
     const bytes =
       blocks.length === 1 ? this.#blocks.fresh(first) : new Uint8Array(blocks.length * this.#blockSize)
-    this.#kept.add(bytes)
+    kept.add(bytes)
     if (blocks.length > 1) this.#joinedChanged.set(first, { blocks, bytes })
     undo.push(() => {
       this.#seals.delete(first)
@@ -134,7 +142,7 @@ export class Buffers {
 
   /** Drops blocks that were freed, or are about to hold a file's data: what was changed in them is not written. Only in a transaction. */
   forget(block: VolumeBlock, count: number): void {
-    const undo = this.#transaction()
+    const { undo } = this.#transaction()
     const end = block + count
     const lost = this.#blocks.changedIn({ block, count })
     const lostSeals = new Map<VolumeBlock, Map<number, Seal>>()
@@ -163,21 +171,28 @@ export class Buffers {
   }
 
   begin(): void {
-    if (this.#undo !== undefined) throw new Error('a transaction is under way')
-    this.#undo = []
-    this.#kept = new Set()
+    if (this.#level !== undefined) throw new Error('a transaction is under way')
+    this.#level = { undo: [], kept: new Set(), outer: undefined }
   }
 
-  /** Keeps what the transaction changed. */
+  /** Begins a part of the transaction, which the next `end` or `rollback` is of. */
+  beginPart(): void {
+    this.#level = { undo: [], kept: new Set(), outer: this.#transaction() }
+  }
+
+  /** Keeps what the transaction changed; what a part changed goes with what it is a part of. */
   end(): void {
-    this.#undo = undefined
-    this.#kept = new Set()
+    const { undo, kept, outer } = this.#transaction()
+    this.#level = outer
+    if (outer === undefined) return
+    for (const step of undo) outer.undo.push(step)
+    for (const bytes of kept) outer.kept.add(bytes)
   }
 
-  /** Takes back what the transaction changed. */
+  /** Takes back what the transaction, or the part, changed. */
   rollback(): void {
-    const undo = this.#transaction()
-    this.end()
+    const { undo, outer } = this.#transaction()
+    this.#level = outer
     for (const step of undo.reverse()) step()
   }
 
@@ -217,8 +232,8 @@ export class Buffers {
     else this.#seals.set(first, seals)
   }
 
-  #transaction(): (() => void)[] {
-    if (this.#undo === undefined) throw new Error('metadata is changed outside a transaction')
-    return this.#undo
+  #transaction(): Level {
+    if (this.#level === undefined) throw new Error('metadata is changed outside a transaction')
+    return this.#level
   }
 }

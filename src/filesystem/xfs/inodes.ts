@@ -84,6 +84,9 @@ export class Inodes {
     const { sb_inodesize } = this.#volume.superblock
     const seal = { at, length: sb_inodesize, crcAt: DINODE_CRC_OFFSET }
     const buffer = await this.#volume.buffers.edit([block], seal)
+    // Checked before it came here; from now on its checksum is not stored until it is written.
+    this.#volume.trust(buffer, at)
+    this.#volume.trust(buffer, at + 1)
     return buffer.subarray(at, at + sb_inodesize)
   }
 

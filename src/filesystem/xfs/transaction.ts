@@ -1,3 +1,4 @@
+import { isDrydiskError } from '../../errors.ts'
 import type { Inodes } from './inodes.ts'
 import type { XfsVolume } from './volume.ts'
 
@@ -16,5 +17,27 @@ export async function inTransaction<T>(
     buffers.rollback()
     inodes.forgetAll()
     throw error
+  }
+}
+
+/**
+ * Runs a part of a transaction that there may be no space for: then its changes alone are taken back, and the rest goes on.
+ * @returns `undefined` where it ended with `ENOSPC`; other errors go through.
+ */
+export async function attempt<T>(
+  { volume, inodes }: { readonly volume: XfsVolume; readonly inodes: Inodes },
+  work: () => Promise<T>,
+): Promise<T | undefined> {
+  const { buffers } = volume
+  buffers.beginPart()
+  try {
+    const result = await work()
+    buffers.end()
+    return result
+  } catch (error) {
+    buffers.rollback()
+    inodes.forgetAll()
+    if (!isDrydiskError(error, 'ENOSPC')) throw error
+    return undefined
   }
 }
