@@ -17,7 +17,6 @@ import {
 import { isZero } from '../../src/bytes/compare.ts'
 import { isDrydiskError } from '../../src/errors.ts'
 import { recoverJournal } from '../../src/filesystem/ext4/journal-recovery.ts'
-import { kernelTree } from '../support/ext4-random.ts'
 import { type SnapshotEntry, snapshot } from '../support/filesystem-snapshot.ts'
 import {
   haveLoopMounts,
@@ -28,6 +27,7 @@ import {
   runOk,
   temporaryFolder,
 } from '../support/native.ts'
+import { kernelTree } from '../support/tree-rows.ts'
 
 interface ReplayAnswer {
   readonly blocksize: number

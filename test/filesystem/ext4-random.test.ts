@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -7,12 +6,13 @@ import { FileStorage } from '../../src/device/file-storage.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
 import { isDrydiskError } from '../../src/errors.ts'
 import { openExt4 } from '../../src/filesystem/ext4/open.ts'
-import type { FileSystem, InodeNumber } from '../../src/filesystem/filesystem.ts'
+import type { FileSystem } from '../../src/filesystem/filesystem.ts'
 import { MemoryFileSystem } from '../../src/filesystem/memory/memory-filesystem.ts'
-import { kernelTree, makeRandom, ownTree, randomShape } from '../support/ext4-random.ts'
+import { makeRandom, randomShape } from '../support/ext4-random.ts'
 import { applyToBoth, fileSystemCommands } from '../support/filesystem-commands.ts'
 import { snapshot } from '../support/filesystem-snapshot.ts'
 import { haveLoopMounts, haveTool, propertySettings, run, runOk, temporaryFolder } from '../support/native.ts'
+import { digester, kernelTree, ownTree } from '../support/tree-rows.ts'
 
 /** A time that every inode can hold, the 128-byte ones too. */
 const NOW = 1_700_000_000_000_000_000n
@@ -26,19 +26,6 @@ async function openImage(path: string): Promise<{ fs: FileSystem; close(): Promi
       await fs.close()
       await device.close()
     },
-  }
-}
-
-function digester(fs: FileSystem): (ino: InodeNumber) => Promise<string> {
-  return async ino => {
-    const hash = createHash('sha256')
-    const chunk = new Uint8Array(1 << 20)
-    for (let at = 0; ; ) {
-      const count = await fs.read(ino, at, chunk)
-      if (count === 0) return hash.digest('hex')
-      hash.update(chunk.subarray(0, count))
-      at += count
-    }
   }
 }
 

@@ -1,8 +1,6 @@
 import { truncateSync, writeFileSync } from 'node:fs'
 import fc from 'fast-check'
-import { byteKey } from '../../src/bytes/names.ts'
-import type { FileSystem, InodeNumber } from '../../src/filesystem/filesystem.ts'
-import { run, runOk } from './native.ts'
+import { run } from './native.ts'
 
 /** Options of mke2fs that decide the shape of a filesystem; not every mix of them is one that mke2fs makes. */
 export interface RandomShape {
@@ -76,84 +74,4 @@ export async function makeRandom(path: string, shape: RandomShape): Promise<bool
   if ((await run('mke2fs', ['-q', '-F', ...shape.options, path])).status !== 0) return false
   if (shape.hash !== undefined) await run('tune2fs', ['-E', `hash_alg=${shape.hash}`, path])
   return (await run('e2fsck', ['-fn', path])).status === 0
-}
-
-/** What both the kernel and drydisk can say of one path. */
-export interface TreeRow {
-  /** Type and permissions, `0o100644`. */
-  readonly mode: string
-  readonly uid: number
-  readonly gid: number
-  readonly nlink: number
-  /** Nanoseconds, in decimal digits. */
-  readonly mtime: string
-  readonly ctime: string
-  readonly ino: number
-  /** Values in hexadecimal. */
-  readonly xattrs: Readonly<Record<string, string>>
-  readonly size?: number
-  readonly sha256?: string
-  readonly target?: string
-  readonly rdev?: readonly number[]
-}
-
-/** The tree as the kernel shows it below a mount point; needs python3. */
-export async function kernelTree(root: string): Promise<Record<string, TreeRow>> {
-  const script = new URL('../real/walk.py', import.meta.url).pathname
-  const rows: Record<string, TreeRow> = {}
-  for (const line of (await runOk('python3', [script, root])).split('\n')) {
-    if (line === '') continue
-    const {
-      path,
-      atime: _,
-      ...row
-    } = JSON.parse(line.replace(/"([cm]time)": (-?\d+)/g, '"$1": "$2"')) as TreeRow & {
-      path: string
-      atime: unknown
-    }
-    rows[path] = row
-  }
-  return rows
-}
-
-/** The same rows as drydisk reads them. */
-export async function ownTree(
-  fs: FileSystem,
-  digest: (ino: InodeNumber) => Promise<string>,
-): Promise<Record<string, TreeRow>> {
-  const types: Readonly<Record<string, number>> = {
-    fifo: 0x1000,
-    'character-device': 0x2000,
-    directory: 0x4000,
-    'block-device': 0x6000,
-    file: 0x8000,
-    symlink: 0xa000,
-    socket: 0xc000,
-  }
-  const rows: Record<string, TreeRow> = {}
-  const visit = async (path: string, ino: InodeNumber): Promise<void> => {
-    const stat = await fs.stat(ino)
-    const xattrs: Record<string, string> = {}
-    for (const name of [...(await fs.listxattr(ino))].sort())
-      xattrs[name] = Buffer.from((await fs.getxattr(ino, name)) ?? []).toString('hex')
-    rows[path === '' ? '/' : path] = {
-      mode: `0o${((types[stat.type] ?? 0) | stat.mode).toString(8)}`,
-      uid: stat.uid,
-      gid: stat.gid,
-      nlink: stat.nlink,
-      mtime: String(stat.mtime),
-      ctime: String(stat.ctime),
-      ino,
-      xattrs,
-      ...(stat.type === 'file' ? { size: stat.size, sha256: await digest(ino) } : {}),
-      ...(stat.type === 'symlink' ? { target: byteKey(await fs.readlink(ino)) } : {}),
-      ...(stat.rdev === undefined ? {} : { rdev: [stat.rdev.major, stat.rdev.minor] }),
-    }
-    if (stat.type !== 'directory') return
-    const entries: { name: string; ino: InodeNumber }[] = []
-    for await (const entry of fs.readdir(ino)) entries.push({ name: byteKey(entry.name), ino: entry.ino })
-    for (const entry of entries) await visit(`${path}/${entry.name}`, entry.ino)
-  }
-  await visit('', fs.root)
-  return rows
 }

@@ -97,13 +97,13 @@ export function temporaryFolder(): string {
 }
 
 /** `disk`: a raw or qcow2 image with a GPT, or with a filesystem on the bare disk. */
-export type WrittenKind = 'qcow2' | 'ext4' | 'vfat' | 'disk'
+export type WrittenKind = 'qcow2' | 'ext4' | 'vfat' | 'xfs' | 'disk'
 
 const written = new Map<string, WrittenKind>()
 
 /**
  * Registers an image that the test writes: when the test ends, its oracle has the last word
- * (`qemu-img check`, `e2fsck -fn`, `fsck.fat -n`), without the test remembering it. Needs `checkWrittenImages()` in the file.
+ * (`qemu-img check`, `e2fsck -fn`, `fsck.fat -n`, `xfs_repair -n`), without the test remembering it. Needs `checkWrittenImages()` in the file.
  */
 export function writes(path: string, kind: WrittenKind): string {
   written.set(path, kind)
@@ -114,17 +114,14 @@ export async function oracle(path: string, kind: WrittenKind): Promise<void> {
   if (kind === 'qcow2' && haveTool('qemu-img')) await runOk('qemu-img', ['check', '-f', 'qcow2', path])
   if (kind === 'ext4' && haveTool('e2fsck')) await runOk('e2fsck', ['-fn', path])
   if (kind === 'vfat' && haveTool('fsck.fat')) await runOk('fsck.fat', ['-n', path])
+  if (kind === 'xfs' && haveTool('xfs_repair')) await runOk('xfs_repair', ['-n', '-f', path])
   if (kind === 'disk') await diskOracle(path)
 }
 
 /** `qemu-img check`, `sgdisk -v`, `e2fsck -fn` of every Linux partition and `fsck.fat -n` of an EFI system partition. */
 async function diskOracle(path: string): Promise<void> {
-  const head = Buffer.alloc(4)
-  const file = openSync(path, 'r')
-  readSync(file, head, 0, 4, 0)
-  closeSync(file)
   let raw = path
-  if (head.toString('latin1') === 'QFI\xfb') {
+  if (magicAt(path, 0) === 'QFI\xfb') {
     if (!haveTool('qemu-img')) return
     await runOk('qemu-img', ['check', '-q', path])
     raw = `${path}.checked`
@@ -150,23 +147,54 @@ async function rawDiskOracle(raw: string): Promise<void> {
     partitiontable: { partitions: { start: number; size: number; type: string }[] }
   }
   for (const { start, size, type } of partitiontable.partitions) {
-    if (/^(0FC63DAF|4F68BCE3)/.test(type)) await runOk('e2fsck', ['-fn', `${raw}?offset=${start * 512}`])
+    if (/^(0FC63DAF|4F68BCE3)/.test(type)) {
+      if (magicAt(raw, start * 512) === 'XFSB') await xfsOracle(raw, start, size)
+      else await runOk('e2fsck', ['-fn', `${raw}?offset=${start * 512}`])
+    }
     if (/^C12A7328/.test(type)) await espOracle(raw, start, size)
   }
 }
 
-/** `fsck.fat -n` of an EFI system partition; in sectors of 512 bytes. It takes no offset, so it gets a copy. */
-async function espOracle(raw: string, start: number, size: number): Promise<void> {
-  if (!haveTool('fsck.fat')) return
-  const copy = `${raw}.esp`
+/** The first four bytes at a place of a file, as text. */
+function magicAt(path: string, position: number): string {
+  const bytes = Buffer.alloc(4)
+  const file = openSync(path, 'r')
+  readSync(file, bytes, 0, 4, position)
+  closeSync(file)
+  return bytes.toString('latin1')
+}
+
+/** A partition as a file of its own, for tools that take no offset; in sectors of 512 bytes. */
+async function withPartition(
+  raw: string,
+  start: number,
+  size: number,
+  use: (copy: string) => Promise<void>,
+): Promise<void> {
+  const copy = `${raw}.partition`
   const where = ['bs=512', `skip=${start}`, `count=${size}`, 'conv=sparse', 'status=none']
   await runOk('dd', [`if=${raw}`, `of=${copy}`, ...where])
   try {
-    if ((await run('blkid', ['-p', copy])).stdout.includes('TYPE="vfat"'))
-      await runOk('fsck.fat', ['-n', copy])
+    await use(copy)
   } finally {
     rmSync(copy)
   }
+}
+
+/** `fsck.fat -n` of an EFI system partition. */
+async function espOracle(raw: string, start: number, size: number): Promise<void> {
+  if (!haveTool('fsck.fat')) return
+  await withPartition(raw, start, size, async copy => {
+    if ((await run('blkid', ['-p', copy])).stdout.includes('TYPE="vfat"'))
+      await runOk('fsck.fat', ['-n', copy])
+  })
+}
+
+async function xfsOracle(raw: string, start: number, size: number): Promise<void> {
+  if (!haveTool('xfs_repair')) return
+  await withPartition(raw, start, size, async copy => {
+    await runOk('xfs_repair', ['-n', '-f', copy])
+  })
 }
 
 /** Call once at the top of a test file. */
