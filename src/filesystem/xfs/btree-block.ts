@@ -12,6 +12,11 @@ const FIELDS = {
   long: { blkno: 24, uuid: 40, owner: 56, crc: 64 },
 } as const
 
+/** Where the checksum is. */
+export function btreeCrcOffset(pointers: 'short' | 'long'): number {
+  return FIELDS[pointers].crc
+}
+
 export function btreeHeaderSize(pointers: 'short' | 'long', isV5: boolean): number {
   return HEADER[pointers][isV5 ? 1 : 0]
 }
@@ -27,48 +32,78 @@ export interface BtreeReference {
   readonly isRoot: boolean
 }
 
-/** A block of a tree, or the root in an inode. Entries are records in a leaf; above, keys and pointers. */
+/** Where things are in a block. */
+interface BlockShape {
+  /** bb_level, and bb_numrecs behind it. */
+  readonly levelAt: number
+  /** bb_leftsib, and bb_rightsib behind it; the root in an inode has none. */
+  readonly siblingsAt?: number
+  readonly entriesAt: number
+}
+
+/** In the root in an inode (struct xfs_bmdr_block), and in a block. */
+const ROOT_SHAPE: BlockShape = { levelAt: 0, entriesAt: 4 }
+const LEVEL_AT = 4
+const SIBLINGS_AT = 8
+/** No sibling, in the form of either pointer. */
+const NO_BLOCK = 0xffff_ffff
+
+/**
+ * A block of a tree, or the root in an inode, read and changed in place. Entries are records in a leaf; above, keys and
+ * pointers.
+ */
 export class BtreeBlock<Record> {
   readonly level: number
-  readonly count: number
+  /** Entries that fit. */
+  readonly most: number
   readonly #kind: BtreeKind<Record>
   readonly #view: ByteView
-  readonly #entriesAt: number
+  readonly #shape: BlockShape
   readonly #pointersAt: number
 
-  /** @param room bytes from the first entry to the end of the block. */
-  constructor(
-    kind: BtreeKind<Record>,
-    view: ByteView,
-    { level, count, entriesAt, room }: { level: number; count: number; entriesAt: number; room: number },
-  ) {
-    this.level = level
-    this.count = count
+  /** @param view from the header to the end of the block. */
+  constructor(kind: BtreeKind<Record>, view: ByteView, shape: BlockShape) {
+    this.level = view.u16(shape.levelAt)
     this.#kind = kind
     this.#view = view
-    this.#entriesAt = entriesAt
-    const pointerSize = kind.pointers === 'short' ? 4 : 8
-    const most = Math.floor(room / (level === 0 ? kind.recordSize : kind.keySize + pointerSize))
-    if (count > most)
-      throw corrupt(kind.name, `a block of a ${kind.name} says that it has ${count} entries, and ${most} fit`)
-    this.#pointersAt = entriesAt + most * kind.keySize
+    this.#shape = shape
+    this.most = mostEntries(kind, this.level, view.length - shape.entriesAt)
+    this.#pointersAt = shape.entriesAt + this.most * kind.keySize
+    if (this.count > this.most)
+      throw corrupt(
+        kind.name,
+        `a block of a ${kind.name} says that it has ${this.count} entries, and ${this.most} fit`,
+      )
+  }
+
+  get count(): number {
+    return this.#view.u16(this.#shape.levelAt + 2)
+  }
+  #setCount(count: number): void {
+    this.#view.setU16(this.#shape.levelAt + 2, count)
   }
 
   key(index: number): BtreeKey {
-    const { recordKey, nodeKey, recordSize, keySize } = this.#kind
+    const { recordKey, nodeKey } = this.#kind
+    return this.level === 0 ? recordKey(this.#view, this.#at(index)) : nodeKey(this.#view, this.#at(index))
+  }
+
+  /** Of a tree with overlapping records: where the last of what the entry has ends. */
+  highKey(index: number): BtreeKey {
+    const high = this.#kind.high
+    if (high === undefined) return this.key(index)
     return this.level === 0
-      ? recordKey(this.#view, this.#entriesAt + index * recordSize)
-      : nodeKey(this.#view, this.#entriesAt + index * keySize)
+      ? high.ofRecord(this.#view, this.#at(index))
+      : high.ofNode(this.#view, this.#at(index) + high.at)
   }
 
   record(index: number): Record {
-    return this.#kind.parse(this.#view, this.#entriesAt + index * this.#kind.recordSize)
+    return this.#kind.parse(this.#view, this.#at(index))
   }
 
   pointer(index: number): number {
-    return this.#kind.pointers === 'short'
-      ? this.#view.u32(this.#pointersAt + index * 4)
-      : this.#view.u64(this.#pointersAt + index * 8)
+    const at = this.#pointersAt + index * pointerSize(this.#kind)
+    return this.#kind.pointers === 'short' ? this.#view.u32(at) : this.#view.u64(at)
   }
 
   /** Index of the last entry whose key is not above the given one; -1 when all are. */
@@ -82,6 +117,199 @@ export class BtreeBlock<Record> {
     }
     return low - 1
   }
+
+  /** Not of the root in an inode. */
+  get leftSibling(): number | undefined {
+    return this.#sibling(0)
+  }
+  set leftSibling(pointer: number | undefined) {
+    this.#setSibling(0, pointer)
+  }
+  get rightSibling(): number | undefined {
+    return this.#sibling(1)
+  }
+  set rightSibling(pointer: number | undefined) {
+    this.#setSibling(1, pointer)
+  }
+
+  setRecord(index: number, record: Record): void {
+    this.#kind.serialise(this.#view, this.#at(index), record)
+  }
+
+  insertRecord(index: number, record: Record): void {
+    this.#open(index, 1)
+    this.setRecord(index, record)
+  }
+
+  /** An entry for a child, with its key. */
+  insertChild(index: number, pointer: number, child: BtreeBlock<Record>): void {
+    this.#open(index, 1)
+    const at = this.#pointersAt + index * pointerSize(this.#kind)
+    if (this.#kind.pointers === 'short') this.#view.setU32(at, pointer)
+    else this.#view.setU64(at, pointer)
+    child.#writeKey(this.#view, this.#at(index))
+  }
+
+  remove(index: number): void {
+    this.#close(index, 1)
+  }
+
+  /** Whether an entry has the key that its child gives it. */
+  hasKeyOf(index: number, child: BtreeBlock<Record>): boolean {
+    const key = bigEndian(new Uint8Array(this.#kind.keySize), 'xfs btree key')
+    child.#writeKey(key, 0)
+    return equalBytes(key.bytes, this.#view.slice(this.#at(index), this.#kind.keySize))
+  }
+
+  setKeyOf(index: number, child: BtreeBlock<Record>): void {
+    child.#writeKey(this.#view, this.#at(index))
+  }
+
+  /** Moves the last entries of this block before those of another of the same level. */
+  moveEndTo(right: BtreeBlock<Record>, count: number): void {
+    right.#open(0, count)
+    this.#copyTo(right, this.count - count, 0, count)
+    this.#close(this.count - count, count)
+  }
+
+  /** Moves the first entries of this block behind those of another of the same level. */
+  moveStartTo(left: BtreeBlock<Record>, count: number): void {
+    const at = left.count
+    left.#open(at, count)
+    this.#copyTo(left, 0, at, count)
+    this.#close(0, count)
+  }
+
+  /** The key of this block's own entry: that of its first, and the highest of all where they overlap. */
+  #writeKey(to: ByteView, toAt: number): void {
+    const { high, keySize, setNodeKey } = this.#kind
+    if (this.level === 0) setNodeKey(to, toAt, this.#view, this.#at(0))
+    else to.bytes.set(this.#view.slice(this.#at(0), high === undefined ? keySize : high.at), toAt)
+    if (high === undefined) return
+    let highest = 0
+    let key = this.highKey(0)
+    for (let index = 1; index < this.count; index++) {
+      const other = this.highKey(index)
+      if (other > key) [highest, key] = [index, other]
+    }
+    if (this.level === 0) high.set(to, toAt + high.at, this.#view, this.#at(highest))
+    else to.bytes.set(this.#view.slice(this.#at(highest) + high.at, high.size), toAt + high.at)
+  }
+
+  #at(index: number): number {
+    const { recordSize, keySize } = this.#kind
+    return this.#shape.entriesAt + index * (this.level === 0 ? recordSize : keySize)
+  }
+
+  /** Where an entry's parts are: the record, or the key and the pointer. */
+  #parts(): readonly (readonly [at: number, size: number])[] {
+    const { recordSize, keySize } = this.#kind
+    const { entriesAt } = this.#shape
+    if (this.level === 0) return [[entriesAt, recordSize]]
+    return [
+      [entriesAt, keySize],
+      [this.#pointersAt, pointerSize(this.#kind)],
+    ]
+  }
+
+  /** Room for entries at an index. */
+  #open(index: number, count: number): void {
+    const entries = this.count
+    if (entries + count > this.most || index > entries)
+      throw new Error(`${count} entries more at ${index} of ${entries}, and ${this.most} fit`)
+    for (const [at, size] of this.#parts())
+      this.#view.bytes.copyWithin(at + (index + count) * size, at + index * size, at + entries * size)
+    this.#setCount(entries + count)
+  }
+
+  /** What is behind the last entry is zeros, so that nothing of a file's past stays. */
+  #close(index: number, count: number): void {
+    const entries = this.count
+    for (const [at, size] of this.#parts()) {
+      const { bytes } = this.#view
+      bytes.copyWithin(at + index * size, at + (index + count) * size, at + entries * size)
+      bytes.fill(0, at + (entries - count) * size, at + entries * size)
+    }
+    this.#setCount(entries - count)
+  }
+
+  #copyTo(other: BtreeBlock<Record>, from: number, to: number, count: number): void {
+    const parts = other.#parts()
+    for (const [part, [at, size]] of this.#parts().entries())
+      other.#view.bytes.set(
+        this.#view.slice(at + from * size, count * size),
+        (parts[part]?.[0] ?? 0) + to * size,
+      )
+  }
+
+  #sibling(which: 0 | 1): number | undefined {
+    const { siblingsAt } = this.#shape
+    if (siblingsAt === undefined) return undefined
+    const at = siblingsAt + which * pointerSize(this.#kind)
+    if (this.#kind.pointers === 'short') {
+      const pointer = this.#view.u32(at)
+      return pointer === NO_BLOCK ? undefined : pointer
+    }
+    return this.#view.u32(at) === NO_BLOCK && this.#view.u32(at + 4) === NO_BLOCK
+      ? undefined
+      : this.#view.u64(at)
+  }
+
+  #setSibling(which: 0 | 1, pointer: number | undefined): void {
+    const { siblingsAt } = this.#shape
+    if (siblingsAt === undefined) throw new Error('the root in an inode has no siblings')
+    const at = siblingsAt + which * pointerSize(this.#kind)
+    if (this.#kind.pointers === 'short') this.#view.setU32(at, pointer ?? NO_BLOCK)
+    else if (pointer !== undefined) this.#view.setU64(at, pointer)
+    else this.#view.setBig(at, -1n)
+  }
+}
+
+function pointerSize<Record>(kind: BtreeKind<Record>): number {
+  return kind.pointers === 'short' ? 4 : 8
+}
+
+/** Entries that fit into so many bytes. */
+function mostEntries<Record>(kind: BtreeKind<Record>, level: number, room: number): number {
+  return Math.max(0, Math.floor(room / (level === 0 ? kind.recordSize : kind.keySize + pointerSize(kind))))
+}
+
+/** Entries that fit into the root in an inode, whose literal area has so many bytes. */
+export function mostRootEntries<Record>(kind: BtreeKind<Record>, literalSize: number): number {
+  return mostEntries(kind, 1, literalSize - ROOT_SHAPE.entriesAt)
+}
+
+/** The root in an inode. */
+export function rootInInode<Record>(kind: BtreeKind<Record>, literal: Uint8Array): BtreeBlock<Record> {
+  return new BtreeBlock(kind, bigEndian(literal, `xfs ${kind.name} root`), ROOT_SHAPE)
+}
+
+/** A block without entries in a zeroed buffer. */
+export function newBtreeBlock<Record>(
+  kind: BtreeKind<Record>,
+  bytes: Uint8Array,
+  { level, daddr, owner }: Omit<BtreeReference, 'isRoot'>,
+  sb: Superblock,
+): BtreeBlock<Record> {
+  const view = bigEndian(bytes, `xfs ${kind.name}`)
+  view.setU32(0, sb.isV5 ? kind.crcMagic : kind.magic)
+  view.setU16(LEVEL_AT, level)
+  if (sb.isV5) {
+    const at = FIELDS[kind.pointers]
+    view.setU64(at.blkno, daddr)
+    bytes.set(sb.metaUuid, at.uuid)
+    if (kind.pointers === 'short') view.setU32(at.owner, owner)
+    else view.setU64(at.owner, owner)
+  }
+  const block = blockOf(kind, view, sb)
+  block.leftSibling = undefined
+  block.rightSibling = undefined
+  return block
+}
+
+function blockOf<Record>(kind: BtreeKind<Record>, view: ByteView, sb: Superblock): BtreeBlock<Record> {
+  const entriesAt = btreeHeaderSize(kind.pointers, sb.isV5)
+  return new BtreeBlock(kind, view, { levelAt: LEVEL_AT, siblingsAt: SIBLINGS_AT, entriesAt })
 }
 
 /**
@@ -110,11 +338,10 @@ export function parseBtreeBlock<Record>(
     const stored = kind.pointers === 'short' ? BigInt(view.u32(at.owner)) : view.big(at.owner)
     if (stored !== BigInt(owner)) throw wrong(`says that it belongs to ${stored}, expected ${owner}`)
   }
-  if (view.u16(4) !== level) throw wrong(`has level ${view.u16(4)}, expected ${level}`)
-  const count = view.u16(6)
+  const block = blockOf(kind, view, sb)
+  const { count } = block
+  if (block.level !== level) throw wrong(`has level ${block.level}, expected ${level}`)
   if (count === 0 && !(isRoot && level === 0)) throw wrong('is empty')
-  const entriesAt = btreeHeaderSize(kind.pointers, sb.isV5)
-  const block = new BtreeBlock(kind, view, { level, count, entriesAt, room: bytes.length - entriesAt })
   if (!verified)
     for (let index = 1; index < count; index++)
       if (block.key(index - 1) >= block.key(index)) throw wrong(`has its keys out of order at ${index}`)

@@ -17,6 +17,25 @@ export interface BtreeKind<Record> {
   recordKey(view: ByteView, at: number): BtreeKey
   nodeKey(view: ByteView, at: number): BtreeKey
   parse(view: ByteView, at: number): Record
+  /** The same key as `recordKey`. */
+  keyOf(record: Record): BtreeKey
+  serialise(view: ByteView, at: number, record: Record): void
+  /** Writes the key that a node has for a leaf which begins with a record. */
+  setNodeKey(node: ByteView, nodeAt: number, leaf: ByteView, recordAt: number): void
+  /** Where records overlap, a node's key also has the highest key of all that is below it. */
+  readonly high?: HighKeys
+}
+
+/** The second half of a node's key. */
+export interface HighKeys {
+  /** Where it begins in the key. */
+  readonly at: number
+  readonly size: number
+  ofRecord(view: ByteView, at: number): BtreeKey
+  /** @param at of the second half. */
+  ofNode(view: ByteView, at: number): BtreeKey
+  /** Writes that of a record. */
+  set(node: ByteView, nodeAt: number, leaf: ByteView, recordAt: number): void
 }
 
 const TWO_32 = 2 ** 32
@@ -28,6 +47,9 @@ export interface AllocRecord {
 }
 
 const firstWord = (view: ByteView, at: number) => view.u32(at)
+
+const copyFirstWord = (node: ByteView, nodeAt: number, leaf: ByteView, recordAt: number): void =>
+  node.setU32(nodeAt, leaf.u32(recordAt))
 
 const allocRecord = (view: ByteView, at: number): AllocRecord => ({
   ar_startblock: view.u32(at),
@@ -45,11 +67,22 @@ export const BNOBT: BtreeKind<AllocRecord> = {
   recordKey: firstWord,
   nodeKey: firstWord,
   parse: allocRecord,
+  keyOf: ({ ar_startblock }) => ar_startblock,
+  serialise(view, at, { ar_startblock, ar_blockcount }) {
+    view.setU32(at, ar_startblock)
+    view.setU32(at + 4, ar_blockcount)
+  },
+  // The key has the count too, in both trees (xfs_alloc_key_t is xfs_alloc_rec).
+  setNodeKey(node, nodeAt, leaf, recordAt) {
+    node.setU32(nodeAt, leaf.u32(recordAt))
+    node.setU32(nodeAt + 4, leaf.u32(recordAt + 4))
+  },
 }
 
-/** By length, then block number. */
-const byLength = (view: ByteView, at: number): bigint =>
-  (BigInt(view.u32(at + 4)) << 32n) | BigInt(view.u32(at))
+/** By length, then block number: the key of a record, or the least one with that length when the block is 0. */
+export const cntbtKey = (count: number, start: number): bigint => (BigInt(count) << 32n) | BigInt(start)
+
+const byLength = (view: ByteView, at: number): bigint => cntbtKey(view.u32(at + 4), view.u32(at))
 
 /** Free space by length. */
 export const CNTBT: BtreeKind<AllocRecord> = {
@@ -59,6 +92,7 @@ export const CNTBT: BtreeKind<AllocRecord> = {
   crcMagic: 0x4142_3343,
   recordKey: byLength,
   nodeKey: byLength,
+  keyOf: ({ ar_startblock, ar_blockcount }) => cntbtKey(ar_blockcount, ar_startblock),
 }
 
 /** struct xfs_inobt_rec: a chunk of 64 inodes. */
@@ -90,6 +124,17 @@ function inobt(name: string, magic: number, crcMagic: number, sparse: boolean): 
       ir_freecount: sparse ? view.u8(at + 7) : view.u32(at + 4),
       ir_free: view.big(at + 8),
     }),
+    keyOf: ({ ir_startino }) => ir_startino,
+    serialise(view, at, { ir_startino, ir_holemask, ir_count, ir_freecount, ir_free }) {
+      view.setU32(at, ir_startino)
+      if (sparse) {
+        view.setU16(at + 4, ir_holemask)
+        view.setU8(at + 6, ir_count)
+        view.setU8(at + 7, ir_freecount)
+      } else view.setU32(at + 4, ir_freecount)
+      view.setBig(at + 8, ir_free)
+    },
+    setNodeKey: copyFirstWord,
   }
 }
 
@@ -108,11 +153,37 @@ export interface RmapRecord {
   readonly rm_offset: bigint
 }
 
-/** Unwritten is no part of a key; the other two flags are. */
-const UNWRITTEN = 1n << 61n
+/** Flags of rm_offset (XFS_RMAP_OFF_*). Unwritten is no part of a key; the other two are. */
+export const RMAP_OFFSET = { ATTRIBUTE: 1n << 63n, BMBT: 1n << 62n, UNWRITTEN: 1n << 61n } as const
+const OFFSET_BITS = (1n << 54n) - 1n
+/** XFS_RMAP_NON_INODE_OWNER: -1 and below. */
+const NO_INODE = 1n << 63n
 
-const rmapKey = (start: number, owner: bigint, offset: bigint): bigint =>
-  (BigInt(start) << 128n) | (owner << 64n) | (offset & ~UNWRITTEN)
+/**
+ * The key of a reverse mapping: ordered by block, then owner, then offset.
+ * @param owner without a sign: 64 bits.
+ * @param offset with its flags.
+ */
+export const rmapKey = (start: number, owner: bigint, offset: bigint): bigint =>
+  (BigInt(start) << 128n) | (owner << 64n) | (offset & ~RMAP_OFFSET.UNWRITTEN)
+
+/**
+ * Where a mapping ends: its last block, and the last offset, except that what is of no inode and blocks of a fork's tree have
+ * none (xfs_rmapbt_init_high_key_from_rec).
+ */
+function rmapHigh(view: ByteView, at: number): { start: number; owner: bigint; offset: bigint } {
+  const more = view.u32(at + 4) - 1
+  // Beyond 32 bits only where the record is forged.
+  const start = (view.u32(at) + more) % TWO_32
+  const owner = view.big(at + 8)
+  const offset = view.big(at + 16) & ~RMAP_OFFSET.UNWRITTEN
+  if ((owner & NO_INODE) !== 0n || (offset & RMAP_OFFSET.BMBT) !== 0n) return { start, owner, offset }
+  const last = (offset & OFFSET_BITS) + BigInt(more)
+  return { start, owner, offset: last | (offset & ~OFFSET_BITS) }
+}
+
+const rmapNodeKey = (view: ByteView, at: number): bigint =>
+  rmapKey(view.u32(at), view.big(at + 4), view.big(at + 12))
 
 /** What every block is used for. */
 export const RMAPBT: BtreeKind<RmapRecord> = {
@@ -123,13 +194,40 @@ export const RMAPBT: BtreeKind<RmapRecord> = {
   recordSize: 24,
   keySize: 40,
   recordKey: (view, at) => rmapKey(view.u32(at), view.big(at + 8), view.big(at + 16)),
-  nodeKey: (view, at) => rmapKey(view.u32(at), view.big(at + 4), view.big(at + 12)),
+  nodeKey: rmapNodeKey,
   parse: (view, at) => ({
     rm_startblock: view.u32(at),
     rm_blockcount: view.u32(at + 4),
     rm_owner: view.big(at + 8),
     rm_offset: view.big(at + 16),
   }),
+  keyOf: ({ rm_startblock, rm_owner, rm_offset }) => rmapKey(rm_startblock, rm_owner, rm_offset),
+  serialise(view, at, { rm_startblock, rm_blockcount, rm_owner, rm_offset }) {
+    view.setU32(at, rm_startblock)
+    view.setU32(at + 4, rm_blockcount)
+    view.setBig(at + 8, rm_owner)
+    view.setBig(at + 16, rm_offset)
+  },
+  setNodeKey(node, nodeAt, leaf, recordAt) {
+    node.setU32(nodeAt, leaf.u32(recordAt))
+    node.setBig(nodeAt + 4, leaf.big(recordAt + 8))
+    node.setBig(nodeAt + 12, leaf.big(recordAt + 16) & ~RMAP_OFFSET.UNWRITTEN)
+  },
+  high: {
+    at: 20,
+    size: 20,
+    ofRecord(view, at) {
+      const { start, owner, offset } = rmapHigh(view, at)
+      return rmapKey(start, owner, offset)
+    },
+    ofNode: rmapNodeKey,
+    set(node, nodeAt, leaf, recordAt) {
+      const { start, owner, offset } = rmapHigh(leaf, recordAt)
+      node.setU32(nodeAt, start)
+      node.setBig(nodeAt + 4, owner)
+      node.setBig(nodeAt + 12, offset)
+    },
+  },
 }
 
 /** struct xfs_refcount_rec */
@@ -155,6 +253,13 @@ export const REFCBT: BtreeKind<RefcountRecord> = {
     rc_blockcount: view.u32(at + 4),
     rc_refcount: view.u32(at + 8),
   }),
+  keyOf: ({ rc_startblock }) => rc_startblock,
+  serialise(view, at, { rc_startblock, rc_blockcount, rc_refcount }) {
+    view.setU32(at, rc_startblock)
+    view.setU32(at + 4, rc_blockcount)
+    view.setU32(at + 8, rc_refcount)
+  },
+  setNodeKey: copyFirstWord,
 }
 
 /** struct xfs_bmbt_rec, unpacked. */
@@ -187,6 +292,15 @@ export function parseBmbtRecord(view: ByteView, at: number): BmbtRecord {
   }
 }
 
+/** All numbers in the range that `parseBmbtRecord` gives. */
+export function serialiseBmbtRecord(view: ByteView, at: number, record: BmbtRecord): void {
+  const { br_startoff, br_startblock, br_blockcount, unwritten } = record
+  view.setU32(at, (unwritten ? 2 ** 31 : 0) + Math.floor(br_startoff / 2 ** 23))
+  view.setU32(at + 4, (br_startoff % 2 ** 23) * 2 ** 9 + Math.floor(br_startblock / 2 ** 43))
+  view.setU32(at + 8, Math.floor(br_startblock / 2 ** 11) % TWO_32)
+  view.setU32(at + 12, (br_startblock % 2 ** 11) * 2 ** 21 + br_blockcount)
+}
+
 /** Where the blocks of a file lie. */
 export const BMBT: BtreeKind<BmbtRecord> = {
   name: 'bmbt',
@@ -198,4 +312,7 @@ export const BMBT: BtreeKind<BmbtRecord> = {
   recordKey: bmbtStartoff,
   nodeKey: (view, at) => view.u64(at),
   parse: parseBmbtRecord,
+  keyOf: ({ br_startoff }) => br_startoff,
+  serialise: serialiseBmbtRecord,
+  setNodeKey: (node, nodeAt, leaf, recordAt) => node.setU64(nodeAt, bmbtStartoff(leaf, recordAt)),
 }

@@ -1,14 +1,11 @@
-import { bigEndian } from '../../bytes/byte-view.ts'
 import { Btree, MOST_LEVELS } from './btree.ts'
-import { BtreeBlock } from './btree-block.ts'
+import { type BtreeBlock, rootInInode } from './btree-block.ts'
 import { BMBT, type BmbtRecord, parseBmbtRecord } from './btree-kinds.ts'
 import { type Dinode, FORMAT, type Fork } from './dinode.ts'
 import { corrupt } from './errors.ts'
 import type { XfsVolume } from './volume.ts'
 
 const RECORD = 16
-/** struct xfs_bmdr_block: the root in an inode. */
-const ROOT_HEADER = 4
 
 /** A run of blocks of a fork. */
 export interface ForkRun {
@@ -119,18 +116,12 @@ export class ForkMap {
 
   /** The root in an inode is never a leaf: records would be extents of the inode itself. */
   #root(): BtreeBlock<BmbtRecord> {
-    const { literal } = this.#fork
-    const [level, count] = [literal.u16(0), literal.u16(2)]
+    const root = rootInInode(BMBT, this.#fork.literal.bytes)
+    const { level, count } = root
     if (level < 1 || level >= MOST_LEVELS || count < 1)
       throw corrupt('bmbt', `inode ${this.#inode.ino} has a tree of ${count} entries on level ${level}`, {
         inode: this.#inode.ino,
       })
-    const view = bigEndian(literal.bytes, 'xfs bmbt root')
-    return new BtreeBlock(BMBT, view, {
-      level,
-      count,
-      entriesAt: ROOT_HEADER,
-      room: literal.length - ROOT_HEADER,
-    })
+    return root
   }
 }
