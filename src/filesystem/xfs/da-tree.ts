@@ -1,10 +1,6 @@
 import type { ByteView } from '../../bytes/byte-view.ts'
 import type { DaBlock, DaFork } from './da-block.ts'
-
-const NODE_MAGIC = { v4: 0xfebe, v5: 0x3ebe } as const
-/** XFS_DA_NODE_MAXDEPTH */
-const MOST_LEVEL = 5
-const ENTRY = 8
+import { checkDaNode, DaNode, daNodeMagic } from './da-node.ts'
 
 /** What the tree's leaves are. */
 export interface LeafShape {
@@ -13,27 +9,8 @@ export interface LeafShape {
   check(view: ByteView, magic: number): void
 }
 
-/** struct xfs_da_intnode: for each child the highest hash in it, and its first block in the fork. */
-interface Node {
-  readonly level: number
-  readonly count: number
-  hash(index: number): number
-  child(index: number): number
-}
-
-function parseNode(view: ByteView, isV5: boolean): Node {
-  const base = isV5 ? 56 : 12
-  const entries = isV5 ? 64 : 16
-  return {
-    count: view.u16(base),
-    level: view.u16(base + 2),
-    hash: index => view.u32(entries + index * ENTRY),
-    child: index => view.u32(entries + index * ENTRY + 4),
-  }
-}
-
 interface Step {
-  readonly node: Node
+  readonly node: DaNode
   index: number
 }
 
@@ -48,20 +25,12 @@ export async function* hashLeaves(
   shape: LeafShape,
 ): AsyncIterable<DaBlock> {
   const { isV5 } = fork.volume.superblock
-  const nodeMagic = isV5 ? NODE_MAGIC.v5 : NODE_MAGIC.v4
+  const nodeMagic = daNodeMagic(isV5)
   const met = new Set<number>()
   const path: Step[] = []
   const check = (view: ByteView, magic: number): void => {
-    if (magic !== nodeMagic) {
-      shape.check(view, magic)
-      return
-    }
-    const { count, level } = parseNode(view, isV5)
-    const most = Math.floor((view.length - (isV5 ? 64 : 16)) / ENTRY)
-    if (count < 1 || count > most || level < 1 || level > MOST_LEVEL)
-      throw fork.corrupt(
-        `a node has ${count} entries on level ${level}, expected 1 to ${most} on 1 to ${MOST_LEVEL}`,
-      )
+    if (magic === nodeMagic) checkDaNode(fork, new DaNode(view, isV5))
+    else shape.check(view, magic)
   }
   /** @returns the leaf, or nothing where it was a node. */
   const enter = async (block: number): Promise<DaBlock | undefined> => {
@@ -74,7 +43,7 @@ export async function* hashLeaves(
     ]
     const found = await fork.read(block, 'index', magics, check)
     if (found.magic !== nodeMagic) return found
-    const node = parseNode(found.view, isV5)
+    const node = new DaNode(found.view, isV5)
     if (above !== undefined && node.level !== above - 1)
       throw fork.corrupt(`a node on level ${node.level} is below one on level ${above}`)
     let index = 0
