@@ -1,0 +1,146 @@
+import { agTree, type BtreeEditor } from '../btree-edit.ts'
+import { agiRoot } from '../btree-edit-store.ts'
+import { finobtKind, type InobtRecord, inobtKind } from '../btree-kinds.ts'
+import { corrupt } from '../errors.ts'
+import type { XfsVolume } from '../volume.ts'
+import { OWN, type Space, structureOwner } from '../writer.ts'
+import { checkRecord, sameRecord } from './inode-record.ts'
+
+type Tree = 'inobt' | 'finobt'
+
+/**
+ * The chunks of one allocation group: the tree of all, and (finobt) that of those with free inodes. Both always say the same of
+ * a chunk. Counters of inodes are the caller's.
+ */
+export class GroupInodes {
+  readonly #volume: XfsVolume
+  readonly #space: Space
+  readonly #agno: number
+  readonly #all: BtreeEditor<InobtRecord>
+  readonly #free: BtreeEditor<InobtRecord> | undefined
+
+  constructor(volume: XfsVolume, space: Space, agno: number) {
+    this.#volume = volume
+    this.#space = space
+    this.#agno = agno
+    const { hasSparseInodes, hasFinobt } = volume.superblock
+    this.#all = this.#tree('inobt', inobtKind(hasSparseInodes))
+    this.#free = hasFinobt ? this.#tree('finobt', finobtKind(hasSparseInodes)) : undefined
+  }
+
+  /** Whether there is a tree of the chunks with free inodes. */
+  get hasFreeTree(): boolean {
+    return this.#free !== undefined
+  }
+
+  /** The last chunk that begins at this inode or before, and (with a tree of those) has free ones. */
+  async floor(agino: number): Promise<InobtRecord | undefined> {
+    return this.#checked(await this.#searched.floor(agino))
+  }
+
+  /** The first chunk that begins at this inode or behind, and (with a tree of those) has free ones. */
+  async ceiling(agino: number): Promise<InobtRecord | undefined> {
+    return this.#checked(await this.#searched.ceiling(agino))
+  }
+
+  /** The chunk that begins at this inode, if it has free ones (or there is no tree of those). */
+  async starting(agino: number): Promise<InobtRecord | undefined> {
+    return this.#checked(await this.#searched.find(agino))
+  }
+
+  /** Chunks in order. */
+  async *chunks(): AsyncIterable<InobtRecord> {
+    for await (const record of this.#searched.records()) yield this.#check(record)
+  }
+
+  /** The chunk that begins at this inode or before, with free ones or without. */
+  async chunkOf(agino: number): Promise<InobtRecord | undefined> {
+    return this.#checked(await this.#all.floor(agino))
+  }
+
+  /** A chunk that is new. `ERR_CORRUPT` when there is one at its place. */
+  async insert(record: InobtRecord): Promise<void> {
+    await this.#all.insert(record)
+    await this.#free?.insert(record)
+  }
+
+  /** What has become of a chunk. */
+  async replace(before: InobtRecord, after: InobtRecord): Promise<void> {
+    await this.#requireSame(this.#all, before)
+    await this.#all.replace(before.ir_startino, after)
+    if (this.#free === undefined) return
+    if (before.ir_freecount > 0) await this.#requireSame(this.#free, before)
+    if (before.ir_freecount === 0) await this.#free.insert(after)
+    else if (after.ir_freecount === 0) await this.#free.remove(before.ir_startino)
+    else await this.#free.replace(before.ir_startino, after)
+  }
+
+  /** A chunk that is no more. */
+  async remove(before: InobtRecord): Promise<void> {
+    await this.#requireSame(this.#all, before)
+    await this.#all.remove(before.ir_startino)
+    if (this.#free === undefined || before.ir_freecount === 0) return
+    await this.#requireSame(this.#free, before)
+    await this.#free.remove(before.ir_startino)
+  }
+
+  get #searched(): BtreeEditor<InobtRecord> {
+    return this.#free ?? this.#all
+  }
+
+  /** Each tree is held against the other before it is changed: what one of them has wrong would cost files. */
+  async #requireSame(tree: BtreeEditor<InobtRecord>, record: InobtRecord): Promise<void> {
+    const found = await tree.find(record.ir_startino)
+    if (found !== undefined && sameRecord(found, record)) return
+    const name = tree.store.kind.name
+    throw corrupt(
+      name,
+      `the ${name} of allocation group ${this.#agno} ${found === undefined ? 'has no' : 'has another'} record of the inodes from ${record.ir_startino} than the other tree`,
+      { agno: this.#agno },
+    )
+  }
+
+  #checked(record: InobtRecord | undefined): InobtRecord | undefined {
+    return record === undefined ? undefined : this.#check(record)
+  }
+
+  #check(record: InobtRecord): InobtRecord {
+    const { geometry, superblock } = this.#volume
+    const inodesPerBlock = superblock.sb_inopblock
+    return checkRecord(record, this.#searched.store.kind.name, {
+      agno: this.#agno,
+      inodes: geometry.agLength(this.#agno) * inodesPerBlock,
+      inodesPerBlock,
+    })
+  }
+
+  #tree(tree: Tree, kind: ReturnType<typeof inobtKind>): BtreeEditor<InobtRecord> {
+    const [volume, space, agno] = [this.#volume, this.#space, this.#agno]
+    const { geometry } = volume
+    const owner = structureOwner(OWN.INOBT)
+    const count = async (change: number) => {
+      if (!volume.superblock.hasInobtCounts) return
+      const agi = await volume.editAgi(agno)
+      if (tree === 'inobt') agi.agi_iblocks += change
+      else agi.agi_fblocks += change
+    }
+    return agTree(volume, kind, agno, agiRoot(volume, agno, tree), {
+      async allocateBlock(near) {
+        const { start } = await space.allocate({
+          goal: geometry.fsBlock(agno, near),
+          wanted: 1,
+          sameGroup: true,
+          // Linux keeps space back for the finobt alone (xfs_finobt_calc_reserves).
+          fromReserve: tree === 'finobt',
+          owner,
+        })
+        await count(1)
+        return geometry.agBlockOf(start)
+      },
+      async freeBlock(pointer) {
+        await space.free({ start: geometry.fsBlock(agno, pointer), count: 1 }, owner)
+        await count(-1)
+      },
+    })
+  }
+}

@@ -1,0 +1,169 @@
+import { DrydiskError } from '../../../errors.ts'
+import type { InodeNumber, Timestamp } from '../../filesystem.ts'
+import { NULL_AGINO } from '../agi.ts'
+import type { InobtRecord } from '../btree-kinds.ts'
+import type { Dinode } from '../dinode.ts'
+import { corrupt } from '../errors.ts'
+import type { Inodes } from '../inodes.ts'
+import { attempt } from '../transaction.ts'
+import type { XfsVolume } from '../volume.ts'
+import { type InodeAllocator, OWN, type Space, structureOwner } from '../writer.ts'
+import { ChunkMaker } from './chunk-maker.ts'
+import { initUsedInode, releaseInode } from './dinode-init.ts'
+import { GroupInodes } from './group-inodes.ts'
+import { CHUNK, type InodeGeometry, inodeGeometry } from './inode-geometry.ts'
+import { blocksOf, firstFree, isAllFree, stateOf, withFree, withUsed } from './inode-record.ts'
+import { nearestFree } from './nearest-chunk.ts'
+
+export function createInodeAllocator(
+  volume: XfsVolume,
+  inodes: Inodes,
+  space: Space,
+  now: () => Timestamp,
+): InodeAllocator {
+  return new XfsInodeAllocator(volume, inodes, space, now)
+}
+
+class XfsInodeAllocator implements InodeAllocator {
+  readonly #volume: XfsVolume
+  readonly #inodes: Inodes
+  readonly #space: Space
+  readonly #now: () => Timestamp
+  readonly #geometry: InodeGeometry
+  readonly #maker: ChunkMaker
+  /** Where a free inode was found last in a group without a finobt. Only a hint: it is looked at before it is used. */
+  readonly #hints = new Map<number, number>()
+
+  constructor(volume: XfsVolume, inodes: Inodes, space: Space, now: () => Timestamp) {
+    this.#volume = volume
+    this.#inodes = inodes
+    this.#space = space
+    this.#now = now
+    this.#geometry = inodeGeometry(volume.superblock)
+    this.#maker = new ChunkMaker(volume, space, this.#geometry)
+  }
+
+  async allocate(parent: InodeNumber, mode: number): Promise<Dinode> {
+    const { geometry, superblock } = this.#volume
+    const place = geometry.inodePlace(parent)
+    if (place === undefined)
+      throw corrupt('inode', `inode ${parent} is a parent and lies outside the volume`, { inode: parent })
+    const { icount } = await this.#volume.counters()
+    const mayGrow = this.#geometry.most === 0 || icount + this.#geometry.inodes <= this.#geometry.most
+    for (let step = 0; step < geometry.agCount; step++) {
+      const agno = (place.agno + step) % geometry.agCount
+      const trees = new GroupInodes(this.#volume, this.#space, agno)
+      const { agi_freecount } = await this.#volume.readAgi(agno)
+      if (agi_freecount === 0 && !(mayGrow && (await this.#grow(agno, trees)))) continue
+      const near = step === 0 ? place.agbno * superblock.sb_inopblock + place.index : undefined
+      const agino = await this.#take(agno, trees, near)
+      return this.#init(geometry.inodeNumber(agno, agino), mode)
+    }
+    throw new DrydiskError(
+      'ENOSPC',
+      mayGrow
+        ? 'xfs: no inode is free, and there is no room for more'
+        : `xfs: the filesystem has ${icount} inodes, none of them is free, and only ${superblock.sb_imax_pct} % of its space are for inodes (xfs_growfs -m changes that)`,
+      { inodes: icount },
+    )
+  }
+
+  async free(inode: Dinode): Promise<void> {
+    const { ino } = inode
+    const { geometry, superblock } = this.#volume
+    const wrong = (what: string) =>
+      corrupt('inode', `inode ${ino} is to be freed, and ${what}`, { inode: ino })
+    const place = geometry.inodePlace(ino)
+    if (place === undefined) throw wrong('lies outside the volume')
+    if (this.#isReserved(ino)) throw wrong('is one that the filesystem itself needs')
+    if (inode.di_nblocks !== 0) throw wrong(`counts ${inode.di_nblocks} blocks that are still its own`)
+    const { agno } = place
+    const agino = place.agbno * superblock.sb_inopblock + place.index
+    const trees = new GroupInodes(this.#volume, this.#space, agno)
+    const before = await trees.chunkOf(agino)
+    if (before === undefined || stateOf(before, agino) !== 'used')
+      throw wrong('is free already or does not exist')
+    const open = await this.#inodes.edit(ino)
+    releaseInode(open, superblock)
+    inode.rebind(open.bytes)
+    this.#inodes.forget(ino)
+    const after = withFree(before, agino)
+    if (this.#geometry.chunksGo && isAllFree(after)) return this.#removeChunk(agno, trees, before)
+    await trees.replace(before, after)
+    const agi = await this.#volume.editAgi(agno)
+    agi.agi_freecount++
+    await this.#volume.count({ ifree: 1 })
+  }
+
+  /** The chunk of an inode that was the last one in use. */
+  async #removeChunk(agno: number, trees: GroupInodes, before: InobtRecord): Promise<void> {
+    const { geometry, superblock } = this.#volume
+    const { ir_startino, ir_count, ir_freecount } = before
+    await trees.remove(before)
+    const agi = await this.#volume.editAgi(agno)
+    this.#requireCounted(agno, agi.agi_count >= ir_count && agi.agi_freecount >= ir_freecount)
+    agi.agi_count -= ir_count
+    agi.agi_freecount -= ir_freecount
+    await this.#volume.count({ icount: -ir_count, ifree: -ir_freecount })
+    for (let agino = ir_startino; agino < ir_startino + CHUNK; agino++)
+      this.#inodes.forget(geometry.inodeNumber(agno, agino))
+    for (const { agbno, count } of blocksOf(before, superblock.sb_inopblock))
+      await this.#space.free({ start: geometry.fsBlock(agno, agbno), count }, structureOwner(OWN.INODES))
+  }
+
+  /** Makes inodes in the group, a part of a chunk where there is no room for a whole one. */
+  async #grow(agno: number, trees: GroupInodes): Promise<boolean> {
+    const writer = { volume: this.#volume, inodes: this.#inodes }
+    const make = async (sparse: boolean) => {
+      if (sparse) await this.#maker.makeSparse(agno, trees)
+      else await this.#maker.makeWhole(agno, trees)
+      return true
+    }
+    if (await attempt(writer, () => make(false))) return true
+    if (this.#geometry.sparse === undefined) return false
+    return (await attempt(writer, () => make(true))) ?? false
+  }
+
+  /** A free inode of a group that has some. */
+  async #take(agno: number, trees: GroupInodes, near: number | undefined): Promise<number> {
+    const { agi_newino } = await this.#volume.readAgi(agno)
+    const hints = [this.#hints.get(agno), agi_newino === NULL_AGINO ? undefined : agi_newino]
+    const chunk = await nearestFree(trees, near, hints)
+    if (chunk === undefined || chunk.ir_freecount === 0)
+      throw corrupt('inobt', `the AGI of allocation group ${agno} counts free inodes, and there are none`, {
+        agno,
+      })
+    if (!trees.hasFreeTree) this.#hints.set(agno, chunk.ir_startino)
+    const agino = firstFree(chunk)
+    await trees.replace(chunk, withUsed(chunk, agino))
+    const agi = await this.#volume.editAgi(agno)
+    agi.agi_freecount--
+    await this.#volume.count({ ifree: -1 })
+    return agino
+  }
+
+  async #init(ino: number, mode: number): Promise<Dinode> {
+    const inode = await this.#inodes.claim(ino)
+    // The trees are wrong, or what remains of a file is: to go on would give its blocks to nobody (xfs_iget_check_free_state).
+    if (inode.typeIfAny !== undefined || inode.di_mode !== 0 || inode.di_nblocks !== 0)
+      throw corrupt('inobt', `inode ${ino} is said to be free, and a file is in it`, { inode: ino })
+    initUsedInode(inode, mode, this.#now(), this.#volume.superblock)
+    return inode
+  }
+
+  #isReserved(ino: number): boolean {
+    const { sb_rootino, sb_rbmino, sb_rsumino, sb_uquotino, sb_gquotino, sb_pquotino } =
+      this.#volume.superblock
+    return (
+      ino === sb_rootino ||
+      [sb_rbmino, sb_rsumino, sb_uquotino, sb_gquotino, sb_pquotino].includes(BigInt(ino))
+    )
+  }
+
+  #requireCounted(agno: number, enough: boolean): void {
+    if (!enough)
+      throw corrupt('AGI', `the AGI of allocation group ${agno} counts fewer inodes than its chunks have`, {
+        agno,
+      })
+  }
+}
