@@ -5,14 +5,27 @@ import type { NamedInode } from './dir-name.ts'
 /** Magic numbers of version 4 and of version 5 (XFS_DIR2_*_MAGIC, XFS_DIR3_*_MAGIC). */
 const BLOCK_MAGIC = [0x5844_3242, 0x5844_4233] as const
 const DATA_MAGIC = [0x5844_3244, 0x5844_4433] as const
-/** struct xfs_dir2_data_hdr and xfs_dir3_data_hdr */
-const HEADER = [16, 64] as const
 /** XFS_DIR2_DATA_FREE_TAG */
-const FREE_TAG = 0xffff
+export const FREE_TAG = 0xffff
 const ALIGN = 8
 /** struct xfs_dir2_block_tail and xfs_dir2_leaf_entry */
 const TAIL = 8
 const LEAF_ENTRY = 8
+
+/** What finds something wrong, and can say where. */
+interface Complainer {
+  corrupt(what: string): Error
+}
+
+/** The magic number of a block of entries. */
+export function dirDataMagic(isV5: boolean, single: boolean): number {
+  return (single ? BLOCK_MAGIC : DATA_MAGIC)[isV5 ? 1 : 0]
+}
+
+/** Where its entries begin: behind struct xfs_dir2_data_hdr, or xfs_dir3_data_hdr. */
+export function dirDataStart(isV5: boolean): number {
+  return isV5 ? 64 : 16
+}
 
 /** A block of entries. */
 export interface DirData {
@@ -43,26 +56,34 @@ export function blockLeafStart(view: ByteView): number {
  * @param single whether it is all of the directory, hash entries included.
  */
 export async function readDirData(fork: DaFork, index: number, single: boolean): Promise<DirData> {
-  const { isV5, hasFtype } = fork.volume.superblock
-  const which = isV5 ? 1 : 0
-  const start = HEADER[which]
-  const endOf = (view: ByteView) => (single ? blockLeafStart(view) : view.length)
+  const { isV5 } = fork.volume.superblock
   const { view } = await fork.read(
     index * fork.blockCount,
     'data',
-    [single ? BLOCK_MAGIC[which] : DATA_MAGIC[which]],
-    found => {
-      if (single && blockLeafCount(found) > (found.length - TAIL - start) / LEAF_ENTRY)
-        throw fork.corrupt(`block ${index} says that it has ${blockLeafCount(found)} hash entries`)
-      for (const _ of dirDataEntries(fork, { view: found, start, end: endOf(found) }, hasFtype));
-    },
+    [dirDataMagic(isV5, single)],
+    dirDataCheck(fork, index, single),
   )
-  return { view, start, end: endOf(view) }
+  return { view, start: dirDataStart(isV5), end: endOf(view, single) }
+}
+
+function endOf(view: ByteView, single: boolean): number {
+  return single ? blockLeafStart(view) : view.length
+}
+
+/** What is looked through before a block of entries is used. */
+export function dirDataCheck(fork: DaFork, index: number, single: boolean): (view: ByteView) => void {
+  const { isV5, hasFtype } = fork.volume.superblock
+  const start = dirDataStart(isV5)
+  return view => {
+    if (single && blockLeafCount(view) > (view.length - TAIL - start) / LEAF_ENTRY)
+      throw fork.corrupt(`block ${index} says that it has ${blockLeafCount(view)} hash entries`)
+    for (const _ of dirDataEntries(fork, { view, start, end: endOf(view, single) }, hasFtype));
+  }
 }
 
 /** Entries in the order of the block, `.` and `..` among them. */
 export function* dirDataEntries(
-  fork: DaFork,
+  complainer: Complainer,
   { view, start, end }: DirData,
   hasFtype: boolean,
 ): Iterable<DirDataEntry> {
@@ -70,23 +91,24 @@ export function* dirDataEntries(
     if (view.u16(at) === FREE_TAG) {
       const length = view.u16(at + 2)
       if (length < ALIGN || length % ALIGN !== 0 || at + length > end || view.u16(at + length - 2) !== at)
-        throw fork.corrupt(`a block has a free space of ${length} bytes at ${at} that does not end`)
+        throw complainer.corrupt(`a block has a free space of ${length} bytes at ${at} that does not end`)
       at += length
       continue
     }
-    const entry = dirDataEntryAt(fork, { view, start, end }, at, hasFtype)
+    const entry = dirDataEntryAt(complainer, { view, start, end }, at, hasFtype)
     yield entry
     at += entrySize(entry.name.length, hasFtype)
   }
 }
 
-function entrySize(namelen: number, hasFtype: boolean): number {
+/** Bytes of an entry, its offset at the end included. */
+export function entrySize(namelen: number, hasFtype: boolean): number {
   return Math.ceil((8 + 1 + namelen + (hasFtype ? 1 : 0) + 2) / ALIGN) * ALIGN
 }
 
 /** struct xfs_dir2_data_entry, which ends with its own offset. */
 export function dirDataEntryAt(
-  fork: DaFork,
+  complainer: Complainer,
   { view, start, end }: DirData,
   offset: number,
   hasFtype: boolean,
@@ -95,7 +117,7 @@ export function dirDataEntryAt(
   const namelen = fits ? view.u8(offset + 8) : 0
   const size = entrySize(namelen, hasFtype)
   if (!fits || namelen === 0 || offset + size > end || view.u16(offset + size - 2) !== offset)
-    throw fork.corrupt(`there is no entry at ${offset} of a block of the directory`)
+    throw complainer.corrupt(`there is no entry at ${offset} of a block of the directory`)
   return {
     offset,
     ino: view.u64(offset),

@@ -3,8 +3,8 @@ import type { DaFork } from './da-block.ts'
 import type { LeafShape } from './da-tree.ts'
 
 /** XFS_DIR2_LEAF1_MAGIC, XFS_DIR2_LEAFN_MAGIC; XFS_DIR3_* of version 5. */
-const LEAF1 = [0xd2f1, 0x3df1] as const
-const LEAFN = [0xd2ff, 0x3dff] as const
+export const LEAF1_MAGIC = [0xd2f1, 0x3df1] as const
+export const LEAFN_MAGIC = [0xd2ff, 0x3dff] as const
 const ENTRY = 8
 
 /** Hash entries, in order: of a leaf, or behind the data of a directory of one block (struct xfs_dir2_leaf_entry). */
@@ -33,10 +33,10 @@ export function dirLeafShape(fork: DaFork): LeafShape {
   const { isV5 } = fork.volume.superblock
   const which = isV5 ? 1 : 0
   return {
-    magics: [LEAF1[which], LEAFN[which]],
+    magics: [LEAF1_MAGIC[which], LEAFN_MAGIC[which]],
     check: (view, magic) => {
       const start = isV5 ? 64 : 16
-      const tail = magic === LEAF1[which] ? 4 + view.u32(view.length - 4) * 2 : 0
+      const tail = magic === LEAF1_MAGIC[which] ? 4 + view.u32(view.length - 4) * 2 : 0
       const { count } = leafEntries(view, isV5)
       if (start + count * ENTRY + tail > view.length)
         throw fork.corrupt(`a leaf of the directory says that it has ${count} entries`)

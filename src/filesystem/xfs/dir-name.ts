@@ -21,6 +21,11 @@ export function typeOfEntry(filetype: number): FileType | undefined {
   return TYPES[filetype]
 }
 
+/** What an entry has for a type. */
+export function entryOfType(type: FileType): number {
+  return Number(Object.keys(TYPES).find(filetype => TYPES[Number(filetype)] === type) ?? 0)
+}
+
 /** A name in a directory, and what it leads to. */
 export interface NamedInode {
   readonly name: Uint8Array

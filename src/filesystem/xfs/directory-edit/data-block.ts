@@ -1,0 +1,226 @@
+import type { ByteView } from '../../../bytes/byte-view.ts'
+import {
+  blockLeafStart,
+  type DirData,
+  type DirDataEntry,
+  dirDataEntries,
+  dirDataEntryAt,
+  FREE_TAG,
+} from '../dir-data.ts'
+import type { NamedInode } from '../dir-name.ts'
+import type { DirLayout } from './layout.ts'
+
+/** XFS_DIR2_DATA_FD_COUNT */
+const LISTED = 3
+
+/** Bytes without an entry (struct xfs_dir2_data_unused), or such as a block lists (struct xfs_dir2_data_free). */
+export interface Unused {
+  readonly offset: number
+  readonly length: number
+}
+
+/**
+ * A block of entries: what lies between them is unused, no two unused spaces are side by side, and the header lists the three
+ * longest.
+ */
+export class DataBlock implements DirData {
+  readonly view: ByteView
+  readonly layout: DirLayout
+  /** It is all of the directory: hashes follow the entries. */
+  readonly single: boolean
+
+  constructor(view: ByteView, layout: DirLayout, single: boolean) {
+    this.view = view
+    this.layout = layout
+    this.single = single
+  }
+
+  get start(): number {
+    return this.layout.dataStart
+  }
+  get end(): number {
+    return this.single ? blockLeafStart(this.view) : this.view.length
+  }
+  /** Bytes of the longest unused space; 0 when there is none. */
+  get longest(): number {
+    return this.listed[0]?.length ?? 0
+  }
+  get isEmpty(): boolean {
+    return this.longest === this.end - this.start
+  }
+  entries(): Iterable<DirDataEntry> {
+    return dirDataEntries(this.layout, this, this.layout.hasFtype)
+  }
+  entryAt(offset: number): DirDataEntry {
+    return dirDataEntryAt(this.layout, this, offset, this.layout.hasFtype)
+  }
+
+  /** The longest unused spaces, from the longest. */
+  get listed(): Unused[] {
+    const { view, layout } = this
+    const listed: Unused[] = []
+    for (let at = layout.bestFreeAt; at < layout.bestFreeAt + LISTED * 4; at += 4)
+      if (view.u16(at + 2) !== 0) listed.push({ offset: view.u16(at), length: view.u16(at + 2) })
+    return listed
+  }
+  set listed(spaces: readonly Unused[]) {
+    for (let index = 0; index < LISTED; index++) {
+      const at = this.layout.bestFreeAt + index * 4
+      this.view.setU16(at, spaces[index]?.offset ?? 0)
+      this.view.setU16(at + 2, spaces[index]?.length ?? 0)
+    }
+  }
+
+  /** All unused spaces, in the order of the block. Entries were found right before. */
+  *unused(): Iterable<Unused> {
+    let at = this.start
+    for (const { offset, name } of this.entries()) {
+      if (offset > at) yield { offset: at, length: offset - at }
+      at = offset + this.layout.entrySize(name)
+    }
+    if (at < this.end) yield { offset: at, length: this.end - at }
+  }
+
+  /** Whether each unused space is one piece, and the list is right: what a change relies on. */
+  check(): void {
+    const spaces = [...this.unused()]
+    for (const space of spaces) this.#require(space)
+    const longest = spaces.toSorted((a, b) => b.length - a.length)
+    const { listed } = this
+    const right = listed.every(
+      ({ offset, length }, index) =>
+        length === longest[index]?.length &&
+        spaces.some(space => space.offset === offset && space.length === length) &&
+        listed.findIndex(other => other.offset === offset) === index,
+    )
+    if (!right || listed.length !== Math.min(LISTED, spaces.length))
+      throw this.layout.corrupt('a block lists other free spaces than it has')
+  }
+
+  /** Nothing is in the block. */
+  clear(): void {
+    const all = { offset: this.start, length: this.end - this.start }
+    this.mark(all)
+    this.listed = [all]
+  }
+
+  /** The shortest listed space that has room, other than the one given. */
+  spaceFor(length: number, except?: Unused): Unused | undefined {
+    return this.listed.findLast(space => space.length >= length && space.offset !== except?.offset)
+  }
+
+  /** The unused space that the block ends with. */
+  get lastSpace(): Unused | undefined {
+    return this.#spaceBefore(this.end)
+  }
+
+  /** Puts an entry into an unused space, at its beginning when no place is given. */
+  insert({ name, ino, filetype }: NamedInode, space: Unused, offset = space.offset): void {
+    const { view, layout } = this
+    const size = layout.entrySize(name)
+    this.take(space, offset, size)
+    view.bytes.fill(0, offset, offset + size)
+    view.setU64(offset, ino)
+    view.setU8(offset + 8, name.length)
+    view.bytes.set(name, offset + 9)
+    if (layout.hasFtype) view.setU8(offset + 9 + name.length, filetype)
+    view.setU16(offset + size - 2, offset)
+  }
+
+  remove(offset: number): void {
+    const size = this.layout.entrySize(this.entryAt(offset).name)
+    this.view.bytes.fill(0, offset, offset + size)
+    this.give(offset, size)
+  }
+
+  /** The name leads to another inode from now on. */
+  redirect(offset: number, ino: number, filetype: number): void {
+    const { name } = this.entryAt(offset)
+    this.view.setU64(offset, ino)
+    if (this.layout.hasFtype) this.view.setU8(offset + 9 + name.length, filetype)
+  }
+
+  /** Part of an unused space is used from now on. */
+  take(space: Unused, offset: number, length: number): void {
+    this.#require(space)
+    const behind = offset + length
+    const left = [
+      { offset: space.offset, length: offset - space.offset },
+      { offset: behind, length: space.offset + space.length - behind },
+    ].filter(part => part.length !== 0)
+    for (const part of left) this.mark(part)
+    this.#relist([space], left)
+  }
+
+  /**
+   * The unused space at the end loses bytes.
+   * @param use makes something else of them: the block ends before them afterwards.
+   */
+  shorten(space: Unused, by: number, use: () => void): void {
+    this.#require(space)
+    const left = { offset: space.offset, length: space.length - by }
+    const parts = left.length === 0 ? [] : [left]
+    for (const part of parts) this.mark(part)
+    use()
+    this.#relist([space], parts)
+  }
+
+  /** Bytes are unused from now on, together with such before and behind them. */
+  give(offset: number, length: number): void {
+    const before = this.#spaceBefore(offset)
+    const behind = this.#spaceAt(offset + length)
+    const from = before?.offset ?? offset
+    const joined = { offset: from, length: offset + length + (behind?.length ?? 0) - from }
+    this.mark(joined)
+    const gone = [before, behind].filter(space => space !== undefined)
+    this.#relist(gone, [joined])
+  }
+
+  /** Makes one unused space of bytes; the list is the caller's. */
+  mark({ offset, length }: Unused): void {
+    this.view.setU16(offset, FREE_TAG)
+    this.view.setU16(offset + 2, length)
+    this.view.setU16(offset + length - 2, offset)
+  }
+
+  #require({ offset, length }: Unused): void {
+    const { view } = this
+    const fits = offset >= this.start && length >= 8 && offset + length <= this.end
+    if (
+      !fits ||
+      view.u16(offset) !== FREE_TAG ||
+      view.u16(offset + 2) !== length ||
+      view.u16(offset + length - 2) !== offset
+    )
+      throw this.layout.corrupt(`there is no free space of ${length} bytes at ${offset} of a block`)
+  }
+
+  /** What ends at `end` ends with its own offset, whether it is an entry or not. */
+  #spaceBefore(end: number): Unused | undefined {
+    if (end <= this.start) return undefined
+    const offset = this.view.u16(end - 2)
+    return offset < this.start || offset >= end ? undefined : this.#spaceAt(offset)
+  }
+
+  #spaceAt(offset: number): Unused | undefined {
+    if (offset >= this.end || this.view.u16(offset) !== FREE_TAG) return undefined
+    return { offset, length: this.view.u16(offset + 2) }
+  }
+
+  /** The list after some spaces went and others came. */
+  #relist(gone: readonly Unused[], come: readonly Unused[]): void {
+    const before = this.listed
+    const shortest = before[LISTED - 1]
+    const left = before.filter(space => !gone.some(({ offset }) => offset === space.offset))
+    const now = [...left, ...come].sort((a, b) => b.length - a.length)
+    // What is not listed is no longer than the last that was; there is none of it where the list was not full.
+    const last = now[LISTED - 1]
+    if (shortest === undefined || (last !== undefined && last.length >= shortest.length)) this.listed = now
+    else this.listAll()
+  }
+
+  /** Makes the list anew. */
+  listAll(): void {
+    this.listed = [...this.unused()].sort((a, b) => b.length - a.length)
+  }
+}
