@@ -1,7 +1,6 @@
-import { type BmbtRecord, parseBmbtRecord } from '../btree-kinds.ts'
+import { type BmbtRecord, parseBmbtRecord, serialiseBmbtRecord } from '../btree-kinds.ts'
 import type { Fork } from '../dinode.ts'
 import { corrupt } from '../errors.ts'
-import { serialiseBmbtRecord } from './bmbt-record.ts'
 
 /** struct xfs_bmbt_rec */
 const RECORD = 16

@@ -1,40 +1,20 @@
 import { DrydiskError } from '../../../errors.ts'
+import type { ForkTree } from '../btree-edit.ts'
 import type { BmbtRecord } from '../btree-kinds.ts'
-import { DIFLAG2, type Dinode, FORMAT, type Fork } from '../dinode.ts'
+import { DIFLAG2, type Dinode, FORMAT } from '../dinode.ts'
 import { corrupt } from '../errors.ts'
 import { INCOMPAT } from '../features.ts'
 import type { XfsWriter } from '../writer.ts'
 import { listedExtents, listRoom, storeExtentList } from './extent-list.ts'
-import { ForkTree } from './fork-tree.ts'
-
-/** Which of an inode's forks. */
-export type WhichFork = 'data' | 'attribute'
+import { requireFileBlocks } from './file-blocks.ts'
+import { forkOf, setExtentCount, setForkFormat, type WhichFork } from './fork-state.ts'
+import { forkTree, nearInode } from './fork-tree.ts'
 
 /** Extents that a fork may have: XFS_MAX_EXTCNT_*_FORK_SMALL, and XFS_MAX_EXTCNT_*_FORK_LARGE with wider counters. */
 const MOST_EXTENTS = {
   data: { small: 2 ** 31 - 1, large: 2 ** 48 - 1 },
   attribute: { small: 2 ** 15 - 1, large: 2 ** 32 - 1 },
 } as const
-
-/** The fork as the inode has it now. */
-export function forkOf(inode: Dinode, which: WhichFork): Fork {
-  const fork = which === 'data' ? inode.data : inode.attributes
-  if (fork === undefined)
-    throw corrupt('inode', `inode ${inode.ino} has no attribute fork, and one is needed`, {
-      inode: inode.ino,
-    })
-  return fork
-}
-
-export function setExtentCount(inode: Dinode, which: WhichFork, count: number): void {
-  if (which === 'data') inode.dataExtents = count
-  else inode.attributeExtents = count
-}
-
-export function setForkFormat(inode: Dinode, which: WhichFork, format: number): void {
-  if (which === 'data') inode.di_format = format
-  else inode.di_aformat = format
-}
 
 /** The records of one fork, in the inode while they fit there and in a tree otherwise, and the count of them. */
 export class ExtentStore {
@@ -67,6 +47,7 @@ export class ExtentStore {
   /** Records out, others in: the same stretch of the file before and after, with no further record in between. */
   async change(before: readonly BmbtRecord[], after: readonly BmbtRecord[]): Promise<void> {
     const inode = this.#inode
+    const { geometry } = this.#writer.volume
     const { nextents, literal } = forkOf(inode, this.#which)
     const count = nextents + after.length - before.length
     if (count < 0) throw this.#wrong(`counts ${nextents} extents, and has more`)
@@ -78,16 +59,15 @@ export class ExtentStore {
       setExtentCount(inode, this.#which, count)
       return
     }
-    const records = [...replaced(list ?? (await this.#tree.all()), before, after)]
+    const records = [...replaced(list ?? (await this.#tree.dissolve(nextents)), before, after)]
     if (records.length !== count) throw this.#wrong(`counts ${nextents} extents, and has others`)
-    if (list === undefined) await this.#tree.dissolve()
+    setExtentCount(inode, this.#which, count)
     if (count <= room) {
       setForkFormat(inode, this.#which, FORMAT.EXTENTS)
-      setExtentCount(inode, this.#which, count)
       storeExtentList(forkOf(inode, this.#which), records)
     } else {
-      setExtentCount(inode, this.#which, count)
-      await this.#tree.plant(records)
+      await this.#tree.build(records, records[0]?.br_startblock ?? nearInode(geometry, inode.ino))
+      setForkFormat(inode, this.#which, FORMAT.BTREE)
     }
   }
 
@@ -100,7 +80,7 @@ export class ExtentStore {
   }
 
   get #tree(): ForkTree {
-    return new ForkTree(this.#writer, this.#inode, this.#which)
+    return forkTree(this.#writer, this.#inode, this.#which)
   }
 
   /** What has a key in common stays where it is; one for another with another key keeps its place too. */
@@ -143,11 +123,7 @@ export class ExtentStore {
 
   #checked(record: BmbtRecord | undefined): BmbtRecord | undefined {
     if (record === undefined) return undefined
-    const { br_startoff, br_startblock, br_blockcount } = record
-    if (!this.#writer.volume.geometry.isRun(br_startblock, br_blockcount))
-      throw this.#wrong(
-        `has at block ${br_startoff} an extent of ${br_blockcount} blocks from ${br_startblock}, which do not exist`,
-      )
+    requireFileBlocks(this.#writer.volume, this.#inode.ino, record.br_startblock, record.br_blockcount)
     return record
   }
 

@@ -5,8 +5,10 @@ import { corrupt } from '../errors.ts'
 import { ForkMap, type ForkRun } from '../fork-map.ts'
 import type { FsBlock } from '../geometry.ts'
 import type { Extent, Owner, XfsWriter } from '../writer.ts'
-import { extentEnd, extentPart, MOST_EXTENT_BLOCKS, mergeExtents } from './bmbt-record.ts'
-import { ExtentStore, forkOf, setExtentCount, setForkFormat, type WhichFork } from './extent-store.ts'
+import { ExtentStore } from './extent-store.ts'
+import { extentEnd, extentPart, MOST_EXTENT_BLOCKS, mergeExtents } from './extents.ts'
+import { forkOf, setExtentCount, setForkFormat, type WhichFork } from './fork-state.ts'
+import { countBlocks, forkTree, nearInode } from './fork-tree.ts'
 
 export { resizeForks } from './fork-resize.ts'
 
@@ -72,7 +74,7 @@ export class ForkEditor {
     if (before !== undefined && extentEnd(before) > logical) throw this.#overlap(before)
     if (after !== undefined && after.br_startoff < logical + count) throw this.#overlap(after)
     await this.#exchange([], [record])
-    this.#count(count)
+    countBlocks(this.#inode, count)
   }
 
   /** Frees what is mapped from block `from` up to, not including, `to`. */
@@ -80,7 +82,7 @@ export class ForkEditor {
     await this.#eachPart(from, to, async (record, part) => {
       const rest = remainders(record, part)
       await this.#store.change([record], rest)
-      this.#count(-part.br_blockcount)
+      countBlocks(this.#inode, -part.br_blockcount)
       const extent = { start: part.br_startblock, count: part.br_blockcount }
       await this.#writer.space.free(extent, this.owner(part.br_startoff, part.unwritten))
     })
@@ -170,14 +172,7 @@ export class ForkEditor {
     }
     const after = await this.#store.ceiling(logical)
     if (after !== undefined) return after.br_startblock
-    const place = geometry.inodePlace(this.#inode.ino)
-    return place === undefined ? 0 : geometry.fsBlock(place.agno, place.agbno)
-  }
-
-  #count(blocks: number): void {
-    const now = this.#inode.di_nblocks + blocks
-    if (now < 0) throw this.#wrong(`counts ${this.#inode.di_nblocks} blocks, and has more`)
-    this.#inode.di_nblocks = now
+    return nearInode(geometry, this.#inode.ino)
   }
 
   #overlap({ br_startoff }: BmbtRecord): DrydiskError {
@@ -206,7 +201,14 @@ function inOrder(records: BmbtRecord[]): BmbtRecord[] {
 export async function emptyFork(writer: XfsWriter, inode: Dinode, which: WhichFork): Promise<void> {
   const fork = which === 'data' ? inode.data : inode.attributes
   if (fork === undefined || (fork.format !== FORMAT.EXTENTS && fork.format !== FORMAT.BTREE)) return
-  await new ForkEditor(writer, inode, which).unmap(0, FORK_END)
+  const editor = new ForkEditor(writer, inode, which)
+  for await (const { br_startoff, br_startblock, br_blockcount, unwritten } of editor.map.extents()) {
+    const extent = { start: br_startblock, count: br_blockcount }
+    await writer.space.free(extent, editor.owner(br_startoff, unwritten))
+    countBlocks(inode, -br_blockcount)
+  }
+  if (fork.format === FORMAT.BTREE) await forkTree(writer, inode, which).freeAll()
+  makeExtentFork(inode, which)
 }
 
 /** The fork is one of extents, with none, whatever it was: what it held is the caller's to keep. */

@@ -1,17 +1,7 @@
-import type { ByteView } from '../../../bytes/byte-view.ts'
 import type { BmbtRecord } from '../btree-kinds.ts'
 
 /** XFS_MAX_BMBT_EXTLEN: br_blockcount has 21 bits. */
 export const MOST_EXTENT_BLOCKS = 2 ** 21 - 1
-
-/** 1 bit unwritten, 54 bits offset, 52 bits block, 21 bits count (XFS_BMBT, "Data Fork Extents"). */
-export function serialiseBmbtRecord(view: ByteView, at: number, record: BmbtRecord): void {
-  const { br_startoff, br_startblock, br_blockcount, unwritten } = record
-  view.setU32(at, (unwritten ? 2 ** 31 : 0) + Math.floor(br_startoff / 2 ** 23))
-  view.setU32(at + 4, (br_startoff % 2 ** 23) * 2 ** 9 + Math.floor(br_startblock / 2 ** 43))
-  view.setU32(at + 8, Math.floor(br_startblock / 2 ** 11) % 2 ** 32)
-  view.setU32(at + 12, (br_startblock % 2 ** 11) * 2 ** 21 + br_blockcount)
-}
 
 /** The first block in the file behind an extent. */
 export function extentEnd({ br_startoff, br_blockcount }: BmbtRecord): number {
