@@ -175,6 +175,13 @@ export class Buffers {
     this.#level = { undo: [], kept: new Set(), outer: undefined }
   }
 
+  /** Stands for the transaction under way, whatever part of it: for what is only to be remembered as long as it lasts. */
+  get transaction(): object {
+    let level = this.#transaction()
+    while (level.outer !== undefined) level = level.outer
+    return level
+  }
+
   /** Begins a part of the transaction, which the next `end` or `rollback` is of. */
   beginPart(): void {
     this.#level = { undo: [], kept: new Set(), outer: this.#transaction() }
