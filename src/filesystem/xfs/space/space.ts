@@ -1,0 +1,175 @@
+import { RangeSet } from '../../../bytes/range-set.ts'
+import { DrydiskError } from '../../../errors.ts'
+import { corrupt } from '../errors.ts'
+import type { XfsVolume } from '../volume.ts'
+import type { Extent, Owner, Space, SpaceRequest } from '../writer.ts'
+import type { Run } from './free-extents.ts'
+import { GroupSpace } from './group-space.ts'
+import { isInode } from './reverse-map.ts'
+
+/** The space of all allocation groups, with what the recovery of a log needs of it besides. */
+export class XfsSpace implements Space {
+  readonly #volume: XfsVolume
+  readonly #groups = new Map<number, GroupSpace>()
+  /** Blocks that a transaction has freed, by the volume's numbers. */
+  readonly #freed = new WeakMap<object, RangeSet>()
+
+  constructor(volume: XfsVolume) {
+    this.#volume = volume
+  }
+
+  async allocate(request: SpaceRequest): Promise<Extent> {
+    const { least = 1, sameGroup = false } = request
+    const wanted = Math.max(least, request.wanted)
+    const { geometry } = this.#volume
+    const first = Math.min(geometry.agOf(request.goal), geometry.agCount - 1)
+    const groups = Array.from({ length: sameGroup ? 1 : geometry.agCount }, (_, index) => {
+      return (first + index) % geometry.agCount
+    })
+    for (const agno of groups) {
+      const { agf_longest } = await this.#volume.readAgf(agno)
+      if (agf_longest < wanted) continue
+      const found = await this.#allocateIn(agno, request, wanted, false)
+      if (found !== undefined) return found
+    }
+    for (const agno of await this.#byLongest(groups)) {
+      const found = await this.#allocateIn(agno, request, least, true)
+      if (found !== undefined) return found
+    }
+    throw new DrydiskError(
+      'ENOSPC',
+      `xfs: no space left: ${least} blocks in a row were to be allocated${sameGroup ? ` in allocation group ${first}` : ''}`,
+      { blocks: least, free: await this.freeBlocks() },
+    )
+  }
+
+  async free(extent: Extent, owner: Owner): Promise<void> {
+    const [group, run] = this.#inGroup(extent)
+    await group.unmap(run, owner)
+    const mayBeShared = isInode(owner.owner) && !owner.attribute && !owner.bmbt
+    for (const lost of mayBeShared ? await group.decrease(run) : [run]) await this.#release(extent, lost)
+  }
+
+  async firstShared(extent: Extent): Promise<Extent | undefined> {
+    const [group, run] = this.#inGroup(extent)
+    const found = await group.firstShared(run)
+    return found && { start: extent.start + (found.start - run.start), count: found.count }
+  }
+
+  async convert(extent: Extent, owner: Owner): Promise<void> {
+    const [group, run] = this.#inGroup(extent)
+    await group.unmap(run, owner)
+    await group.map(run, { ...owner, unwritten: !owner.unwritten })
+  }
+
+  async freeBlocks(): Promise<number> {
+    let blocks = 0
+    for (let agno = 0; agno < this.#volume.geometry.agCount; agno++)
+      blocks += await this.#group(agno).available(false)
+    return blocks
+  }
+
+  /** Only the reverse mapping: blocks get an owner (an update intent of the log). */
+  async map(extent: Extent, owner: Owner): Promise<void> {
+    const [group, run] = this.#inGroup(extent)
+    await group.map(run, owner)
+  }
+
+  /** Only the reverse mapping: blocks lose their owner. */
+  async unmap(extent: Extent, owner: Owner): Promise<void> {
+    const [group, run] = this.#inGroup(extent)
+    await group.unmap(run, owner)
+  }
+
+  /** Only the reference counts: one more file shares the blocks. */
+  async increase(extent: Extent): Promise<void> {
+    const [group, run] = this.#inGroup(extent)
+    await group.increase(run)
+  }
+
+  /** The reference counts without the reverse mapping: one file less has the blocks, and those that none has become free. */
+  async decrease(extent: Extent): Promise<void> {
+    const [group, run] = this.#inGroup(extent)
+    for (const lost of await group.decrease(run)) await this.#release(extent, lost)
+  }
+
+  /** Frees what copy-on-write allocated in a group before a crash, and no file got. */
+  async freeStaging(agno: number): Promise<number> {
+    return this.#group(agno).freeStaging()
+  }
+
+  async #allocateIn(
+    agno: number,
+    request: SpaceRequest,
+    required: number,
+    longest: boolean,
+  ): Promise<Extent | undefined> {
+    const { goal, least = 1, alignment = 1, fromReserve = false, owner } = request
+    const { geometry } = this.#volume
+    const found = await this.#group(agno).allocate({
+      goal: geometry.agOf(goal) === agno ? geometry.agBlockOf(goal) : 0,
+      wanted: Math.max(least, request.wanted),
+      alignment,
+      required,
+      longest,
+      fromReserve,
+      owner,
+      usable: run => this.#usable(agno, run, owner),
+    })
+    return found && { start: geometry.fsBlock(agno, found.start), count: found.count }
+  }
+
+  /**
+   * A file's data is written before the transaction is over, and so not to blocks that it freed: it may yet be taken back.
+   * Metadata may go there.
+   */
+  #usable(agno: number, run: Run, owner: Owner): Iterable<Run> {
+    const freed = this.#freed.get(this.#volume.buffers.transaction)
+    const base = agno * this.#volume.geometry.agBlocks
+    if (freed === undefined || !isInode(owner.owner) || owner.bmbt) return [run]
+    const first = base + run.start
+    if (!freed.intersects(first, first + run.count)) return [run]
+    return [...freed.segments(first, first + run.count)]
+      .filter(segment => !segment.inside)
+      .map(({ start, end }) => ({ start: start - base, count: end - start }))
+  }
+
+  async #byLongest(groups: readonly number[]): Promise<number[]> {
+    const lengths = new Map<number, number>()
+    for (const agno of groups) {
+      const { agf_longest } = await this.#volume.readAgf(agno)
+      lengths.set(agno, Math.min(agf_longest, await this.#group(agno).available(true)))
+    }
+    // The order of groups counts where they have the same.
+    return [...groups].sort((a, b) => (lengths.get(b) ?? 0) - (lengths.get(a) ?? 0))
+  }
+
+  async #release(extent: Extent, run: Run): Promise<void> {
+    const { geometry, buffers } = this.#volume
+    const agno = geometry.agOf(extent.start)
+    await this.#group(agno).release(run)
+    const { transaction } = buffers
+    const freed = this.#freed.get(transaction) ?? new RangeSet()
+    freed.add(agno * geometry.agBlocks + run.start, agno * geometry.agBlocks + run.start + run.count)
+    this.#freed.set(transaction, freed)
+  }
+
+  #inGroup({ start, count }: Extent): [GroupSpace, Run] {
+    const { geometry } = this.#volume
+    if (!geometry.isRun(start, count))
+      throw corrupt('block number', `${count} blocks from ${start} are to be freed, and do not exist`, {
+        block: start,
+      })
+    return [this.#group(geometry.agOf(start)), { start: geometry.agBlockOf(start), count }]
+  }
+
+  #group(agno: number): GroupSpace {
+    const group = this.#groups.get(agno) ?? new GroupSpace(this.#volume, agno)
+    this.#groups.set(agno, group)
+    return group
+  }
+}
+
+export function createSpace(volume: XfsVolume): XfsSpace {
+  return new XfsSpace(volume)
+}
