@@ -186,11 +186,16 @@ export class BtreeBlock<Record> {
     if (this.level === 0) setNodeKey(to, toAt, this.#view, this.#at(0))
     else to.bytes.set(this.#view.slice(this.#at(0), high === undefined ? keySize : high.at), toAt)
     if (high === undefined) return
+    const end = (index: number) =>
+      this.level === 0
+        ? high.endOfRecord(this.#view, this.#at(index))
+        : high.endOfNode(this.#view, this.#at(index) + high.at)
     let highest = 0
-    let key = this.highKey(0)
+    let last = end(0)
     for (let index = 1; index < this.count; index++) {
-      const other = this.highKey(index)
-      if (other > key) [highest, key] = [index, other]
+      const other = end(index)
+      if (other < last || (other === last && this.highKey(index) <= this.highKey(highest))) continue
+      ;[highest, last] = [index, other]
     }
     if (this.level === 0) high.set(to, toAt + high.at, this.#view, this.#at(highest))
     else to.bytes.set(this.#view.slice(this.#at(highest) + high.at, high.size), toAt + high.at)
@@ -282,6 +287,17 @@ export function mostRootEntries<Record>(kind: BtreeKind<Record>, literalSize: nu
 /** The root in an inode. */
 export function rootInInode<Record>(kind: BtreeKind<Record>, literal: Uint8Array): BtreeBlock<Record> {
   return new BtreeBlock(kind, bigEndian(literal, `xfs ${kind.name} root`), ROOT_SHAPE)
+}
+
+/** A root without entries in place of what the inode's literal area had. */
+export function newRootInInode<Record>(
+  kind: BtreeKind<Record>,
+  literal: Uint8Array,
+  level: number,
+): BtreeBlock<Record> {
+  literal.fill(0)
+  bigEndian(literal, `xfs ${kind.name} root`).setU16(ROOT_SHAPE.levelAt, level)
+  return rootInInode(kind, literal)
 }
 
 /** A block without entries in a zeroed buffer. */

@@ -1,68 +1,286 @@
-import type { ByteView } from '../../bytes/byte-view.ts'
+import { Btree } from './btree.ts'
+import type { BtreeBlock } from './btree-block.ts'
 import type { BlockSource, HeaderRoot, TreeStore } from './btree-edit-store.ts'
-import { BMBT, type BmbtRecord, type BtreeKey, type BtreeKind } from './btree-kinds.ts'
+import type { BtreeKey, BtreeKind } from './btree-kinds.ts'
+import { BtreeBlocks, type Step } from './btree-path.ts'
+import { growRoot, shrinkRoot } from './btree-root.ts'
+import { linkBehind, type Pair, requireLinked, spread, spreadWith, unlink } from './btree-siblings.ts'
 import type { XfsVolume } from './volume.ts'
 
-/** One B+tree, searched and changed. It keeps nothing: every call begins at the root. Changes are made in a transaction. */
+/** Puts an entry into a block that has room. */
+type Put<Record> = (block: BtreeBlock<Record>, index: number) => void
+
+/**
+ * One B+tree, searched and changed. It keeps nothing: every call begins at the root. Changes are made in a transaction, one
+ * at a time; one that fails may have been made in part, and is to be rolled back.
+ *
+ * A block that is not the root has as many entries as xfs_btree of Linux keeps at least, half of those that fit; the only
+ * child of a root in an inode may have less.
+ */
 export class BtreeEditor<Record> {
   readonly store: TreeStore<Record>
+  protected readonly tree: BtreeBlocks<Record>
 
   constructor(store: TreeStore<Record>) {
     this.store = store
+    this.tree = new BtreeBlocks(store)
   }
 
   /** Levels, the root among them; in an inode the root counts as one too. */
   async levels(): Promise<number> {
-    throw new Error('not written')
+    return (await this.tree.root()).level + 1
   }
 
   /** The record with exactly this key. */
-  async find(_key: BtreeKey): Promise<Record | undefined> {
-    throw new Error('not written')
+  async find(key: BtreeKey): Promise<Record | undefined> {
+    const { block, index } = await this.#leaf(key)
+    return index >= 0 && block.count > 0 && block.key(index) === key ? block.record(index) : undefined
   }
 
   /** The last record whose key is not above this one. */
-  async floor(_key: BtreeKey): Promise<Record | undefined> {
-    throw new Error('not written')
+  async floor(key: BtreeKey): Promise<Record | undefined> {
+    const { block, index, path } = await this.#leaf(key)
+    return index >= 0 && index < block.count ? block.record(index) : this.tree.beside(path, -1)
   }
 
   /** The first record whose key is not below this one. */
-  async ceiling(_key: BtreeKey): Promise<Record | undefined> {
-    throw new Error('not written')
+  async ceiling(key: BtreeKey): Promise<Record | undefined> {
+    const { block, index, path } = await this.#leaf(key)
+    return index >= 0 && index < block.count && block.key(index) === key
+      ? block.record(index)
+      : this.tree.beside(path, 1)
   }
 
   /** In order, from the first one whose key is not below `from`. The tree is not to be changed meanwhile. */
-  records(_from?: BtreeKey): AsyncIterable<Record> {
-    throw new Error('not written')
+  async *records(from?: BtreeKey): AsyncIterable<Record> {
+    const { keyOf } = this.store.kind
+    let reached = from === undefined
+    for await (const records of this.#reader().leaves(from))
+      for (const record of records) {
+        if (!reached && from !== undefined && keyOf(record) < from) continue
+        reached = true
+        yield record
+      }
   }
 
   /**
-   * Records from `low` to `high` where keys overlap (rmapbt): all whose highest key is not below `low` and whose key is not
-   * above `high`. The tree is not to be changed meanwhile.
+   * Where records overlap (rmapbt): all whose highest key is not below `low`, and whose key is not above `high`, in order of
+   * their keys. The tree is not to be changed meanwhile.
    */
-  overlapping(_low: BtreeKey, _high: BtreeKey): AsyncIterable<Record> {
-    throw new Error('not written')
+  async *overlapping(low: BtreeKey, high: BtreeKey): AsyncIterable<Record> {
+    if (this.store.kind.high === undefined)
+      throw new Error(`records of a ${this.store.kind.name} do not overlap`)
+    yield* this.#overlapping(await this.tree.read(await this.tree.root(), true), low, high)
   }
 
   /** `ERR_CORRUPT` when there is one with the same key. */
-  async insert(_record: Record): Promise<void> {
-    throw new Error('not written')
+  async insert(record: Record): Promise<void> {
+    const key = this.store.kind.keyOf(record)
+    const { block, index, path } = await this.#leaf(key)
+    if (index >= 0 && index < block.count && block.key(index) === key)
+      throw this.tree.wrong(`has a record already with the key ${key}, which another is to get`)
+    await this.#insert(path, path.length - 1, block.count === 0 ? 0 : index + 1, (leaf, at) =>
+      leaf.insertRecord(at, record),
+    )
   }
 
-  /** Gives what was removed; `ERR_CORRUPT` when there is none. The last record of a tree in an inode cannot be removed: see `dissolve`. */
-  async remove(_key: BtreeKey): Promise<Record> {
-    throw new Error('not written')
+  /** Gives what was removed. `ERR_CORRUPT` when there is none, or it is the last of a tree in an inode, which is dissolved instead. */
+  async remove(key: BtreeKey): Promise<Record> {
+    const { index, path, leaf } = await this.#existing(key)
+    const block = await this.tree.edit(leaf, path.length === 1)
+    const record = block.record(index)
+    block.remove(index)
+    await this.#settle(path, path.length - 1, block)
+    return record
   }
 
-  /** Puts a record in the place of another. Its key may be another as long as the order stays. `ERR_CORRUPT` when there is none, or it does not. */
-  async replace(_key: BtreeKey, _record: Record): Promise<void> {
-    throw new Error('not written')
+  /**
+   * Puts a record in the place of another. Its key may be another as long as the order stays. `ERR_CORRUPT` when there is
+   * none, or the order does not stay.
+   */
+  async replace(key: BtreeKey, record: Record): Promise<void> {
+    const { keyOf } = this.store.kind
+    const { index, path, leaf } = await this.#existing(key)
+    const now = keyOf(record)
+    if (now !== key) {
+      const beside = await this.tree.beside(path, now < key ? -1 : 1)
+      const other = beside === undefined ? undefined : keyOf(beside)
+      if (other !== undefined && (now < key ? other >= now : other <= now))
+        throw this.tree.wrong(
+          `has a record with the key ${other} between ${key} and ${now}, which it is to become`,
+        )
+    }
+    const block = await this.tree.edit(leaf, path.length === 1)
+    block.setRecord(index, record)
+    await this.#raise(path, path.length - 1)
   }
 
-  /** Pointers of all blocks of the tree, the root in a header among them, parents before children. */
-  blocks(): AsyncIterable<number> {
-    throw new Error('not written')
+  /** Pointers of all blocks of the tree, parents before children; a root in an inode has none. */
+  async *blocks(): AsyncIterable<number> {
+    const root = await this.tree.root()
+    if (root.pointer !== undefined) yield root.pointer
+    yield* this.#pointersBelow(await this.tree.read(root, true))
   }
+
+  async *#pointersBelow(block: BtreeBlock<Record>): AsyncIterable<number> {
+    for (let index = 0; block.level > 0 && index < block.count; index++) {
+      yield block.pointer(index)
+      if (block.level > 1) yield* this.#pointersBelow((await this.tree.child(block, index)).block)
+    }
+  }
+
+  async *#overlapping(block: BtreeBlock<Record>, low: BtreeKey, high: BtreeKey): AsyncIterable<Record> {
+    for (let index = 0; index < block.count; index++) {
+      if (block.key(index) > high) return
+      if (block.highKey(index) < low) continue
+      if (block.level === 0) yield block.record(index)
+      else yield* this.#overlapping((await this.tree.child(block, index)).block, low, high)
+    }
+  }
+
+  #reader(): Btree<Record> {
+    return new Btree(
+      this.store.kind,
+      async () => this.tree.read(await this.tree.root(), true),
+      (pointer, level) => this.tree.read({ pointer, level, index: 0 }),
+    )
+  }
+
+  async #leaf(
+    key: BtreeKey,
+  ): Promise<{ path: Step[]; leaf: Step; block: BtreeBlock<Record>; index: number }> {
+    const path = await this.tree.pathTo(key)
+    const leaf = stepAt(path, path.length - 1)
+    return { path, leaf, block: await this.tree.read(leaf, path.length === 1), index: leaf.index }
+  }
+
+  async #existing(key: BtreeKey): Promise<{ path: Step[]; leaf: Step; index: number }> {
+    const { path, leaf, block, index } = await this.#leaf(key)
+    if (index < 0 || index >= block.count || block.key(index) !== key)
+      throw this.tree.wrong(`has no record with the key ${key}, which is to be changed`)
+    return { path, leaf, index }
+  }
+
+  /** Puts an entry into the block of a step, which is filled up from its siblings or split where it is full. */
+  async #insert(path: Step[], depth: number, at: number, put: Put<Record>): Promise<void> {
+    const step = stepAt(path, depth)
+    const block = await this.tree.edit(step, depth === 0)
+    if (block.count < block.most) {
+      put(block, at)
+      return this.#raise(path, depth)
+    }
+    const { pointer } = step
+    if (depth === 0 || pointer === undefined) {
+      await growRoot(this.store, this.tree, path)
+      return this.#insert(path, depth + 1, at, put)
+    }
+    const parent = await this.tree.edit(stepAt(path, depth - 1), depth === 1)
+    const { index } = stepAt(path, depth - 1)
+    const pair = await this.#pairWithRoom(parent, index, { pointer, block })
+    if (pair !== undefined) {
+      const isLeft = pair.leftIndex === index
+      spreadWith(pair, isLeft ? at : pair.left.block.count + at, put)
+      parent.setKeyOf(pair.leftIndex, pair.left.block)
+      parent.setKeyOf(pair.leftIndex + 1, pair.right.block)
+      return this.#raise(path, depth - 1)
+    }
+    const inUse = [...path.map(each => each.pointer), block.leftSibling, block.rightSibling]
+    const created = await this.tree.create(step.level, pointer, inUse)
+    await linkBehind(this.tree, { pointer, block }, created)
+    spreadWith({ leftIndex: index, left: { pointer, block }, right: created }, at, put)
+    parent.setKeyOf(index, block)
+    await this.#insert(path, depth - 1, index + 1, (node, place) =>
+      node.insertChild(place, created.pointer, created.block),
+    )
+  }
+
+  /** A full block and the one before or behind it under the same parent, which has room. */
+  async #pairWithRoom(
+    parent: BtreeBlock<Record>,
+    index: number,
+    full: Pair<Record>['left'],
+  ): Promise<Pair<Record> | undefined> {
+    for (const leftIndex of [index - 1, index]) {
+      if (leftIndex < 0 || leftIndex + 1 >= parent.count) continue
+      const sibling = leftIndex === index ? index + 1 : leftIndex
+      const { block } = await this.tree.child(parent, sibling)
+      if (block.count >= block.most) continue
+      return this.#pair(parent, leftIndex, index, full)
+    }
+    return undefined
+  }
+
+  /** Two blocks side by side, one of which is known, to be changed. */
+  async #pair(
+    parent: BtreeBlock<Record>,
+    leftIndex: number,
+    index: number,
+    known: Pair<Record>['left'],
+  ): Promise<Pair<Record>> {
+    const other = await this.tree.child(parent, leftIndex === index ? index + 1 : leftIndex, true)
+    const [left, right] = leftIndex === index ? [known, other] : [other, known]
+    requireLinked(this.tree, left, right)
+    return { leftIndex, left, right }
+  }
+
+  /** After an entry was removed from a block: it is filled from a sibling, or made one with it, when it has too few. */
+  async #settle(path: Step[], depth: number, block: BtreeBlock<Record>): Promise<void> {
+    if (depth === 0) return shrinkRoot(this.store, this.tree)
+    if (block.count >= leastEntries(block)) return this.#raise(path, depth)
+    const { pointer } = stepAt(path, depth)
+    if (pointer === undefined) throw new Error('a block below the root without a number')
+    const { index } = stepAt(path, depth - 1)
+    const parent = await this.tree.edit(stepAt(path, depth - 1), depth === 1)
+    if (parent.count === 1) {
+      if (block.count === 0) throw this.tree.wrong('would be left with an empty block')
+      await this.#raise(path, depth)
+      // The only child of a root in an inode may fit into it now.
+      return depth === 1 ? shrinkRoot(this.store, this.tree) : undefined
+    }
+    const pairs: Pair<Record>[] = []
+    for (const leftIndex of [index - 1, index])
+      if (leftIndex >= 0 && leftIndex + 1 < parent.count)
+        pairs.push(await this.#pair(parent, leftIndex, index, { pointer, block }))
+    const merging = pairs.find(({ left, right }) => left.block.count + right.block.count <= block.most)
+    if (merging !== undefined) {
+      const { leftIndex, left, right } = merging
+      right.block.moveStartTo(left.block, right.block.count)
+      await unlink(this.tree, left, right)
+      parent.remove(leftIndex + 1)
+      parent.setKeyOf(leftIndex, left.block)
+      await this.tree.release(right.pointer)
+      return this.#settle(path, depth - 1, parent)
+    }
+    const [pair] = pairs
+    if (pair === undefined) throw new Error('a block with siblings and without')
+    const { leftIndex, left, right } = pair
+    spread(left.block, right.block, (left.block.count + right.block.count) >>> 1)
+    parent.setKeyOf(leftIndex, left.block)
+    parent.setKeyOf(leftIndex + 1, right.block)
+    await this.#raise(path, depth - 1)
+  }
+
+  /** Makes the keys above a changed block right. */
+  async #raise(path: readonly Step[], depth: number): Promise<void> {
+    for (let at = depth; at > 0; at--) {
+      const above = stepAt(path, at - 1)
+      const block = await this.tree.read(stepAt(path, at))
+      const parent = await this.tree.read(above, at === 1)
+      if (parent.hasKeyOf(above.index, block)) return
+      ;(await this.tree.edit(above, at === 1)).setKeyOf(above.index, block)
+    }
+  }
+}
+
+/** xfs_btree's minimum: half of the maximum (m_alloc_mnr and the others). */
+function leastEntries<Record>(block: BtreeBlock<Record>): number {
+  return block.most >>> 1
+}
+
+function stepAt(path: readonly Step[], depth: number): Step {
+  const step = path[depth]
+  if (step === undefined) throw new Error(`a path of ${path.length} blocks has none at ${depth}`)
+  return step
 }
 
 /** A tree whose root is in the header of an allocation group: `agTree(volume, BNOBT, agno, agfRoot(volume, agno, 'bno'), blocks)`. */
@@ -75,47 +293,4 @@ export function agTree<Record>(
 ): BtreeEditor<Record> {
   const volumeBlock = (pointer: number) => volume.geometry.inAg(agno, pointer)
   return new BtreeEditor({ volume, kind, owner: agno, root, blocks, volumeBlock })
-}
-
-/** The tree of a fork's extents. Its root in the inode is one already: see `buildForkTree`. */
-export class ForkTree extends BtreeEditor<BmbtRecord> {
-  /** @param literal the fork's literal area, of an inode that is open for change when the tree is changed. */
-  constructor(volume: XfsVolume, ino: number, literal: () => ByteView, blocks: BlockSource) {
-    const volumeBlock = (pointer: number) => volume.geometry.volumeBlock(pointer)
-    super({ volume, kind: BMBT, owner: ino, root: { in: 'inode', literal }, blocks, volumeBlock })
-  }
-
-  /**
-   * Makes the literal area, whatever it holds, the root of a tree of these extents, in order and at least one.
-   * The inode's format is the caller's to set.
-   */
-  async build(_records: readonly BmbtRecord[], _near: number): Promise<void> {
-    throw new Error('not written')
-  }
-
-  /**
-   * Frees all blocks of the tree and gives its records; the literal area is zeros then.
-   * @param most `ERR_CORRUPT` when there are more.
-   */
-  async dissolve(_most: number): Promise<BmbtRecord[]> {
-    throw new Error('not written')
-  }
-
-  /** Frees all blocks of the tree without reading its leaves; the literal area is zeros then. */
-  async freeAll(): Promise<void> {
-    throw new Error('not written')
-  }
-
-  /**
-   * Makes the root fit into a literal area of so many bytes: pushes its entries down into a new block where they do not, and
-   * pulls those of an only child up where they do. Before the area becomes smaller, and after it has become larger.
-   */
-  async fitRoot(_bytes: number): Promise<void> {
-    throw new Error('not written')
-  }
-}
-
-/** Moves a root from one literal area (a copy) to another, larger or smaller, into which it fits (`fitRoot`): where pointers are depends on the size. */
-export function moveForkRoot(_from: Uint8Array, _to: Uint8Array): void {
-  throw new Error('not written')
 }

@@ -34,6 +34,9 @@ export interface HighKeys {
   ofRecord(view: ByteView, at: number): BtreeKey
   /** @param at of the second half. */
   ofNode(view: ByteView, at: number): BtreeKey
+  /** What such keys are ordered by first: cheaper than the whole. */
+  endOfRecord(view: ByteView, at: number): number
+  endOfNode(view: ByteView, at: number): number
   /** Writes that of a record. */
   set(node: ByteView, nodeAt: number, leaf: ByteView, recordAt: number): void
 }
@@ -167,14 +170,16 @@ const NO_INODE = 1n << 63n
 export const rmapKey = (start: number, owner: bigint, offset: bigint): bigint =>
   (BigInt(start) << 128n) | (owner << 64n) | (offset & ~RMAP_OFFSET.UNWRITTEN)
 
+/** The last block; 32 bits of it, which only a forged record leaves. */
+const rmapEnd = (view: ByteView, at: number): number => (view.u32(at) + view.u32(at + 4) - 1) >>> 0
+
 /**
  * Where a mapping ends: its last block, and the last offset, except that what is of no inode and blocks of a fork's tree have
  * none (xfs_rmapbt_init_high_key_from_rec).
  */
 function rmapHigh(view: ByteView, at: number): { start: number; owner: bigint; offset: bigint } {
   const more = view.u32(at + 4) - 1
-  // Beyond 32 bits only where the record is forged.
-  const start = (view.u32(at) + more) % TWO_32
+  const start = rmapEnd(view, at)
   const owner = view.big(at + 8)
   const offset = view.big(at + 16) & ~RMAP_OFFSET.UNWRITTEN
   if ((owner & NO_INODE) !== 0n || (offset & RMAP_OFFSET.BMBT) !== 0n) return { start, owner, offset }
@@ -221,6 +226,8 @@ export const RMAPBT: BtreeKind<RmapRecord> = {
       return rmapKey(start, owner, offset)
     },
     ofNode: rmapNodeKey,
+    endOfRecord: rmapEnd,
+    endOfNode: firstWord,
     set(node, nodeAt, leaf, recordAt) {
       const { start, owner, offset } = rmapHigh(leaf, recordAt)
       node.setU32(nodeAt, start)

@@ -1,5 +1,5 @@
 import { DrydiskError } from '../../../errors.ts'
-import type { ForkTree } from '../btree-edit.ts'
+import type { ForkTree } from '../btree-fork.ts'
 import type { BmbtRecord } from '../btree-kinds.ts'
 import { DIFLAG2, type Dinode, FORMAT } from '../dinode.ts'
 import { corrupt } from '../errors.ts'

@@ -1,5 +1,5 @@
 import { bigEndian } from '../../../bytes/byte-view.ts'
-import { moveForkRoot } from '../btree-edit.ts'
+import { moveForkRoot } from '../btree-fork.ts'
 import type { BmbtRecord } from '../btree-kinds.ts'
 import { type Dinode, FORMAT } from '../dinode.ts'
 import type { XfsWriter } from '../writer.ts'

@@ -1,5 +1,5 @@
-import { ForkTree } from '../btree-edit.ts'
 import type { BlockSource } from '../btree-edit-store.ts'
+import { ForkTree } from '../btree-fork.ts'
 import type { Dinode } from '../dinode.ts'
 import { corrupt } from '../errors.ts'
 import type { FsBlock, Geometry } from '../geometry.ts'
