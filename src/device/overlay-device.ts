@@ -1,5 +1,5 @@
 import type { BlockDevice, Extent } from './block-device.ts'
-import { PageFile } from './page-file.ts'
+import { PAGE_SIZE, PageFile } from './page-file.ts'
 import { PageOverlay } from './page-overlay.ts'
 import { checkRange, checkWritable } from './range.ts'
 import type { Storage } from './storage.ts'
@@ -85,6 +85,19 @@ export class OverlayDevice implements BlockDevice {
 
   extents(offset: number, length: number): AsyncIterable<Extent> {
     return overlayExtents(this.#overlay, this.base, offset, length)
+  }
+
+  /** Writes what is staged to the base, in order, and keeps it staged: what is read stays the same. */
+  async writeBack(): Promise<void> {
+    checkWritable(!this.#closed)
+    const buffer = new Uint8Array(PAGE_SIZE)
+    for (const { start, end, page, zero } of [...this.#overlay.segments(0, this.size)]) {
+      if (zero) await this.base.erase(start, end - start)
+      if (page === undefined) continue
+      const bytes = buffer.subarray(0, end - start)
+      await this.#overlay.read(start, bytes)
+      await this.base.write(start, bytes)
+    }
   }
 
   /** Nothing here is meant to last. */

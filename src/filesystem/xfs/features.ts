@@ -43,6 +43,9 @@ export const INCOMPAT = {
   ZONE_GAPS: 1024,
 } as const
 
+/** sb_features_log_incompat of version 5 (XFS_SB_FEAT_INCOMPAT_LOG_*): what a log that is not clean may hold. */
+export const LOG_INCOMPAT = { XATTRS: 1 } as const
+
 /** mkfs.xfs's names, and whether drydisk reads a filesystem with the feature. */
 const INCOMPAT_NAMES: readonly (readonly [bit: number, name: string, read: boolean])[] = [
   [INCOMPAT.FTYPE, 'ftype', true],
@@ -89,4 +92,23 @@ export function unknownRoCompat(roCompat: number): string[] {
   return bitsOf(roCompat)
     .filter(bit => !RO_COMPAT_NAMES.some(feature => feature[0] === bit))
     .map(bit => `ro_compat 0x${bit.toString(16)}`)
+}
+
+/** What keeps a filesystem that is read from being written; each follows "the filesystem ". */
+export function whyUnwritable(sb: {
+  readonly isV5: boolean
+  readonly needsRepair: boolean
+  readonly sb_logstart: number
+  readonly sb_features_ro_compat: number
+  readonly sb_features_incompat: number
+}): string[] {
+  const reasons: string[] = []
+  if (sb.needsRepair) reasons.push('is marked as needing repair (run xfs_repair first)')
+  if (sb.sb_logstart === 0) reasons.push('has its log on another device, which may hold what is not here yet')
+  const unknown = unknownRoCompat(sb.sb_features_ro_compat)
+  if (unknown.length > 0) reasons.push(`has features that are not known: ${unknown.join(', ')}`)
+  // Every name would have to be recorded a second time, in its inode.
+  if ((sb.sb_features_incompat & INCOMPAT.PARENT) !== 0)
+    reasons.push('keeps parent pointers (mkfs.xfs -n parent=1), which drydisk does not write')
+  return reasons
 }

@@ -19,6 +19,8 @@ export interface ActiveLog {
   readonly head: number
   /** The newest record says that the filesystem was unmounted. */
   readonly clean: boolean
+  /** Where the newest record begins; `undefined` in a log without any. */
+  readonly newest: number | undefined
   /** Records at the end that were being written at the crash, and are left out. */
   readonly torn: number
 }
@@ -29,7 +31,7 @@ export interface ActiveLog {
  */
 export async function findActiveLog(log: LogArea): Promise<ActiveLog> {
   const { head, empty } = await findHead(log)
-  if (empty) return { tail: 0, head: 0, clean: true, torn: 0 }
+  if (empty) return { tail: 0, head: 0, clean: true, newest: undefined, torn: 0 }
   const [newest] = await recordsBefore(log, head, head, 1)
   if (newest === undefined) throw corruptLog(`no record before its head at basic block ${head}`)
   const whole = await positions(log, newest, head)
@@ -55,7 +57,7 @@ async function positions(log: LogArea, newest: number, head: number): Promise<Om
     const operation = bigEndian(await log.read(newest + header.headerBlocks, 1), 'XFS log operation')
     clean = (operation.u8(9) & UNMOUNT_TRANS) !== 0 && header.len >= OP_HEADER_SIZE
   }
-  return { tail, head, clean }
+  return { tail, head, clean, newest }
 }
 
 /** Starts of up to `most` records before `head`, oldest first, none of them before `tail`. */

@@ -62,6 +62,14 @@ export class LogArea {
     return bytes
   }
 
+  /** Writes basic blocks; a range that passes the end of the log goes on at its start. */
+  async write(block: number, bytes: Uint8Array): Promise<void> {
+    const from = block % this.blocks
+    const first = Math.min(bytes.length, (this.blocks - from) * BBSIZE)
+    await this.#device.write(this.#start + from * BBSIZE, bytes.subarray(0, first))
+    if (first < bytes.length) await this.#device.write(this.#start, bytes.subarray(first))
+  }
+
   async cycle(block: number): Promise<number> {
     return cycleAt(await this.read(block, 1), 0)
   }
@@ -111,7 +119,7 @@ export class LogArea {
 }
 
 /** xlog_get_cycle: a header keeps its magic number in the first word and the cycle in the second. */
-function cycleAt(bytes: Uint8Array, at: number): number {
+export function cycleAt(bytes: Uint8Array, at: number): number {
   const view = bigEndian(bytes, 'XFS log')
   const first = view.u32(at)
   return first === RECORD_MAGIC ? view.u32(at + 4) : first

@@ -7,16 +7,16 @@ import { corruptLog, unsupportedLog } from './errors.ts'
 /** XLOG_HEADER_MAGIC_NUM: no cycle number takes this value. */
 export const RECORD_MAGIC = 0xfeedbabe
 /** XLOG_HEADER_CYCLE_SIZE: the data whose saved words one header sector holds. */
-const CYCLE_SIZE = 32 * 1024
+export const CYCLE_SIZE = 32 * 1024
 const CYCLES_PER_HEADER = CYCLE_SIZE / BBSIZE
 /** XLOG_MAX_RECORD_BSIZE. */
-const MOST_RECORD = 256 * 1024
+export const MOST_RECORD = 256 * 1024
 /** Records of version 1 are at most this long, and their headers do not say so (XLOG_BIG_RECORD_BSIZE). */
-const V1_RECORD = 32 * 1024
-const FMT_LINUX_LE = 1
+export const V1_RECORD = 32 * 1024
+export const FMT_LINUX_LE = 1
 const CYCLE_DATA_AT = 44
 /** What the checksum covers of a header: to the end of h_pad0, or of h_size where it was written on i386 (xlog_cksum). */
-const SUMMED_SIZES = [328, 324]
+const SUMMED_SIZES: readonly number[] = [328, 324]
 const EXTENDED_SUMMED = 260
 
 /** Linux, xfs_log_format.h: struct xlog_rec_header. */
@@ -94,15 +94,23 @@ export function checkRecordHeader(header: RecordHeader, logBlocks: number, uuid:
 
 /** Whether the checksum over header and data, as they lie on disk, is the one in the header. */
 export function recordChecksumHolds(header: RecordHeader, head: Uint8Array, data: Uint8Array): boolean {
-  return SUMMED_SIZES.some(summed => {
-    const first = head.slice(0, summed)
-    first.fill(0, 32, 36)
-    let crc = crc32c(CRC32C_START, first)
-    if ((header.version & 2) !== 0)
-      for (let i = 1; i < Math.ceil(header.len / CYCLE_SIZE); i++)
-        crc = crc32c(crc, head.subarray(i * BBSIZE, i * BBSIZE + EXTENDED_SUMMED))
-    return ~crc32c(crc, data.subarray(0, header.len)) >>> 0 === header.crc
-  })
+  return SUMMED_SIZES.some(summed => recordChecksum(header, head, data, summed) === header.crc)
+}
+
+/** The checksum over header and data as they lie on disk, with the field itself as zeros. */
+export function recordChecksum(
+  { version, len }: Pick<RecordHeader, 'version' | 'len'>,
+  head: Uint8Array,
+  data: Uint8Array,
+  summed = 328,
+): number {
+  const first = head.slice(0, summed)
+  first.fill(0, 32, 36)
+  let crc = crc32c(CRC32C_START, first)
+  if ((version & 2) !== 0)
+    for (let i = 1; i < Math.ceil(len / CYCLE_SIZE); i++)
+      crc = crc32c(crc, head.subarray(i * BBSIZE, i * BBSIZE + EXTENDED_SUMMED))
+  return ~crc32c(crc, data.subarray(0, len)) >>> 0
 }
 
 /** Puts back the first word of every basic block: the writer kept it in the header and stamped the cycle number in its place. */

@@ -1,6 +1,7 @@
 import type { BlockDevice } from '../../../device/block-device.ts'
 import { OverlayDevice } from '../../../device/overlay-device.ts'
 import type { Storage } from '../../../device/storage.ts'
+import { LOG_INCOMPAT } from '../features.ts'
 import type { Superblock } from '../superblock.ts'
 import { sumCounters } from './counters.ts'
 import { corruptLog, unsupportedLog } from './errors.ts'
@@ -39,14 +40,36 @@ export async function recoverLog(
   options: { readonly spill?: () => Promise<Storage> } = {},
 ): Promise<LogRecovery> {
   const log = new LogArea(device, superblock)
-  const active = await findActiveLog(log)
+  const replayed = await replayLog(device, log, await findActiveLog(log), options)
+  const { overlay, transactions, openIntents, warnings } = replayed
+  return { device: overlay ?? device, dirty: overlay !== undefined, transactions, openIntents, warnings }
+}
+
+/** What a replay gives. */
+export interface ReplayedLog {
+  /** The device with the replayed blocks; `undefined` where there is nothing to replay. */
+  readonly overlay: OverlayDevice | undefined
+  readonly transactions: number
+  readonly openIntents: readonly OpenIntent[]
+  readonly warnings: readonly string[]
+}
+
+/** Replays what the active part of a log holds into an overlay over the device. */
+export async function replayLog(
+  device: BlockDevice,
+  log: LogArea,
+  active: ActiveLog,
+  options: { readonly spill?: () => Promise<Storage> },
+): Promise<ReplayedLog> {
+  const { superblock } = log
   const warnings: string[] = []
   if (active.torn > 0)
     warnings.push(
       `the last ${active.torn} records of the log were being written when the machine stopped, and are left out`,
     )
   if (active.clean || active.head === active.tail)
-    return { device, dirty: false, transactions: 0, openIntents: [], warnings }
+    return { overlay: undefined, transactions: 0, openIntents: [], warnings }
+  refuseUnknownFeatures(superblock)
 
   const overlay = new OverlayDevice(device, options)
   try {
@@ -62,11 +85,18 @@ export async function recoverLog(
     warnings.push(...intentWarnings(openIntents))
     const uncounted = await sumCounters(overlay, superblock.sb_sectsize)
     if (uncounted !== undefined) warnings.push(uncounted)
-    return { device: overlay, dirty: true, transactions: replay.transactions, openIntents, warnings }
+    return { overlay, transactions: replay.transactions, openIntents, warnings }
   } catch (error) {
     await overlay.rollback()
     throw error
   }
+}
+
+/** What the log alone has, and a superblock tells of for that reason. */
+function refuseUnknownFeatures({ sb_features_log_incompat: features }: Superblock): void {
+  const unknown = (features & ~LOG_INCOMPAT.XATTRS) >>> 0
+  if (unknown !== 0)
+    throw unsupportedLog(`it may hold what is not known (log_incompat 0x${unknown.toString(16)})`)
 }
 
 async function replayInto(
