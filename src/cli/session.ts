@@ -4,11 +4,12 @@ import { ChangeRecorder } from '../guest/change-recorder.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
 import { type Guest, openGuest } from '../guest/open-guest.ts'
 import type { BackingPolicy } from '../image/beside-file.ts'
+import type { OpenUrlOptions, RemoteImage } from '../image/open-url.ts'
 import { readVolumes } from '../volume/read-volumes.ts'
 import { UsageError } from './errors.ts'
 import { openImages, uninterrupted } from './interruption.ts'
 import type { ImageOptions, WriteOptions } from './options.ts'
-import { warn } from './output.ts'
+import { humanSize, warn } from './output.ts'
 
 /** What `--backing` says. */
 export function backingPolicy(value: string | undefined): BackingPolicy {
@@ -21,27 +22,49 @@ export function backingPolicy(value: string | undefined): BackingPolicy {
   return value
 }
 
+/** Images on a web server, to tell at the end how much of them was fetched. */
+const remote = new Map<DiskImage, RemoteImage>()
+
 export async function openDisk(path: string, options: ImageOptions, writable: boolean): Promise<DiskImage> {
-  const { openImage } = await import('../image/open.ts')
   const { force } = options
   const allowBacking = backingPolicy(options.backing)
   const format = options.format === 'auto' ? undefined : options.format
   if (format !== undefined && format !== 'raw' && format !== 'qcow2')
     throw new UsageError(`--format is ${format}; expected raw, qcow2 or auto`)
+  const chosen: { format?: 'raw' | 'qcow2' } = format === undefined ? {} : { format }
+  if (/^https?:/i.test(path)) return openRemote(path, { ...chosen, allowBacking }, writable)
+  const { openImage } = await import('../image/open.ts')
   const image = await openImage(path, {
     writable,
     force: force ?? false,
     keepCompressed: options.keepCompressed ?? true,
-    ...(format === undefined ? {} : { format }),
+    ...chosen,
     allowBacking,
   })
   if (writable) openImages.add(image)
   return image
 }
 
+async function openRemote(url: string, options: OpenUrlOptions, writable: boolean): Promise<DiskImage> {
+  if (writable)
+    throw new UsageError(
+      'an image on a web server is only read. Bring it here first: drydisk convert URL FILE',
+    )
+  const { openUrl } = await import('../image/open-url.ts')
+  const opened = await openUrl(url, options)
+  remote.set(opened.image, opened)
+  return opened.image
+}
+
 export async function closeDisk(image: DiskImage): Promise<void> {
   openImages.delete(image)
   await image.close()
+  const fetched = remote.get(image)?.fetched()
+  remote.delete(image)
+  if (fetched !== undefined)
+    warn(
+      `fetched ${humanSize(fetched.bytes)} of ${humanSize(fetched.size)} in ${fetched.requests} request${fetched.requests === 1 ? '' : 's'}`,
+    )
 }
 
 async function guestOn(

@@ -1,0 +1,100 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { openUrl } from '../../src/image/open-url.ts'
+import { cli } from '../support/cli.ts'
+import { haveTool, runOk, temporaryFolder } from '../support/native.ts'
+import { webServer } from '../support/web-server.ts'
+
+describe.skipIf(!haveTool('qemu-img') || !haveTool('mke2fs'))('an image on a web server', () => {
+  async function images(): Promise<{ folder: string; tree: string }> {
+    const folder = temporaryFolder()
+    const tree = join(folder, 'tree')
+    mkdirSync(join(tree, 'etc'), { recursive: true })
+    await runOk('sh', [
+      '-c',
+      `echo NAME=Some > ${tree}/etc/os-release; head -c 20000000 /dev/urandom > ${tree}/big`,
+    ])
+    await runOk('mke2fs', ['-q', '-t', 'ext4', '-d', tree, join(folder, 'disk.raw'), '64M'])
+    await runOk('qemu-img', [
+      'convert',
+      '-c',
+      '-O',
+      'qcow2',
+      join(folder, 'disk.raw'),
+      join(folder, 'disk.qcow2'),
+    ])
+    const overlay = [
+      'create',
+      '-q',
+      '-f',
+      'qcow2',
+      '-F',
+      'qcow2',
+      '-b',
+      'disk.qcow2',
+      join(folder, 'top.qcow2'),
+    ]
+    await runOk('qemu-img', overlay)
+    mkdirSync(join(folder, 'elsewhere'))
+    await runOk('qemu-img', [
+      ...overlay.slice(0, -3),
+      '-u',
+      '-b',
+      '../disk.qcow2',
+      join(folder, 'elsewhere', 'far.qcow2'),
+      '64M',
+    ])
+    return { folder, tree }
+  }
+
+  test('is read by the command line, and little of it is fetched', async () => {
+    const { folder } = await images()
+    const { url } = await webServer(folder)
+    for (const name of ['disk.raw', 'disk.qcow2', 'top.qcow2']) {
+      const { status, stdout, stderr } = await cli('cat', `${url}/${name}`, '/etc/os-release')
+      expect({ status, stdout }).toEqual({ status: 0, stdout: 'NAME=Some\n' })
+      // Of 64 MiB or, compressed, 19 MiB.
+      const [, amount, unit] = /^drydisk: fetched ([\d.]+) (\w+) of .* in \d+ requests?$/m.exec(stderr) ?? []
+      expect(Number(amount) * (unit === 'MiB' ? 1024 : 1)).toBeLessThan(2048)
+    }
+  })
+
+  test('is not written', async () => {
+    const { status, stderr } = await cli('customize', 'http://127.0.0.1:9/x.qcow2', '--hostname', 'x')
+    expect(status).not.toBe(0)
+    expect(stderr).toMatch(/only read/)
+  })
+
+  test('is brought here by convert, whole', async () => {
+    const { folder } = await images()
+    const { url } = await webServer(folder)
+    const target = join(folder, 'copy.qcow2')
+    const { status, stderr } = await cli('convert', '-O', 'qcow2', `${url}/top.qcow2`, target)
+    expect(stderr).toMatch(/fetched/)
+    expect(status).toBe(0)
+    await runOk('qemu-img', ['check', '-q', target])
+    await runOk('qemu-img', ['compare', '-q', join(folder, 'disk.raw'), target])
+  })
+
+  test('opens no backing file but those beside it, unless that is allowed', async () => {
+    const { folder } = await images()
+    const { url } = await webServer(folder)
+    await expect(openUrl(`${url}/elsewhere/far.qcow2`)).rejects.toMatchObject({ code: 'ERR_NOT_ALLOWED' })
+    const { image } = await openUrl(`${url}/elsewhere/far.qcow2`, { allowBacking: 'any' })
+    await image.close()
+    await expect(openUrl(`${url}/top.qcow2`, { allowBacking: 'none' })).rejects.toMatchObject({
+      code: 'ERR_NOT_ALLOWED',
+    })
+  })
+
+  test('with a signature in its URL, its backing file is asked for with the same', async () => {
+    const { folder } = await images()
+    const { url, requests } = await webServer(folder)
+    const { image } = await openUrl(`${url}/top.qcow2?sig=1`)
+    await image.close()
+    expect(new Set(requests.map(({ url: path }) => path))).toEqual(
+      new Set(['/top.qcow2?sig=1', '/disk.qcow2?sig=1']),
+    )
+  })
+})
