@@ -1,15 +1,10 @@
-import { bigEndian, littleEndian } from '../../bytes/byte-view.ts'
+import { bigEndian } from '../../bytes/byte-view.ts'
+import { type Acl, hasId, NO_ID, xattrAcl } from '../posix-acl.ts'
 import { corrupt } from './errors.ts'
 
 /** struct xfs_acl and xfs_acl_entry, big-endian (xfs_format.h). */
 const HEADER = 4
 const ENTRY = 12
-/** POSIX_ACL_XATTR_VERSION: the form of getxattr(2), little-endian, with entries of 8 bytes. */
-const XATTR_VERSION = 2
-const XATTR_ENTRY = 8
-/** ACL_USER and ACL_GROUP: only these have an id; the others show ACL_UNDEFINED_ID (posix_acl_to_xattr). */
-const NAMED: readonly number[] = [0x02, 0x08]
-const NO_ID = 0xffff_ffff
 
 /** The stored form of an ACL to that of getxattr(2). */
 export function xattrOfStoredAcl(stored: Uint8Array, ino: number): Uint8Array {
@@ -19,15 +14,30 @@ export function xattrOfStoredAcl(stored: Uint8Array, ino: number): Uint8Array {
     throw corrupt('acl', `inode ${ino} has an ACL of ${stored.length} bytes for ${count} entries`, {
       inode: ino,
     })
-  const out = new Uint8Array(HEADER + count * XATTR_ENTRY)
-  const to = littleEndian(out, 'ACL')
-  to.setU32(0, XATTR_VERSION)
-  for (let index = 0; index < count; index++) {
-    const [at, target] = [HEADER + index * ENTRY, HEADER + index * XATTR_ENTRY]
-    const tag = from.u32(at)
-    to.setU16(target, tag)
-    to.setU16(target + 2, from.u16(at + 8))
-    to.setU32(target + 4, NAMED.includes(tag) ? from.u32(at + 4) : NO_ID)
+  return xattrAcl(
+    Array.from({ length: count }, (_, index) => {
+      const at = HEADER + index * ENTRY
+      const tag = from.u32(at)
+      return { tag, perm: from.u16(at + 8), id: hasId(tag) ? from.u32(at + 4) : NO_ID }
+    }),
+  )
+}
+
+/** The form on disk. Entries that name nobody have ACL_UNDEFINED_ID there as well. */
+export function storedAcl(acl: Acl): Uint8Array {
+  const bytes = new Uint8Array(HEADER + acl.length * ENTRY)
+  const view = bigEndian(bytes, 'xfs ACL')
+  view.setU32(0, acl.length)
+  for (const [index, { tag, perm, id }] of acl.entries()) {
+    const at = HEADER + index * ENTRY
+    view.setU32(at, tag)
+    view.setU32(at + 4, id)
+    view.setU16(at + 8, perm)
   }
-  return out
+  return bytes
+}
+
+/** XFS_ACL_MAX_ENTRIES: in version 4 an ACL was in the inode or in one leaf. */
+export function mostAclEntries(isV5: boolean): number {
+  return isV5 ? Math.floor((65_536 - HEADER) / ENTRY) : 25
 }

@@ -6,6 +6,11 @@ import type { LeafShape } from './da-tree.ts'
 /** XFS_ATTR_LEAF_MAGIC and XFS_ATTR3_LEAF_MAGIC */
 const MAGIC = [0xfbee, 0x3bee] as const
 const ENTRY = 8
+
+export function attrLeafMagic(isV5: boolean): number {
+  return MAGIC[isV5 ? 1 : 0]
+}
+
 /** XFS_XATTR_SIZE_MAX */
 const MOST_VALUE = 65_536
 
@@ -43,7 +48,7 @@ function remote(fork: DaFork, view: ByteView, at: number): Pick<AttrEntry, 'name
 
 export function attrLeafShape(fork: DaFork): LeafShape {
   return {
-    magics: [MAGIC[fork.volume.superblock.isV5 ? 1 : 0]],
+    magics: [attrLeafMagic(fork.volume.superblock.isV5)],
     check: view => {
       for (const _ of attrLeafEntries(fork, view));
     },

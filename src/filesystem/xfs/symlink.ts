@@ -7,11 +7,11 @@ import { ForkMap } from './fork-map.ts'
 import type { XfsVolume } from './volume.ts'
 
 /** XFS_SYMLINK_MAXLEN */
-const MOST_TARGET = 1024
-const MAGIC = 0x5853_4c4d
+export const MOST_TARGET = 1024
+export const SYMLINK_MAGIC = 0x5853_4c4d
 /** struct xfs_dsymlink_hdr, which version 5 has at the beginning of every extent. */
-const HEADER = 56
-const CRC_OFFSET = 12
+export const SYMLINK_HEADER = 56
+export const SYMLINK_CRC_OFFSET = 12
 
 /** What a symbolic link says. */
 export async function readTarget(volume: XfsVolume, inode: Dinode): Promise<Uint8Array> {
@@ -32,23 +32,23 @@ export async function readTarget(volume: XfsVolume, inode: Dinode): Promise<Uint
     const bytes = await volume.buffer(blocks)
     let length = Math.min(di_size - done, bytes.length)
     if (superblock.isV5) {
-      length = Math.min(di_size - done, bytes.length - HEADER)
+      length = Math.min(di_size - done, bytes.length - SYMLINK_HEADER)
       const view = bigEndian(bytes, 'xfs symlink')
       volume.verifyOnce(bytes, () => {
-        if (view.u32(0) !== MAGIC)
+        if (view.u32(0) !== SYMLINK_MAGIC)
           throw wrong(`has a block with the magic number 0x${view.u32(0).toString(16)}`)
-        if (!checksumIsRight(bytes, CRC_OFFSET)) throw wrong('has a block with a wrong checksum')
+        if (!checksumIsRight(bytes, SYMLINK_CRC_OFFSET)) throw wrong('has a block with a wrong checksum')
         if (!equalBytes(view.slice(16, 16), superblock.metaUuid))
           throw wrong('has a block of another filesystem')
         if (view.big(40) !== BigInt(geometry.diskAddress(block)))
           throw wrong(`has a block that belongs at ${view.big(40)}`)
       })
-      if (view.u32(0) !== MAGIC || view.big(32) !== BigInt(ino))
+      if (view.u32(0) !== SYMLINK_MAGIC || view.big(32) !== BigInt(ino))
         throw wrong(`has a block of inode ${view.big(32)}`)
       if (view.u32(4) !== done || view.u32(8) !== length)
         throw wrong(`has ${view.u32(8)} bytes at ${view.u32(4)}, expected ${length} at ${done}`)
     }
-    target.set(bytes.subarray(superblock.isV5 ? HEADER : 0).subarray(0, length), done)
+    target.set(bytes.subarray(superblock.isV5 ? SYMLINK_HEADER : 0).subarray(0, length), done)
     done += length
   }
   if (done < di_size) throw wrong(`has blocks for ${done} of ${di_size} bytes`)
