@@ -1,0 +1,175 @@
+import { DrydiskError } from '../../../errors.ts'
+import { DaFork } from '../da-block.ts'
+import type { Dinode } from '../dinode.ts'
+import { dirDataCheck, dirDataMagic, readDirData } from '../dir-data.ts'
+import { firstFrom, type HashEntries } from '../dir-leaf.ts'
+import { type NamedInode, type NameRules, nameRules } from '../dir-name.ts'
+import { ForkEditor } from '../fork/fork-edit.ts'
+import { attempt } from '../transaction.ts'
+import type { XfsWriter } from '../writer.ts'
+import { DataBlock } from './data-block.ts'
+import { DirLayout } from './layout.ts'
+
+/** XFS_DIR2_LEAF_OFFSET, XFS_DIR2_FREE_OFFSET: bytes of entries are below, of hashes between, of free space behind. */
+const LEAF_OFFSET = 2 ** 35
+const FREE_OFFSET = 2 ** 36
+/** Which check of a buffer it is that its free space is listed right; the reader's is 0. */
+const FREE_SPACE_CHECK = 1
+
+/** Where an entry is: its hash, its data block, and the byte in that. */
+export interface EntryPlace {
+  readonly hash: number
+  readonly index: number
+  readonly offset: number
+}
+
+/** An entry that a name leads to, and whether it has the very name. */
+export interface Match {
+  readonly place: EntryPlace
+  readonly exact: boolean
+}
+
+/** Where case does not count, the name as it is written comes first. */
+export async function best(matches: AsyncIterable<Match>): Promise<EntryPlace | undefined> {
+  let first: EntryPlace | undefined
+  for await (const { place, exact } of matches) {
+    if (exact) return place
+    first ??= place
+  }
+  return first
+}
+
+/** One of the forms of a directory with blocks. */
+export interface BlockForm {
+  /** @returns `false`, with nothing that counts changed, where the form has no room. */
+  add(entry: NamedInode): Promise<boolean>
+  find(name: Uint8Array, ino?: number): Promise<EntryPlace | undefined>
+  /** The directory may have another form afterwards. */
+  remove(place: EntryPlace): Promise<void>
+  redirect(place: EntryPlace, ino: number, filetype: number): Promise<void>
+}
+
+/** The blocks of a directory that is open for change, by their place in its data. `di_size` follows them. */
+export class DirectoryBlocks {
+  readonly writer: XfsWriter
+  readonly inode: Dinode
+  readonly layout: DirLayout
+  readonly rules: NameRules
+  readonly editor: ForkEditor
+  /** Filesystem blocks of one of its blocks. */
+  readonly blockCount: number
+  #fork: DaFork | undefined
+
+  constructor(writer: XfsWriter, inode: Dinode) {
+    const { superblock } = writer.volume
+    this.writer = writer
+    this.inode = inode
+    this.layout = new DirLayout(superblock, inode.ino)
+    this.rules = nameRules(superblock.hasAsciiCi)
+    this.editor = new ForkEditor(writer, inode, 'data')
+    this.blockCount = superblock.dirBlockSize / superblock.sb_blocksize
+  }
+
+  /** With the map as it is now. */
+  get fork(): DaFork {
+    this.#fork ??= new DaFork(this.writer.volume, this.inode.ino, this.editor.map, this.blockCount)
+    return this.#fork
+  }
+  /** The first filesystem block of the hashes. */
+  get leafBlock(): number {
+    return LEAF_OFFSET / this.writer.volume.superblock.sb_blocksize
+  }
+  /** The first filesystem block of the tables of free space. */
+  get freeBlock(): number {
+    return FREE_OFFSET / this.writer.volume.superblock.sb_blocksize
+  }
+
+  /** @param first its first filesystem block in the fork. */
+  async isMapped(first: number): Promise<boolean> {
+    return (await this.fork.map.blocks(first, this.blockCount)) !== undefined
+  }
+
+  /** Blocks for one more block of the directory, in a hole. */
+  async grow(first: number): Promise<void> {
+    this.#fork = undefined
+    await this.editor.allocate(first, this.blockCount)
+  }
+
+  async shrink(first: number): Promise<void> {
+    this.#fork = undefined
+    await this.editor.unmap(first, first + this.blockCount)
+  }
+
+  async readData(index: number, single: boolean): Promise<DataBlock> {
+    const { view } = await readDirData(this.fork, index, single)
+    return new DataBlock(view, this.layout, single)
+  }
+
+  /** A data block to be changed, whose list of free spaces is right. */
+  async editData(index: number, single: boolean): Promise<DataBlock> {
+    const magic = dirDataMagic(this.layout.isV5, single)
+    const check = dirDataCheck(this.fork, index, single)
+    const { view } = await this.fork.edit(index * this.blockCount, 'data', [magic], check)
+    const block = new DataBlock(view, this.layout, single)
+    this.writer.volume.verifyOnce(view.bytes, () => block.check(), FREE_SPACE_CHECK)
+    return block
+  }
+
+  /** A new data block without entries. */
+  async newData(index: number): Promise<DataBlock> {
+    const end = (index + 1) * this.layout.blockSize
+    if (end > LEAF_OFFSET)
+      throw new DrydiskError('ENOSPC', `directory ${this.inode.ino} has as many entries as it can hold`, {
+        inode: this.inode.ino,
+      })
+    const first = index * this.blockCount
+    await this.grow(first)
+    const view = await this.fork.fresh(first, 'data', dirDataMagic(this.layout.isV5, false))
+    const block = new DataBlock(view, this.layout, false)
+    block.clear()
+    if (this.inode.di_size < end) this.inode.di_size = end
+    return block
+  }
+
+  /**
+   * Frees a data block without entries. The size is the caller's, which knows what is before it.
+   * @returns `false` where there is no space for the extent that it splits: then it stays (as in xfs_dir2_shrink_inode).
+   */
+  async dropData(index: number): Promise<boolean> {
+    const dropped = await attempt(this.writer, async () => {
+      // What is taken back is what was opened for change in the attempt.
+      await this.writer.inodes.edit(this.inode.ino)
+      await this.shrink(index * this.blockCount)
+      return true
+    })
+    this.#fork = undefined
+    return dropped ?? false
+  }
+
+  /** Entries that hashes lead to by a name. `ino` is what it must lead to. */
+  async *matches(
+    hashes: HashEntries,
+    hash: number,
+    name: Uint8Array,
+    single: boolean,
+    ino?: number,
+  ): AsyncIterable<Match> {
+    for (let at = firstFrom(hashes, hash); at < hashes.count && hashes.hash(at) === hash; at++) {
+      const address = hashes.address(at)
+      if (address === 0) continue
+      const { index, offset } = this.layout.place(address)
+      const entry = (await this.readData(index, single)).entryAt(offset)
+      if (!this.rules.equal(entry.name, name) || (ino !== undefined && entry.ino !== ino)) continue
+      yield { place: { hash, index, offset }, exact: entry.name.every((byte, i) => byte === name[i]) }
+    }
+  }
+
+  async redirect(
+    { index, offset }: EntryPlace,
+    single: boolean,
+    ino: number,
+    filetype: number,
+  ): Promise<void> {
+    ;(await this.editData(index, single)).redirect(offset, ino, filetype)
+  }
+}

@@ -1,0 +1,158 @@
+import { equalBytes } from '../../../bytes/compare.ts'
+import { DrydiskError } from '../../../errors.ts'
+import type { FileType } from '../../filesystem.ts'
+import { type Dinode, FORMAT } from '../dinode.ts'
+import { entryOfType, type NamedInode, nameRules } from '../dir-name.ts'
+import { listNames } from '../directory.ts'
+import type { XfsWriter } from '../writer.ts'
+import { type BlockForm, DirectoryBlocks } from './directory-blocks.ts'
+import { DirLayout } from './layout.ts'
+import { LeafForm } from './leaf-form.ts'
+import { NodeForm } from './node-form.ts'
+import { readShortForm, type ShortForm, shortFormSize, storeShortForm, withEntry } from './short-form.ts'
+import { SingleForm, shortToSingle } from './single-form.ts'
+
+const DOTDOT = new Uint8Array([0x2e, 0x2e])
+
+/** A new inode becomes a directory without entries. It is open for change, and has no blocks. Only in a transaction, as all here. */
+export function initDirectory(writer: XfsWriter, inode: Dinode, parent: number): void {
+  inode.di_format = FORMAT.LOCAL
+  storeShort(writer, inode, { parent, entries: [] })
+}
+
+/**
+ * Adds an entry to a directory that is open for change. Its size and blocks follow; its times and all counts of links are the
+ * caller's, and that the name is not there yet. `ENOSPC` leaves the transaction to be rolled back.
+ */
+export async function addEntry(
+  writer: XfsWriter,
+  directory: Dinode,
+  name: Uint8Array,
+  ino: number,
+  type: FileType,
+): Promise<void> {
+  const entry: NamedInode = { name, ino, filetype: entryOfType(type) }
+  const blocks = new DirectoryBlocks(writer, directory)
+  if (directory.data.format === FORMAT.LOCAL) {
+    const form = readShort(writer, directory)
+    const grown = withEntry(form, entry, blocks.layout)
+    if (grown !== undefined && fits(writer, directory, grown)) return storeShort(writer, directory, grown)
+    await shortToSingle(blocks, form)
+  }
+  const form = await formOf(blocks)
+  if (await form.add(entry)) return
+  if (form instanceof SingleForm) {
+    await form.toLeaf()
+    const leaf = new LeafForm(blocks)
+    if (await leaf.add(entry)) return
+    await leaf.toNode()
+  } else if (form instanceof LeafForm) await form.toNode()
+  await new NodeForm(blocks).add(entry)
+}
+
+/** Removes an entry that leads to an inode. `ENOENT` when there is none. */
+export async function removeEntry(
+  writer: XfsWriter,
+  directory: Dinode,
+  name: Uint8Array,
+  ino: number,
+): Promise<void> {
+  if (directory.data.format === FORMAT.LOCAL) {
+    const form = readShort(writer, directory)
+    const index = indexIn(writer, directory, form, name, ino)
+    storeShort(writer, directory, { ...form, entries: form.entries.toSpliced(index, 1) })
+    return
+  }
+  const form = await formOf(new DirectoryBlocks(writer, directory))
+  const place = await form.find(name, ino)
+  if (place === undefined) throw noEntry(directory)
+  await form.remove(place)
+}
+
+/** An entry leads to another inode from now on. `ENOENT` when there is none. */
+export async function replaceEntry(
+  writer: XfsWriter,
+  directory: Dinode,
+  name: Uint8Array,
+  ino: number,
+  type: FileType,
+): Promise<void> {
+  const filetype = entryOfType(type)
+  const blocks = new DirectoryBlocks(writer, directory)
+  if (directory.data.format === FORMAT.LOCAL) {
+    const form = readShort(writer, directory)
+    const index = indexIn(writer, directory, form, name)
+    const entries = form.entries.map((entry, at) => (at === index ? { ...entry, ino, filetype } : entry))
+    const changed = { ...form, entries }
+    if (fits(writer, directory, changed)) storeShort(writer, directory, changed)
+    else await shortToSingle(blocks, changed)
+    return
+  }
+  const form = await formOf(blocks)
+  const place = await form.find(name)
+  if (place === undefined) throw noEntry(directory)
+  await form.redirect(place, ino, filetype)
+}
+
+/** The directory has moved: `..` leads to another one. */
+export async function setParent(writer: XfsWriter, directory: Dinode, parent: number): Promise<void> {
+  if (directory.data.format !== FORMAT.LOCAL)
+    return replaceEntry(writer, directory, DOTDOT, parent, 'directory')
+  const changed = { ...readShort(writer, directory), parent }
+  if (fits(writer, directory, changed)) storeShort(writer, directory, changed)
+  else await shortToSingle(new DirectoryBlocks(writer, directory), changed)
+}
+
+/** A directory in its inode gets a block, for whoever needs the room in the inode. */
+export async function shortToBlock(writer: XfsWriter, directory: Dinode): Promise<void> {
+  await shortToSingle(new DirectoryBlocks(writer, directory), readShort(writer, directory))
+}
+
+/** Whether the directory has no entries. */
+export async function isEmptyDirectory(writer: XfsWriter, directory: Dinode): Promise<boolean> {
+  for await (const _ of listNames(writer, directory)) return false
+  return true
+}
+
+/** The form is told by where the last block is (xfs_dir2_isblock, xfs_dir2_isleaf). */
+async function formOf(blocks: DirectoryBlocks): Promise<BlockForm> {
+  const end = await blocks.editor.end()
+  if (end === blocks.blockCount) return new SingleForm(blocks)
+  return end === blocks.leafBlock + blocks.blockCount ? new LeafForm(blocks) : new NodeForm(blocks)
+}
+
+function readShort({ volume }: XfsWriter, directory: Dinode): ShortForm {
+  const layout = new DirLayout(volume.superblock, directory.ino)
+  return readShortForm(directory.data.literal, directory.di_size, layout)
+}
+
+/** Whether the inode has room. */
+function fits({ volume }: XfsWriter, directory: Dinode, form: ShortForm): boolean {
+  return shortFormSize(form, volume.superblock.hasFtype) <= directory.data.literal.length
+}
+
+function storeShort({ volume }: XfsWriter, directory: Dinode, form: ShortForm): void {
+  const { hasFtype } = volume.superblock
+  storeShortForm(directory.data.literal, form, hasFtype)
+  directory.di_size = shortFormSize(form, hasFtype)
+}
+
+/** Which entry it is; where case does not count, the name as it is written comes first. */
+function indexIn(
+  { volume }: XfsWriter,
+  directory: Dinode,
+  { entries }: ShortForm,
+  name: Uint8Array,
+  ino?: number,
+): number {
+  const { equal } = nameRules(volume.superblock.hasAsciiCi)
+  const isIt = (entry: NamedInode) => equal(entry.name, name) && (ino === undefined || entry.ino === ino)
+  const exact = entries.findIndex(entry => isIt(entry) && equalBytes(entry.name, name))
+  const index = exact < 0 ? entries.findIndex(isIt) : exact
+  if (index < 0) throw noEntry(directory)
+  return index
+}
+
+function noEntry({ ino }: Dinode): DrydiskError {
+  return new DrydiskError('ENOENT', 'no such file or directory', { inode: ino })
+}

@@ -1,0 +1,208 @@
+import type { ByteView } from '../../../bytes/byte-view.ts'
+import { DrydiskError } from '../../../errors.ts'
+import type { DaBlock, DaFork } from '../da-block.ts'
+import { type HashPath, HashTree, type HashTreeStore } from '../da-edit.ts'
+import type { LeafShape } from '../da-tree.ts'
+import { dirLeafShape, LEAF1_MAGIC, LEAFN_MAGIC } from '../dir-leaf.ts'
+import type { NamedInode } from '../dir-name.ts'
+import {
+  type BlockForm,
+  best,
+  type DirectoryBlocks,
+  type EntryPlace,
+  type Match,
+} from './directory-blocks.ts'
+import { FreeIndex } from './free-index.ts'
+import { byHash, type HashEntry, indexOfEntry } from './hash-list.ts'
+import { LeafBlock, LoneLeafBlock } from './leaf-block.ts'
+import { LeafForm } from './leaf-form.ts'
+
+/** Leaves are joined where this much of the joint one is left free (xfs_dir2_leafn_toosmall). */
+const JOINED_MOST = 3 / 4
+
+/** A directory whose hashes are a tree, with tables of the free space of its data blocks. */
+export class NodeForm implements BlockForm {
+  readonly #blocks: DirectoryBlocks
+  readonly #tree: HashTree
+  readonly #free: FreeIndex
+
+  constructor(blocks: DirectoryBlocks) {
+    this.#blocks = blocks
+    this.#tree = new HashTree(new DirectoryHashes(blocks))
+    this.#free = new FreeIndex(blocks)
+  }
+
+  async add(entry: NamedInode): Promise<boolean> {
+    const { layout, rules } = this.#blocks
+    const size = layout.entrySize(entry.name)
+    const { index, isNew } = await this.#free.find(size)
+    const block = isNew ? await this.#blocks.newData(index) : await this.#blocks.editData(index, false)
+    const space = block.spaceFor(size)
+    if (space === undefined)
+      throw layout.corrupt(`block ${index} has not the free space that the table says it has`)
+    block.insert(entry, space)
+    await this.#free.set(index, block.longest)
+    await this.#addHash({ hash: rules.hash(entry.name), address: layout.address(index, space.offset) })
+    return true
+  }
+
+  async find(name: Uint8Array, ino?: number): Promise<EntryPlace | undefined> {
+    return best(this.#matches(name, ino))
+  }
+
+  async remove({ hash, index, offset }: EntryPlace): Promise<void> {
+    const blocks = this.#blocks
+    const { inode, layout } = blocks
+    await this.#removeHash({ hash, address: layout.address(index, offset) })
+    const block = await blocks.editData(index, false)
+    block.remove(offset)
+    const isLast = (index + 1) * layout.blockSize >= inode.di_size
+    if (block.isEmpty && index > 0 && (await blocks.dropData(index))) {
+      await this.#free.remove(index)
+      if (isLast) inode.di_size = (await this.#free.end()) * layout.blockSize
+    } else await this.#free.set(index, block.longest)
+    await this.#toLeaf()
+  }
+
+  async redirect(place: EntryPlace, ino: number, filetype: number): Promise<void> {
+    await this.#blocks.redirect(place, false, ino, filetype)
+  }
+
+  async *#matches(name: Uint8Array, ino?: number): AsyncIterable<Match> {
+    const hash = this.#blocks.rules.hash(name)
+    for await (const path of this.#tree.paths(hash)) {
+      const { entries } = this.#leaf(await this.#tree.readLeaf(path))
+      yield* this.#blocks.matches(entries, hash, name, false, ino)
+      if (entries.count > 0 && entries.hash(entries.count - 1) > hash) return
+    }
+  }
+
+  async #addHash(entry: HashEntry): Promise<void> {
+    const path = await this.#firstPath(entry.hash)
+    const leaf = this.#leaf(await this.#tree.editLeaf(path))
+    leaf.compact()
+    if (leaf.count < this.#blocks.layout.mostLeafEntries) {
+      leaf.insert(entry)
+      await this.#tree.leafChanged(path)
+      return
+    }
+    await this.#tree.splitLeaf(path, (old, added) => {
+      const [lower, upper] = [this.#of(old), this.#of(added)]
+      const all = [...lower.live, entry].sort(byHash)
+      const half = Math.ceil(all.length / 2)
+      upper.live = all.slice(half)
+      lower.live = all.slice(0, half)
+    })
+  }
+
+  async #removeHash(entry: HashEntry): Promise<void> {
+    for await (const path of this.#tree.paths(entry.hash)) {
+      const { entries } = this.#leaf(await this.#tree.readLeaf(path))
+      if (indexOfEntry(entries, entry) !== undefined) return this.#removeFrom(path, entry)
+      if (entries.count > 0 && entries.hash(entries.count - 1) > entry.hash) break
+    }
+    throw this.#blocks.layout.corrupt(`its hashes do not tell of the entry at address ${entry.address}`)
+  }
+
+  async #removeFrom(path: HashPath, entry: HashEntry): Promise<void> {
+    const leaf = this.#leaf(await this.#tree.editLeaf(path))
+    leaf.compact()
+    leaf.remove(indexOfEntry(leaf.entries, entry) ?? 0)
+    if (leaf.count === 0 && !(await this.#tree.isOnlyLeaf(path))) {
+      await this.#tree.removeLeaf(path)
+      return
+    }
+    await this.#tree.leafChanged(path)
+    if (leaf.count <= this.#blocks.layout.mostLeafEntries / 2) await this.#join(path, leaf.count)
+  }
+
+  /** Joins a leaf that is half empty with one beside it, where both leave room in one. */
+  async #join(path: HashPath, count: number): Promise<void> {
+    const most = this.#blocks.layout.mostLeafEntries * JOINED_MOST
+    for (const side of ['behind', 'before'] as const) {
+      const other = await this.#tree.beside(path, side)
+      if (other === undefined) continue
+      const { live } = this.#leaf(await this.#tree.readLeaf(other))
+      if (count + live.length > most) continue
+      const [kept, gone] = side === 'behind' ? [path, other] : [other, path]
+      const joined = this.#leaf(await this.#tree.editLeaf(kept))
+      joined.live = [...joined.live, ...this.#leaf(await this.#tree.readLeaf(gone)).live]
+      await this.#tree.leafChanged(kept)
+      await this.#tree.removeLeaf(gone)
+      return
+    }
+  }
+
+  /** The table of free space joins the only leaf when both fit into a block (xfs_dir2_node_to_leaf). */
+  async #toLeaf(): Promise<void> {
+    const blocks = this.#blocks
+    const path = await this.#firstPath(0)
+    if (path.steps.length > 0) return
+    const bests = (await this.#free.only())?.bests
+    if (bests === undefined) return
+    const { view } = await this.#tree.readLeaf(path)
+    const { live } = this.#of(view)
+    if (!new LoneLeafBlock(view, blocks.layout).hasRoom(live.length, bests.length)) return
+    const edited = (await this.#tree.editLeaf(path)).view
+    const leaf = new LoneLeafBlock(edited, blocks.layout)
+    leaf.live = live
+    edited.setU16(8, LEAF1_MAGIC[blocks.layout.isV5 ? 1 : 0])
+    edited.setU32(edited.length - 4, 0)
+    leaf.bests = bests
+    await blocks.shrink(blocks.freeBlock)
+    await new LeafForm(blocks).shrinkForm()
+  }
+
+  async #firstPath(hash: number): Promise<HashPath> {
+    for await (const path of this.#tree.paths(hash)) return path
+    throw this.#blocks.layout.corrupt('it has no hashes')
+  }
+
+  #leaf({ view }: DaBlock): LeafBlock {
+    return this.#of(view)
+  }
+  #of(view: ByteView): LeafBlock {
+    return new LeafBlock(view, this.#blocks.layout)
+  }
+}
+
+/** Where the tree of a directory's hashes lives. */
+class DirectoryHashes implements HashTreeStore {
+  readonly #blocks: DirectoryBlocks
+
+  constructor(blocks: DirectoryBlocks) {
+    this.#blocks = blocks
+  }
+
+  get fork(): DaFork {
+    return this.#blocks.fork
+  }
+  get root(): number {
+    return this.#blocks.leafBlock
+  }
+  get leaf(): LeafShape {
+    const { fork, layout } = this.#blocks
+    return { magics: [LEAFN_MAGIC[layout.isV5 ? 1 : 0]], check: dirLeafShape(fork).check }
+  }
+
+  lastHash({ view }: DaBlock): number {
+    const { entries } = new LeafBlock(view, this.#blocks.layout)
+    return entries.hash(entries.count - 1)
+  }
+
+  async allocate(): Promise<number> {
+    const { blockCount, editor, freeBlock, inode, leafBlock } = this.#blocks
+    const first = await editor.firstHole(leafBlock, blockCount)
+    if (first % blockCount !== 0) throw this.#blocks.layout.corrupt('blocks of its hashes are out of place')
+    if (first + blockCount > freeBlock)
+      throw new DrydiskError('ENOSPC', `directory ${inode.ino} has as many hashes as it can hold`, {
+        inode: inode.ino,
+      })
+    await this.#blocks.grow(first)
+    return first
+  }
+
+  async free(block: number): Promise<void> {
+    await this.#blocks.shrink(block)
+  }
+}
