@@ -2,8 +2,9 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isDrydiskError } from '../../src/errors.ts'
+import { recoverCow } from '../../src/filesystem/xfs/space/recover-cow.ts'
 import { inTransaction } from '../../src/filesystem/xfs/transaction.ts'
-import type { Extent, Owner } from '../../src/filesystem/xfs/writer.ts'
+import { type Extent, OWN, type Owner, structureOwner } from '../../src/filesystem/xfs/writer.ts'
 import {
   checkWrittenImages,
   haveTool,
@@ -20,9 +21,20 @@ const VARIANTS: Readonly<Record<string, readonly string[]>> = {
   'as mkfs.xfs makes it': [],
   'reverse mapping, blocks of 1 KiB': ['-b', 'size=1024', '-m', 'rmapbt=1,reflink=0'],
   'reverse mapping and shared blocks': ['-b', 'size=1024', '-m', 'rmapbt=1,reflink=1'],
-  'many small groups': ['-d', 'agcount=16'],
+  'shared blocks, no reverse mapping, blocks of 2 KiB': ['-b', 'size=2048'],
+  'without what came later, sectors of 4 KiB': ['-m', 'finobt=0,reflink=0,inobtcount=0', '-s', 'size=4096'],
   'version 4, blocks of 512 bytes': ['-m', 'crc=0', '-b', 'size=512'],
   'version 4, counters that are not lazy': ['-m', 'crc=0', '-l', 'lazy-count=0'],
+}
+
+/** With these mkfs.xfs makes filesystems that are too small for it otherwise. */
+const TINY = ['TEST_DIR=1', 'TEST_DEV=1', 'QA_CHECK_FS=1']
+
+async function makeTiny(megabytes: number, args: readonly string[]): Promise<string> {
+  const image = writes(join(temporaryFolder(), 'image'), 'xfs')
+  await runOk('truncate', ['-s', `${megabytes}M`, image])
+  await runOk('env', [...TINY, 'mkfs.xfs', '-q', ...args, image])
+  return image
 }
 
 interface Held {
@@ -40,7 +52,7 @@ const file = (ino: number, offset: number, more: Partial<Owner> = {}): Owner => 
 })
 
 interface Operation {
-  readonly kind: 'allocate' | 'free' | 'part' | 'convert' | 'fail'
+  readonly kind: 'allocate' | 'free' | 'part' | 'convert' | 'share' | 'fail'
   readonly where: number
   readonly wanted: number
   readonly least: number
@@ -49,7 +61,17 @@ interface Operation {
 }
 
 const operation: fc.Arbitrary<Operation> = fc.record({
-  kind: fc.constantFrom('allocate', 'allocate', 'allocate', 'free', 'part', 'convert', 'fail'),
+  kind: fc.constantFrom(
+    'allocate',
+    'allocate',
+    'allocate',
+    'free',
+    'part',
+    'convert',
+    'share',
+    'share',
+    'fail',
+  ),
   where: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
   wanted: fc.oneof(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: 900 })),
   least: fc.constantFrom(1, 1, 1, 4, 30),
@@ -90,6 +112,11 @@ class Life {
         this.#keep(before, converted, after)
         return
       }
+      if (step.kind === 'share') {
+        this.held.push(held)
+        await this.#share(parts(held, step.wanted)[1])
+        return
+      }
       if (step.kind === 'part') {
         const [before, middle, after] = parts(held, step.wanted)
         await space.free(middle.extent, middle.owner)
@@ -99,9 +126,19 @@ class Life {
       await space.free(extent, owner)
       if (step.kind === 'fail') throw STOP
     } catch (error) {
-      this.held.push(held)
+      if (step.kind !== 'share') this.held.push(held)
       throw error
     }
+  }
+
+  /** As copying with `cp --reflink` does. */
+  async #share({ extent, owner }: Held): Promise<void> {
+    const { space, volume } = this.#bench
+    if (!volume.superblock.hasReflink || owner.attribute || owner.bmbt) return
+    const another = file(++this.#ino, 77)
+    await space.increase(extent)
+    await space.map(extent, another)
+    this.held.push({ extent, owner: another })
   }
 
   #keep(...all: readonly Held[]): void {
@@ -151,7 +188,6 @@ async function expectAsHeld(bench: SpaceBench, before: readonly Uint8Array[], li
   for (const { extent } of life.held) {
     const at = geometry.agBlockOf(extent.start)
     const group = expected[geometry.agOf(extent.start)]
-    expect(group?.subarray(at, at + extent.count).every(bit => bit === 1)).toBe(true)
     group?.fill(0, at, at + extent.count)
   }
   for (const [agno, state] of states.entries()) {
@@ -159,7 +195,26 @@ async function expectAsHeld(bench: SpaceBench, before: readonly Uint8Array[], li
     for (const block of state.own) found[block] = 1
     expect(Buffer.compare(found, expected[agno] ?? Buffer.alloc(0)), `group ${agno}`).toBe(0)
     expect(state.listed - state.needed).toBeLessThanOrEqual(20)
+    expectReferences(bench, agno, state.references, life)
   }
+}
+
+/** As many as there are holders, where those are several. */
+function expectReferences(
+  { volume: { geometry } }: SpaceBench,
+  agno: number,
+  references: ReadonlyMap<number, number>,
+  life: Life,
+): void {
+  const holders = new Map<number, number>()
+  for (const { extent } of life.held)
+    if (geometry.agOf(extent.start) === agno)
+      for (let index = 0; index < extent.count; index++) {
+        const block = geometry.agBlockOf(extent.start) + index
+        holders.set(block, (holders.get(block) ?? 0) + 1)
+      }
+  const shared = [...holders].filter(([, count]) => count > 1).sort(([a], [b]) => a - b)
+  expect([...references]).toEqual(shared)
 }
 
 /** Free space, and what the trees of the free space and the free list take of it. */
@@ -174,9 +229,7 @@ async function spare(bench: SpaceBench): Promise<Uint8Array[]> {
 describe.skipIf(!haveTool('mkfs.xfs'))('the space of XFS', () => {
   for (const [name, args] of Object.entries(VARIANTS))
     test(`any allocating and freeing: ${name}`, async () => {
-      const image = writes(join(temporaryFolder(), 'image'), 'xfs')
-      await runOk('truncate', ['-s', '320M', image])
-      await runOk('mkfs.xfs', ['-q', ...args, image])
+      const image = await makeTiny(64, args)
       await withSpace(image, async bench => {
         const before = await spare(bench)
         await fc.assert(
@@ -193,4 +246,127 @@ describe.skipIf(!haveTool('mkfs.xfs'))('the space of XFS', () => {
         )
       })
     })
+
+  for (const args of [
+    ['-b', 'size=1024', '-m', 'rmapbt=1,reflink=1'],
+    ['-m', 'crc=0', '-b', 'size=512'],
+  ])
+    test(`free space in a thousand pieces, then filled to the last block: ${args.join(' ')}`, async () => {
+      const image = await makeTiny(64, args)
+      await withSpace(image, async bench => {
+        const { space, volume } = bench
+        const before = await spare(bench)
+        const life = new Life(bench)
+        const transaction = <T>(work: () => Promise<T>) => inTransaction(bench, work)
+        const goal = volume.geometry.fsBlock(1, 3000)
+        const owner = file(7, 0)
+        const whole = await transaction(() => space.allocate({ goal, wanted: 2400, least: 2400, owner }))
+        const single = (index: number) => ({ start: whole.start + index, count: 1 })
+        // An order that visits all places and is not ascending.
+        for (let index = 0; index < 1200; index++)
+          await transaction(() =>
+            space.free(single(((index * 7) % 1200) * 2), file(7, ((index * 7) % 1200) * 2)),
+          )
+        for (let index = 1; index < 2400; index += 2)
+          life.held.push({ extent: single(index), owner: file(7, index) })
+        await expectAsHeld(bench, before, life)
+        const inOnePiece = await transaction(() =>
+          space.allocate({ goal: whole.start, wanted: 40, sameGroup: true, owner: file(8, 0) }),
+        )
+        expect(inOnePiece.count).toBe(40)
+        life.held.push({ extent: inOnePiece, owner: file(8, 0) })
+        for (let full = false; !full; ) {
+          const request = { goal: whole.start, wanted: 4000, owner: file(9, 0) }
+          try {
+            life.held.push({ extent: await transaction(() => space.allocate(request)), owner: request.owner })
+          } catch (error) {
+            expect(isDrydiskError(error, 'ENOSPC')).toBe(true)
+            full = true
+          }
+        }
+        await expectAsHeld(bench, before, life)
+        expect(await space.freeBlocks()).toBe(0)
+        for (const { extent, owner: holder } of life.held.reverse())
+          await transaction(() => space.free(extent, holder))
+        life.held.length = 0
+        await expectAsHeld(bench, before, life)
+      })
+    })
+
+  test('what is free already is not freed, and what is metadata is not either', async () => {
+    const image = await makeTiny(64, ['-m', 'rmapbt=0'])
+    await withSpace(image, async bench => {
+      const { space, volume } = bench
+      const owner = file(7, 0)
+      const extent = await inTransaction(bench, () => space.allocate({ goal: 3000, wanted: 8, owner }))
+      const free = (start: number, count: number) =>
+        inTransaction(bench, () => space.free({ start, count }, owner))
+      for (const [start, count] of [
+        [extent.start - 1, 2],
+        [extent.start + 7, 2],
+        [extent.start + 8, 1],
+        [extent.start - 5, 20],
+        [0, 1],
+        [volume.superblock.sb_logstart + 5, 1],
+        [2 ** 40, 1],
+      ] as const)
+        await expect(free(start, count)).rejects.toMatchObject({ code: 'ERR_CORRUPT' })
+      await free(extent.start, 8)
+      await expect(free(extent.start, 8)).rejects.toMatchObject({ code: 'ERR_CORRUPT' })
+    })
+  })
+
+  test('blocks belong to who they are taken from', async () => {
+    const image = await makeTiny(64, ['-m', 'rmapbt=1'])
+    await withSpace(image, async bench => {
+      const { space } = bench
+      const owner = file(7, 100)
+      const extent = await inTransaction(bench, () => space.allocate({ goal: 3000, wanted: 8, owner }))
+      for (const other of [
+        file(8, 100),
+        file(7, 101),
+        file(7, 100, { attribute: true }),
+        file(7, 100, { bmbt: true }),
+        file(7, 100, { unwritten: true }),
+      ])
+        await expect(inTransaction(bench, () => space.free(extent, other))).rejects.toMatchObject({
+          code: 'ERR_CORRUPT',
+        })
+      await inTransaction(bench, () => space.free(extent, owner))
+    })
+  })
+
+  test('a file does not get blocks for its data that its transaction has freed', async () => {
+    const image = await makeTiny(64, [])
+    await withSpace(image, async bench => {
+      const { space } = bench
+      const owner = file(7, 0)
+      const extent = await inTransaction(bench, () => space.allocate({ goal: 3000, wanted: 8, owner }))
+      const again = await inTransaction(bench, async () => {
+        await space.free(extent, owner)
+        return space.allocate({ goal: extent.start, wanted: 4, owner })
+      })
+      expect(again.start).toBe(extent.start + 8)
+      await inTransaction(bench, () => space.free(again, owner))
+      const later = await inTransaction(bench, () => space.allocate({ goal: extent.start, wanted: 4, owner }))
+      expect(later.start).toBe(extent.start)
+      await inTransaction(bench, () => space.free(later, owner))
+    })
+  })
+
+  test('what copy-on-write had allocated becomes free', async () => {
+    const image = await makeTiny(64, ['-m', 'rmapbt=1,reflink=1'])
+    await withSpace(image, async bench => {
+      const { space } = bench
+      const before = await spare(bench)
+      const owner = structureOwner(OWN.COW)
+      for (const goal of [3000, 3010, 3100, bench.volume.geometry.fsBlock(2, 900)])
+        await inTransaction(bench, async () => {
+          const extent = await space.allocate({ goal, wanted: 10, owner })
+          await space.setStaging(extent, true)
+        })
+      expect(await inTransaction(bench, () => recoverCow(bench))).toBe(40)
+      await expectAsHeld(bench, before, new Life(bench))
+    })
+  })
 })

@@ -157,9 +157,28 @@ function checkOwners(
       owners[block] = (owners[block] ?? 0) + 1
       if (BigInt.asIntN(64, rm_owner) === -5n) ofGroup.add(block)
     }
-  for (const [block, count] of owners.entries())
-    expectSame(`${group}: owners of block ${block}`, count, free[block] ? 0 : (references.get(block) ?? 1))
+  for (const [block, count] of owners.entries()) {
+    const expected = free[block] ? 0 : (references.get(block) ?? 1)
+    if (count !== expected) throw new Error(`${group}: block ${block} has ${count} owners, not ${expected}`)
+  }
+  checkJoined(group, rmaps)
   expectSame(`${group}: blocks of OWN_AG`, [...ofGroup].sort(), [...own].sort())
+}
+
+/** What goes on in the same fork and on the volume is one record. */
+function checkJoined(group: string, rmaps: readonly RmapRecord[]): void {
+  const UNWRITTEN = 1n << 61n
+  const BMBT = 1n << 62n
+  const key = (block: number, owner: bigint, offset: bigint) => `${block} ${owner} ${offset}`
+  const begins = new Set(rmaps.map(each => key(each.rm_startblock, each.rm_owner, each.rm_offset)))
+  for (const { rm_startblock, rm_blockcount, rm_owner, rm_offset } of rmaps) {
+    const hasOffset = rm_owner < 1n << 63n && (rm_offset & BMBT) === 0n
+    const next = rm_offset + (hasOffset ? BigInt(rm_blockcount) : 0n)
+    if (begins.has(key(rm_startblock + rm_blockcount, rm_owner, next)))
+      throw new Error(`${group}: ${rm_owner} has blocks from ${rm_startblock} in two records, not in one`)
+    if (!hasOffset && (rm_offset & ~(BMBT | UNWRITTEN | (1n << 63n))) !== 0n)
+      throw new Error(`${group}: ${rm_owner} has an offset where it can have none`)
+  }
 }
 
 /** All groups; and that the superblock counts what they have. */

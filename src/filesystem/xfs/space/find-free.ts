@@ -77,13 +77,12 @@ async function* downwards(free: FreeExtents, first: Run | undefined): AsyncItera
 
 /** As much of a run as is wanted, behind the goal if that is possible. */
 function partOf(from: Run, wish: Wish, required: number): Run | undefined {
-  for (const part of wish.usable(from)) {
-    const end = part.start + part.count
-    for (const least of [wish.goal, 0]) {
+  const parts = [...wish.usable(from)]
+  for (const least of [wish.goal, 0])
+    for (const part of parts) {
       const start = Math.ceil(Math.max(part.start, least) / wish.alignment) * wish.alignment
-      const count = Math.min(wish.wanted, end - start)
+      const count = Math.min(wish.wanted, part.start + part.count - start)
       if (count >= required && count > 0) return { start, count }
     }
-  }
   return undefined
 }

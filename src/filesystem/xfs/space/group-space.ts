@@ -107,15 +107,29 @@ export class GroupSpace {
     return this.#references === undefined ? [run] : this.#references.decrease(run)
   }
 
+  /** Copy-on-write has allocated blocks for a file that does not have them yet; `undefined` without shared blocks. */
+  async stage(run: Run): Promise<void> {
+    await this.#references?.stage(run)
+  }
+
+  async unstage(run: Run): Promise<void> {
+    await this.#references?.unstage(run)
+  }
+
   async firstShared(run: Run): Promise<Run | undefined> {
     return this.#references?.firstShared(run)
+  }
+
+  /** Blocks are allocated for copy-on-write by the reference counts, or no longer. */
+  async setStaging(run: Run, staged: boolean): Promise<void> {
+    await (staged ? this.#references?.stage(run) : this.#references?.unstage(run))
   }
 
   /** Frees what copy-on-write allocated and no file got. Gives the number of blocks. */
   async freeStaging(): Promise<number> {
     let blocks = 0
     for (const run of (await this.#references?.staging()) ?? []) {
-      await this.#references?.forgetStaging(run)
+      await this.#references?.unstage(run)
       await this.unmap(run, structureOwner(OWN.COW))
       await this.release(run)
       blocks += run.count

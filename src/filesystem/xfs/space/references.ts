@@ -5,12 +5,22 @@ import { corrupt } from '../errors.ts'
 import type { XfsVolume } from '../volume.ts'
 import type { Run } from './free-extents.ts'
 
-/** XFS_REFC_COWFLAG, above rc_startblock: blocks that copy-on-write has allocated and no file has yet. */
-const STAGING = 2 ** 31
+/** One half of the tree. */
+interface Domain {
+  /** Added to rc_startblock. */
+  readonly base: number
+  /** References to blocks without a record. */
+  readonly unrecorded: number
+}
+
+const SHARED: Domain = { base: 0, unrecorded: 1 }
+/** XFS_REFC_COWFLAG: blocks that copy-on-write has allocated and no file has yet. */
+const STAGING: Domain = { base: 2 ** 31, unrecorded: 0 }
+
 /** MAXREFCOUNT: nobody has counted further, so the blocks are never free. */
 const MOST_REFERENCES = 2 ** 32 - 1
 
-/** References to blocks; 1 for what has no record. */
+/** References to blocks, by a record. */
 interface Counted extends Run {
   readonly references: number
 }
@@ -31,7 +41,7 @@ export class References {
 
   /** The first blocks in the run that several files share. */
   async firstShared(run: Run): Promise<Run | undefined> {
-    for await (const { start, count } of this.#around(run)) {
+    for await (const { start, count } of this.#around(SHARED, run)) {
       const from = Math.max(start, run.start)
       const end = Math.min(start + count, endOf(run))
       if (from < end) return { start: from, count: end - from }
@@ -41,7 +51,7 @@ export class References {
 
   /** One more file refers to the blocks, which one does at least (xfs_refcount_adjust). */
   async increase(run: Run): Promise<void> {
-    await this.#adjust(run, references => Math.min(references + 1, MOST_REFERENCES))
+    await this.#adjust(SHARED, run, references => Math.min(references + 1, MOST_REFERENCES))
   }
 
   /**
@@ -50,7 +60,7 @@ export class References {
    */
   async decrease(run: Run): Promise<Run[]> {
     const lost: Run[] = []
-    await this.#adjust(run, (references, at) => {
+    await this.#adjust(SHARED, run, (references, at) => {
       if (references === MOST_REFERENCES) return references
       if (references === 1) lost.push(at)
       return references - 1
@@ -61,29 +71,34 @@ export class References {
   /** Blocks that copy-on-write has allocated and a file did not get before a crash. */
   async staging(): Promise<Run[]> {
     const runs: Run[] = []
-    for await (const found of this.#tree.records(STAGING)) {
-      const { rc_startblock, rc_blockcount: count } = found
-      runs.push(this.#checked({ start: rc_startblock - STAGING, count }))
-    }
+    for await (const found of this.#tree.records(STAGING.base)) runs.push(this.#checked(found, STAGING))
     return runs
   }
 
-  /** They are no longer allocated for copy-on-write. */
-  async forgetStaging(run: Run): Promise<void> {
-    const found = await this.#tree.remove(STAGING + run.start)
-    if (found.rc_blockcount !== run.count)
-      throw corrupt(
-        'refcountbt',
-        `blocks from ${run.start} on are ${found.rc_blockcount}, expected ${run.count}`,
-      )
+  /** Blocks are allocated for copy-on-write (xfs_refcount_adjust_cow). */
+  async stage(run: Run): Promise<void> {
+    await this.#adjust(STAGING, run, (references, at) => {
+      if (references !== 0) throw this.#wrong(at.start, 'are allocated for copy-on-write already')
+      return 1
+    })
   }
 
-  async #adjust(run: Run, change: (references: number, at: Run) => number): Promise<void> {
+  /** They are no longer. */
+  async unstage(run: Run): Promise<void> {
+    await this.#adjust(STAGING, run, (references, at) => {
+      if (references !== 1) throw this.#wrong(at.start, 'are not allocated for copy-on-write')
+      return 0
+    })
+  }
+
+  /** @param change gives the references to blocks that have had so many; those without a record are among them. */
+  async #adjust(domain: Domain, run: Run, change: (references: number, at: Run) => number): Promise<void> {
+    const { unrecorded } = domain
     const before: Counted[] = []
-    for await (const counted of this.#around(run)) before.push(counted)
+    for await (const counted of this.#around(domain, run)) before.push(counted)
     const after: Counted[] = []
     const add = (start: number, end: number, references: number) => {
-      if (start >= end || references < 2) return
+      if (start >= end || references <= unrecorded) return
       const last = after.at(-1)
       if (last !== undefined && endOf(last) === start && last.references === references)
         after[after.length - 1] = { ...last, count: end - last.start }
@@ -98,62 +113,63 @@ export class References {
       add(start, Math.min(start + count, run.start), references)
       const [from, to] = [Math.max(start, run.start), Math.min(start + count, end)]
       if (from < to) {
-        inside(at, from, 1)
+        inside(at, from, unrecorded)
         inside(from, to, references)
         at = to
       } else if (start >= end) {
-        inside(at, end, 1)
+        inside(at, end, unrecorded)
         at = end
       }
       add(Math.max(start, end), start + count, references)
     }
-    inside(at, end, 1)
-    await this.#store(before, after)
+    inside(at, end, unrecorded)
+    await this.#store(domain, before, after)
   }
 
   /** Changes as few records as possible: first those that stay or go, then those that are new. */
-  async #store(before: readonly Counted[], after: readonly Counted[]): Promise<void> {
+  async #store(domain: Domain, before: readonly Counted[], after: readonly Counted[]): Promise<void> {
     const now = new Map(after.map(counted => [counted.start, counted]))
+    const record = ({ start, count, references }: Counted): RefcountRecord => ({
+      rc_startblock: domain.base + start,
+      rc_blockcount: count,
+      rc_refcount: references,
+    })
     for (const old of before) {
       const counted = now.get(old.start)
       now.delete(old.start)
-      if (counted === undefined) await this.#tree.remove(old.start)
+      if (counted === undefined) await this.#tree.remove(domain.base + old.start)
       else if (counted.count !== old.count || counted.references !== old.references)
-        await this.#tree.replace(old.start, this.#record(counted))
+        await this.#tree.replace(domain.base + old.start, record(counted))
     }
-    for (const counted of now.values()) await this.#tree.insert(this.#record(counted))
+    for (const counted of now.values()) await this.#tree.insert(record(counted))
   }
 
   /** Records that overlap the run or touch it. */
-  async *#around(run: Run): AsyncIterable<Counted> {
-    const first = await this.#tree.floor(Math.max(0, run.start - 1))
-    const from = first === undefined ? run.start : first.rc_startblock
-    let last = 0
-    for await (const found of this.#tree.records(from)) {
-      if (found.rc_startblock > endOf(run)) return
-      const { start, count } = this.#checked({ start: found.rc_startblock, count: found.rc_blockcount })
-      if (start < last || found.rc_refcount < 2)
-        throw corrupt(
-          'refcountbt',
-          `allocation group ${this.#agno} counts ${found.rc_refcount} references to blocks from ${start} on, which is no count or their second one`,
-          { agno: this.#agno, block: start },
-        )
-      last = start + count
-      if (last >= run.start) yield { start, count, references: found.rc_refcount }
+  async *#around(domain: Domain, run: Run): AsyncIterable<Counted> {
+    const { base, unrecorded } = domain
+    const first = await this.#tree.floor(base + Math.max(0, run.start - 1))
+    let reached = 0
+    for await (const found of this.#tree.records(Math.max(base, first?.rc_startblock ?? base))) {
+      if (found.rc_startblock > base + endOf(run)) return
+      const { start, count } = this.#checked(found, domain)
+      if (start < reached || found.rc_refcount <= unrecorded)
+        throw this.#wrong(start, `have ${found.rc_refcount} references by one record, and others by another`)
+      reached = start + count
+      if (reached >= run.start) yield { start, count, references: found.rc_refcount }
     }
   }
 
-  #record({ start, count, references }: Counted): RefcountRecord {
-    return { rc_startblock: start, rc_blockcount: count, rc_refcount: references }
+  #checked({ rc_startblock, rc_blockcount }: RefcountRecord, { base }: Domain): Run {
+    const run = { start: rc_startblock - base, count: rc_blockcount }
+    if (run.count === 0 || endOf(run) > this.#volume.geometry.agLength(this.#agno))
+      throw this.#wrong(run.start, `are ${run.count} by their record, which do not exist`)
+    return run
   }
 
-  #checked(run: Run): Run {
-    if (run.count === 0 || endOf(run) > this.#volume.geometry.agLength(this.#agno))
-      throw corrupt(
-        'refcountbt',
-        `allocation group ${this.#agno} shares ${run.count} blocks from ${run.start}, which do not exist`,
-        { agno: this.#agno, block: run.start },
-      )
-    return run
+  #wrong(block: number, what: string) {
+    return corrupt('refcountbt', `blocks from ${block} on of allocation group ${this.#agno} ${what}`, {
+      agno: this.#agno,
+      block,
+    })
   }
 }

@@ -87,10 +87,32 @@ export class XfsSpace implements Space {
     await group.increase(run)
   }
 
-  /** The reference counts without the reverse mapping: one file less has the blocks, and those that none has become free. */
-  async decrease(extent: Extent): Promise<void> {
+  /**
+   * Only the reference counts: one file less has the blocks.
+   * @returns those that no file has now. They are not free yet.
+   */
+  async decrease(extent: Extent): Promise<Extent[]> {
     const [group, run] = this.#inGroup(extent)
-    for (const lost of await group.decrease(run)) await this.#release(extent, lost)
+    const lost = await group.decrease(run)
+    return lost.map(({ start, count }) => ({ start: extent.start + (start - run.start), count }))
+  }
+
+  /** Only the reference counts: the blocks wait for a file that is to get them by copy-on-write. */
+  async stage(extent: Extent): Promise<void> {
+    const [group, run] = this.#inGroup(extent)
+    await group.stage(run)
+  }
+
+  /** Only the reference counts: the blocks no longer wait for a file. */
+  async unstage(extent: Extent): Promise<void> {
+    const [group, run] = this.#inGroup(extent)
+    await group.unstage(run)
+  }
+
+  /** Only the reference counts: blocks are allocated for copy-on-write, or no longer. */
+  async setStaging(extent: Extent, staged: boolean): Promise<void> {
+    const [group, run] = this.#inGroup(extent)
+    await group.setStaging(run, staged)
   }
 
   /** Frees what copy-on-write allocated in a group before a crash, and no file got. */
@@ -157,7 +179,7 @@ export class XfsSpace implements Space {
   #inGroup({ start, count }: Extent): [GroupSpace, Run] {
     const { geometry } = this.#volume
     if (!geometry.isRun(start, count))
-      throw corrupt('block number', `${count} blocks from ${start} are to be freed, and do not exist`, {
+      throw corrupt('block number', `${count} blocks from ${start} are to be changed, and do not exist`, {
         block: start,
       })
     return [this.#group(geometry.agOf(start)), { start: geometry.agBlockOf(start), count }]
