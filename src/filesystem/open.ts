@@ -5,12 +5,12 @@ import { type Probe, probe } from './probe.ts'
 
 /** Whether drydisk reads a filesystem of that type. */
 export function isSupported(type: string): boolean {
-  return isWritable(type) || type === 'btrfs' || type === 'xfs'
+  return isWritable(type) || type === 'btrfs'
 }
 
 /** Whether drydisk also writes a filesystem of that type. */
 export function isWritable(type: string): boolean {
-  return type === 'ext2' || type === 'ext3' || type === 'ext4' || type === 'vfat'
+  return type === 'ext2' || type === 'ext3' || type === 'ext4' || type === 'vfat' || type === 'xfs'
 }
 
 /** Why a volume cannot be opened as a filesystem, in words that follow its name. */
@@ -20,7 +20,7 @@ export function whyUnsupported(found: Probe | undefined): string {
   if (found.type === 'LVM2_member') return 'is a physical volume of LVM, and itself holds no filesystem'
   if (found.usage === 'container') return `is part of a ${found.type}, which drydisk does not open`
   if (found.usage === 'swap') return 'is swap space'
-  return `holds ${found.type}, which drydisk does not read or write: only ext2, ext3, ext4 and FAT, and XFS and btrfs for reading`
+  return `holds ${found.type}, which drydisk does not read or write: only ext2, ext3, ext4, XFS and FAT, and btrfs for reading`
 }
 
 /**

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { byteKey, toBytes } from '../../src/bytes/names.ts'
 import type { ErrorCode } from '../../src/errors.ts'
-import type { FileExtent, FileSystem, InodeNumber } from '../../src/filesystem/filesystem.ts'
+import type { DeviceNumber, FileExtent, FileSystem, InodeNumber } from '../../src/filesystem/filesystem.ts'
 import { snapshot } from './filesystem-snapshot.ts'
 
 /** A fresh, empty, writable filesystem for one test. */
@@ -16,6 +16,10 @@ export interface FileSystemUnderTest {
 export interface ContractOptions {
   /** Nanoseconds that times are rounded down to: 1 or, for inodes without extra fields, 10^9. */
   readonly timeResolution?: bigint
+  /** The last second that an inode's times have room for; the year 2096 when left out. */
+  readonly lastSecond?: bigint
+  /** The highest device number that an inode has room for; 4095:1048575 when left out. */
+  readonly lastDevice?: DeviceNumber
   /** Names below the root that a fresh filesystem has: `lost+found`. */
   readonly presentAtFirst?: readonly string[]
   /** Largest value of one extended attribute that must be storable. Default 1000 bytes. */
@@ -311,10 +315,11 @@ export function fileSystemContract(
         expect(await names(fs, fs.root)).toEqual([...(options.presentAtFirst ?? [])].sort())
         return
       }
+      const lastDevice = options.lastDevice ?? { major: 4095, minor: 1_048_575 }
       const nodes = [
         ['character-device', 1, 3],
         ['block-device', 259, 70_000],
-        ['character-device', 4095, 1_048_575],
+        ['character-device', lastDevice.major, lastDevice.minor],
       ] as const
       for (const [type, major, minor] of nodes) {
         const attributes = { mode: 0o660, uid: 0, gid: 6 }
@@ -433,7 +438,9 @@ export function fileSystemContract(
       expect((await fs.stat(ino)).ctime).toBeGreaterThan(1_000_000_000_000_000_000n)
       const early = -1_000_000_000n
       const late =
-        options.timeResolution === undefined ? 4_000_000_000_000_000_001n : 2_000_000_000_000_000_000n
+        options.timeResolution === undefined
+          ? (options.lastSecond ?? 4_000_000_000n) * 1_000_000_000n + 1n
+          : 2_000_000_000_000_000_000n
       await fs.setAttributes(ino, { atime: early, mtime: late, ctime: 5_000_000_000n })
       expect(await fs.stat(ino)).toMatchObject({ atime: early, mtime: late, ctime: 5_000_000_000n })
     })

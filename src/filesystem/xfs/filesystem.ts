@@ -1,25 +1,41 @@
 import { formatUuid } from '../../bytes/guid.ts'
+import { DrydiskError } from '../../errors.ts'
 import type {
+  AttributeChange,
   ByteRange,
+  DeviceNumber,
   DirectoryEntry,
   FileExtent,
+  FileSystem,
   FileSystemUsage,
   InodeNumber,
   InodeStat,
+  NewInode,
 } from '../filesystem.ts'
-import { ReadOnlyFileSystem } from '../read-only-filesystem.ts'
+import { removeAttribute, setAttribute } from './attribute-edit/attribute-edit.ts'
 import { getAttribute, listAttributes } from './attributes.ts'
 import { attributeFlags, deviceNumber } from './dinode.ts'
 import { listNames, lookupName } from './directory.ts'
 import { dataExtents, readData } from './file-data.ts'
+import { truncateData, writeData } from './fork/file-write.ts'
 import { freeRanges } from './free-space.ts'
-import { Inodes } from './inodes.ts'
+import type { Inodes } from './inodes.ts'
+import { requireUnprotected, touch, touchChange } from './links.ts'
+import { create, link, mkdir, mknod, rmdir, symlink, unlink } from './namespace.ts'
+import { chmodInode } from './new-inode.ts'
+import { forgetQuotaCheck } from './quota.ts'
+import { rename } from './rename.ts'
 import { readTarget } from './symlink.ts'
+import { inTransaction } from './transaction.ts'
 import { usage } from './usage.ts'
 import type { XfsVolume } from './volume.ts'
+import type { XfsWriter } from './writer.ts'
 
-/** XFS, read only. Opened by `openXfs`. */
-export class XfsFileSystem extends ReadOnlyFileSystem {
+/** Bytes of changed metadata that make it worth writing between two changes, so that memory stays bounded. */
+const WRITE_OUT_BYTES = 16 << 20
+
+/** XFS behind the interface of all filesystems. Opened by `openXfs`. */
+export class XfsFileSystem implements FileSystem {
   readonly type = 'xfs'
   readonly root: InodeNumber
   readonly uuid: string
@@ -28,21 +44,37 @@ export class XfsFileSystem extends ReadOnlyFileSystem {
   readonly warnings: readonly string[]
   readonly #volume: XfsVolume
   readonly #inodes: Inodes
-
+  readonly #writer: XfsWriter | undefined
   readonly #replayed: boolean
+  /** Something changed since the volume was last flushed. */
+  #changed: boolean
 
-  /** @param state.replayed whether what is read is the state after a replay that was not written. */
-  constructor(volume: XfsVolume, state: { warnings: readonly string[]; replayed: boolean }) {
-    super()
+  /**
+   * @param writer what writes; `undefined` when open for reading only.
+   * @param state.replayed whether what is read is the state after a replay that was not written.
+   * @param state.changed whether opening changed something that is still to be written.
+   */
+  constructor(
+    volume: XfsVolume,
+    inodes: Inodes,
+    writer: XfsWriter | undefined,
+    state: { readonly warnings: readonly string[]; readonly replayed: boolean; readonly changed: boolean },
+  ) {
     this.#volume = volume
-    this.#inodes = new Inodes(volume)
+    this.#inodes = inodes
+    this.#writer = writer
     this.warnings = state.warnings
     this.#replayed = state.replayed
+    this.#changed = state.changed
     const { sb_rootino, sb_uuid, sb_fname } = volume.superblock
     this.root = sb_rootino
     this.uuid = formatUuid(sb_uuid)
     const end = sb_fname.indexOf(0)
     this.label = new TextDecoder().decode(end < 0 ? sb_fname : sb_fname.subarray(0, end))
+  }
+
+  get writable(): boolean {
+    return this.#writer !== undefined
   }
 
   async lookup(directory: InodeNumber, name: Uint8Array): Promise<InodeNumber> {
@@ -101,7 +133,131 @@ export class XfsFileSystem extends ReadOnlyFileSystem {
     return usage(this.#volume, this.#replayed)
   }
 
-  freeRanges(): AsyncIterable<ByteRange> {
-    return freeRanges(this.#volume, { doubts: this.warnings, replayed: this.#replayed })
+  async *freeRanges(): AsyncIterable<ByteRange> {
+    if (this.writable) await this.sync()
+    yield* freeRanges(this.#volume, { doubts: this.warnings, replayed: this.#replayed })
+  }
+
+  async write(ino: InodeNumber, offset: number, from: Uint8Array): Promise<void> {
+    await this.#change(async writer => {
+      const { di_size } = await this.#inodes.require(ino, 'file')
+      requireUnprotected(await this.#inodes.read(ino), offset === di_size)
+      if (from.length === 0) return
+      const inode = await this.#inodes.edit(ino)
+      touch(writer, inode)
+      await writeData(writer, inode, offset, from)
+    })
+  }
+
+  async truncate(ino: InodeNumber, size: number): Promise<void> {
+    await this.#change(async writer => {
+      requireUnprotected(await this.#inodes.require(ino, 'file'), false)
+      const inode = await this.#inodes.edit(ino)
+      touch(writer, inode)
+      await truncateData(writer, inode, size)
+    })
+  }
+
+  async create(directory: InodeNumber, name: Uint8Array, attributes: NewInode): Promise<InodeNumber> {
+    return this.#change(writer => create(writer, directory, name, attributes))
+  }
+
+  async mkdir(directory: InodeNumber, name: Uint8Array, attributes: NewInode): Promise<InodeNumber> {
+    return this.#change(writer => mkdir(writer, directory, name, attributes))
+  }
+
+  async symlink(
+    directory: InodeNumber,
+    name: Uint8Array,
+    target: Uint8Array,
+    attributes: NewInode,
+  ): Promise<InodeNumber> {
+    return this.#change(writer => symlink(writer, directory, name, target, attributes))
+  }
+
+  async mknod(
+    directory: InodeNumber,
+    name: Uint8Array,
+    type: 'character-device' | 'block-device' | 'fifo' | 'socket',
+    device: DeviceNumber,
+    attributes: NewInode,
+  ): Promise<InodeNumber> {
+    return this.#change(writer => mknod(writer, directory, name, type, device, attributes))
+  }
+
+  async link(ino: InodeNumber, directory: InodeNumber, name: Uint8Array): Promise<void> {
+    await this.#change(writer => link(writer, ino, directory, name))
+  }
+
+  async unlink(directory: InodeNumber, name: Uint8Array): Promise<void> {
+    await this.#change(writer => unlink(writer, directory, name))
+  }
+
+  async rmdir(directory: InodeNumber, name: Uint8Array): Promise<void> {
+    await this.#change(writer => rmdir(writer, directory, name))
+  }
+
+  async rename(
+    fromDirectory: InodeNumber,
+    fromName: Uint8Array,
+    toDirectory: InodeNumber,
+    toName: Uint8Array,
+  ): Promise<void> {
+    await this.#change(writer => rename(writer, fromDirectory, fromName, toDirectory, toName))
+  }
+
+  async setAttributes(ino: InodeNumber, change: AttributeChange): Promise<void> {
+    await this.#change(async writer => {
+      requireUnprotected(await this.#inodes.read(ino), false)
+      const inode = await this.#inodes.edit(ino)
+      if (change.mode !== undefined) await chmodInode(writer, inode, change.mode)
+      if (change.uid !== undefined) inode.di_uid = change.uid
+      if (change.gid !== undefined) inode.di_gid = change.gid
+      if (change.atime !== undefined) inode.atime = change.atime
+      if (change.mtime !== undefined) inode.mtime = change.mtime
+      touchChange(writer, inode, change.ctime)
+    })
+  }
+
+  async setxattr(ino: InodeNumber, name: string, value: Uint8Array): Promise<void> {
+    await this.#change(async writer => {
+      requireUnprotected(await this.#inodes.read(ino), false)
+      const inode = await this.#inodes.edit(ino)
+      await setAttribute(writer, inode, name, value)
+      touchChange(writer, inode)
+    })
+  }
+
+  async removexattr(ino: InodeNumber, name: string): Promise<void> {
+    await this.#change(async writer => {
+      requireUnprotected(await this.#inodes.read(ino), false)
+      const inode = await this.#inodes.edit(ino)
+      await removeAttribute(writer, inode, name)
+      touchChange(writer, inode)
+    })
+  }
+
+  /** `EROFS` unless open for writing; then the change, whole or not at all, and memory is kept bounded. */
+  async #change<T>(how: (writer: XfsWriter) => Promise<T>): Promise<T> {
+    const writer = this.#writer
+    if (writer === undefined) throw new DrydiskError('EROFS', 'the xfs filesystem is open for reading only')
+    const result = await inTransaction(writer, async () => {
+      if (!this.#changed) await forgetQuotaCheck(this.#volume)
+      return how(writer)
+    })
+    this.#changed = true
+    if (this.#volume.buffers.changedBytes > WRITE_OUT_BYTES) await this.#volume.buffers.flush()
+    return result
+  }
+
+  async sync(): Promise<void> {
+    if (this.#writer === undefined || !this.#changed) return
+    await this.#volume.buffers.flush()
+    await this.#volume.device.flush()
+    this.#changed = false
+  }
+
+  async close(): Promise<void> {
+    await this.sync()
   }
 }

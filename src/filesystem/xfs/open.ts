@@ -1,40 +1,81 @@
 import type { BlockDevice } from '../../device/block-device.ts'
+import { DrydiskError } from '../../errors.ts'
+import type { Timestamp } from '../filesystem.ts'
 import { corrupt, unsupported } from './errors.ts'
+import { whyUnwritable } from './features.ts'
 import { XfsFileSystem } from './filesystem.ts'
+import { createInodeAllocator } from './inode-space/inode-allocator.ts'
+import { finishUnlinked } from './inode-space/unlinked.ts'
 import { Inodes } from './inodes.ts'
+import { bringLogHome } from './log/bring-home.ts'
 import { recoverLog } from './log/recover.ts'
+import { destroyInode } from './new-inode.ts'
 import { readSuperblock } from './read-superblock.ts'
+import { recoverCow } from './space/recover-cow.ts'
+import { createSpace } from './space/space.ts'
 import type { Superblock } from './superblock.ts'
+import { inTransaction } from './transaction.ts'
 import { XfsVolume } from './volume.ts'
+import type { XfsWriter } from './writer.ts'
 
 export { readSuperblock } from './read-superblock.ts'
 
 export interface OpenXfsOptions {
-  /** Only `false` is possible; `true` is `ERR_UNSUPPORTED`. */
+  /** Whether changes are allowed; default `false`. Needs a writable device. */
   readonly writable?: boolean
+  /** The clock for times in inodes; the system's when left out. */
+  readonly now?: () => Timestamp
 }
 
 /**
- * Opens an XFS filesystem for reading. A log that is dirty is replayed in memory first, and nothing is written.
- * `ERR_UNSUPPORTED` names what is not read; `ERR_CORRUPT` when the superblock contradicts itself or the volume.
+ * Opens an XFS filesystem. A log that is dirty is replayed first: onto the device when opened for writing, in memory otherwise.
+ * Opened for writing, what a crash left behind is finished too: promises of the log, files without a name, blocks set aside
+ * for copy-on-write.
+ *
+ * `ERR_UNSUPPORTED` names what is not read or, for a writable open, not written; `ERR_CORRUPT` when the superblock contradicts
+ * itself or the volume; `EROFS` for a writable open of a read-only device.
  */
 export async function openXfs(device: BlockDevice, options: OpenXfsOptions = {}): Promise<XfsFileSystem> {
-  if (options.writable)
-    throw unsupported(
-      'the filesystem is read by drydisk and not written, so nothing was changed. Its files can be listed, read and copied out; to change them, mount the image with Linux (losetup -P, mount)',
-      { type: 'xfs' },
-    )
+  const writable = options.writable ?? false
+  if (writable && !device.writable)
+    throw new DrydiskError('EROFS', 'xfs: the volume is open for reading only, so its filesystem is too')
+  const now = options.now ?? systemTime
   const atRest = await readSuperblock(device)
-  const recovery = hasInternalLog(atRest) ? await recoverLog(device, atRest) : undefined
-  const superblock = recovery?.dirty ? await readSuperblock(recovery.device) : atRest
-  const volume = new XfsVolume(recovery?.device ?? device, superblock)
-  const root = await new Inodes(volume).read(superblock.sb_rootino)
+  const reasons = writable ? whyUnwritable(atRest) : []
+  if (reasons.length > 0)
+    throw unsupported(
+      `the filesystem ${reasons.join('; it ')}: nothing was changed. It can be read; to change it, mount it with Linux`,
+    )
+  const log = hasInternalLog(atRest)
+    ? await (writable ? bringLogHome(device, atRest) : recoverLog(device, atRest))
+    : undefined
+  const current = log?.device ?? device
+  const superblock = log?.dirty ? await readSuperblock(current) : atRest
+  const volume = new XfsVolume(current, superblock)
+  const inodes = new Inodes(volume)
+  const root = await inodes.read(superblock.sb_rootino)
   if (root.type !== 'directory')
     throw corrupt('inode', `the root, inode ${root.ino}, is a ${root.type} and no directory`, {
       inode: root.ino,
     })
-  const warnings = [...(recovery?.warnings ?? []), ...warningsOf(superblock)]
-  return new XfsFileSystem(volume, { warnings, replayed: recovery?.dirty ?? false })
+  const state = {
+    warnings: [...(log?.warnings ?? []), ...warningsOf(superblock)],
+    replayed: !writable && (log?.dirty ?? false),
+  }
+  if (!writable) return new XfsFileSystem(volume, inodes, undefined, { ...state, changed: false })
+  const writer = createWriter(volume, inodes, now)
+  await inTransaction(writer, () => recoverCow(writer))
+  await finishUnlinked(writer, inode => destroyInode(writer, inode))
+  return new XfsFileSystem(volume, inodes, writer, { ...state, changed: volume.buffers.changedBytes > 0 })
+}
+
+function createWriter(volume: XfsVolume, inodes: Inodes, now: () => Timestamp): XfsWriter {
+  const space = createSpace(volume)
+  return { volume, inodes, space, inodeAllocator: createInodeAllocator(volume, inodes, space, now), now }
+}
+
+function systemTime(): Timestamp {
+  return BigInt(Date.now()) * 1_000_000n
 }
 
 function hasInternalLog({ sb_logstart }: Superblock): boolean {

@@ -1,0 +1,202 @@
+import { printable } from '../../bytes/names.ts'
+import { DrydiskError } from '../../errors.ts'
+import type { DeviceNumber, FileType, InodeNumber, NewInode } from '../filesystem.ts'
+import { type Dinode, FORMAT } from './dinode.ts'
+import { dots } from './dir-name.ts'
+import { lookupName } from './directory.ts'
+import { addEntry, initDirectory, isEmptyDirectory, removeEntry } from './directory-edit/directory-edit.ts'
+import {
+  dropLinkCount,
+  requireLinkable,
+  requireName,
+  requireOrdinaryName,
+  requireSameProject,
+  requireUnprotected,
+  touch,
+  touchChange,
+} from './links.ts'
+import { destroyInode, inheritAcls, newInode, stamp } from './new-inode.ts'
+import { storeTarget } from './symlink-edit.ts'
+import type { XfsWriter } from './writer.ts'
+
+/** A device number is 14 bits of major number above 18 of minor. */
+const MOST_DEVICE = { major: 2 ** 14, minor: 2 ** 18 } as const
+
+/** The inode that a name leads to, not yet to be changed; `undefined` when there is no such name. */
+export async function findName(
+  writer: XfsWriter,
+  directory: Dinode,
+  name: Uint8Array,
+): Promise<Dinode | undefined> {
+  try {
+    return await writer.inodes.read(await lookupName(writer, directory, name))
+  } catch (error) {
+    if (error instanceof DrydiskError && error.code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** As `findName`, and `ENOENT`. */
+export async function requireEntry(writer: XfsWriter, directory: Dinode, name: Uint8Array): Promise<Dinode> {
+  const inode = await findName(writer, directory, name)
+  if (inode === undefined)
+    throw new DrydiskError('ENOENT', `there is no '${printable(name)}' in inode ${directory.ino}`, {
+      inode: directory.ino,
+    })
+  return inode
+}
+
+async function requireNewName(writer: XfsWriter, directory: Dinode, name: Uint8Array): Promise<void> {
+  requireName(name)
+  if (dots(name) !== 0 || (await findName(writer, directory, name)) !== undefined)
+    throw new DrydiskError('EEXIST', `'${printable(name)}' exists in inode ${directory.ino}`, {
+      inode: directory.ino,
+    })
+}
+
+/** What is made is named last: its number and type are known then. */
+async function make(
+  writer: XfsWriter,
+  parent: InodeNumber,
+  name: Uint8Array,
+  type: FileType,
+  attributes: NewInode,
+  complete: (inode: Dinode) => Promise<void>,
+): Promise<InodeNumber> {
+  const found = await writer.inodes.require(parent, 'directory')
+  await requireNewName(writer, found, name)
+  requireUnprotected(found, true)
+  if (type === 'directory') requireLinkable(found)
+  const directory = await writer.inodes.edit(parent)
+  const inode = await newInode(writer, directory, type, attributes)
+  await complete(inode)
+  await inheritAcls(writer, directory, inode)
+  stamp(inode, attributes.time ?? writer.now())
+  await addEntry(writer, directory, name, inode.ino, type)
+  if (type === 'directory') {
+    inode.di_nlink = 2
+    directory.di_nlink++
+  }
+  touch(writer, directory)
+  return inode.ino
+}
+
+export async function create(
+  writer: XfsWriter,
+  directory: InodeNumber,
+  name: Uint8Array,
+  attributes: NewInode,
+): Promise<InodeNumber> {
+  return make(writer, directory, name, 'file', attributes, async () => {})
+}
+
+export async function mkdir(
+  writer: XfsWriter,
+  directory: InodeNumber,
+  name: Uint8Array,
+  attributes: NewInode,
+): Promise<InodeNumber> {
+  return make(writer, directory, name, 'directory', attributes, inode =>
+    Promise.resolve(initDirectory(writer, inode, directory)),
+  )
+}
+
+/** The mode of a symlink is 0o777, whatever is asked for: nothing looks at it. */
+export async function symlink(
+  writer: XfsWriter,
+  directory: InodeNumber,
+  name: Uint8Array,
+  target: Uint8Array,
+  attributes: NewInode,
+): Promise<InodeNumber> {
+  return make(writer, directory, name, 'symlink', { ...attributes, mode: 0o777 }, inode =>
+    storeTarget(writer, inode, target),
+  )
+}
+
+export async function mknod(
+  writer: XfsWriter,
+  directory: InodeNumber,
+  name: Uint8Array,
+  type: 'character-device' | 'block-device' | 'fifo' | 'socket',
+  { major, minor }: DeviceNumber,
+  attributes: NewInode,
+): Promise<InodeNumber> {
+  const isDevice = type === 'character-device' || type === 'block-device'
+  if (isDevice && !(major >= 0 && major < MOST_DEVICE.major && minor >= 0 && minor < MOST_DEVICE.minor))
+    throw new DrydiskError(
+      'EINVAL',
+      `device ${major}:${minor}: XFS has room for major numbers below ${MOST_DEVICE.major} and minor ones below ${MOST_DEVICE.minor}`,
+    )
+  return make(writer, directory, name, type, attributes, async inode => {
+    inode.di_format = FORMAT.DEV
+    inode.data.literal.setU32(0, isDevice ? major * MOST_DEVICE.minor + minor : 0)
+  })
+}
+
+export async function link(
+  writer: XfsWriter,
+  ino: InodeNumber,
+  parent: InodeNumber,
+  name: Uint8Array,
+): Promise<void> {
+  const found = await writer.inodes.require(parent, 'directory')
+  await requireNewName(writer, found, name)
+  const linked = await writer.inodes.read(ino)
+  if (linked.type === 'directory')
+    throw new DrydiskError('EPERM', `inode ${ino} is a directory: it has one name`, { inode: ino })
+  requireUnprotected(found, true)
+  requireUnprotected(linked, false)
+  requireSameProject(found, linked)
+  requireLinkable(linked)
+  const directory = await writer.inodes.edit(parent)
+  const inode = await writer.inodes.edit(ino)
+  await addEntry(writer, directory, name, ino, inode.type)
+  inode.di_nlink++
+  touchChange(writer, inode)
+  touch(writer, directory)
+}
+
+/** Takes one name from what is no directory; with the last one it goes. */
+export async function dropLink(writer: XfsWriter, inode: Dinode): Promise<void> {
+  touchChange(writer, inode)
+  if (inode.di_nlink <= 1) await destroyInode(writer, inode)
+  else dropLinkCount(inode)
+}
+
+export async function unlink(writer: XfsWriter, parent: InodeNumber, name: Uint8Array): Promise<void> {
+  const found = await writer.inodes.require(parent, 'directory')
+  requireOrdinaryName(name, 'EISDIR')
+  const named = await requireEntry(writer, found, name)
+  if (named.type === 'directory')
+    throw new DrydiskError('EISDIR', `'${printable(name)}' is a directory`, { inode: named.ino })
+  requireUnprotected(found, false)
+  requireUnprotected(named, false)
+  const directory = await writer.inodes.edit(parent)
+  const inode = await writer.inodes.edit(named.ino)
+  await removeEntry(writer, directory, name, inode.ino)
+  touch(writer, directory)
+  await dropLink(writer, inode)
+}
+
+export async function requireEmpty(writer: XfsWriter, directory: Dinode, name: Uint8Array): Promise<void> {
+  if (!(await isEmptyDirectory(writer, directory)))
+    throw new DrydiskError('ENOTEMPTY', `'${printable(name)}' is not empty`, { inode: directory.ino })
+}
+
+export async function rmdir(writer: XfsWriter, parent: InodeNumber, name: Uint8Array): Promise<void> {
+  const found = await writer.inodes.require(parent, 'directory')
+  requireOrdinaryName(name, 'EINVAL')
+  const named = await requireEntry(writer, found, name)
+  if (named.type !== 'directory')
+    throw new DrydiskError('ENOTDIR', `'${printable(name)}' is not a directory`, { inode: named.ino })
+  await requireEmpty(writer, named, name)
+  requireUnprotected(found, false)
+  requireUnprotected(named, false)
+  const directory = await writer.inodes.edit(parent)
+  const inode = await writer.inodes.edit(named.ino)
+  await removeEntry(writer, directory, name, inode.ino)
+  dropLinkCount(directory)
+  touch(writer, directory)
+  await destroyInode(writer, inode)
+}

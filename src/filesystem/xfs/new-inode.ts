@@ -1,0 +1,95 @@
+import type { FileType, NewInode } from '../filesystem.ts'
+import { aclAfterChmod, inheritAcl, modeOfAcl, parseXattrAcl, xattrAcl } from '../posix-acl.ts'
+import { emptyAttributes, setAttribute } from './attribute-edit/attribute-edit.ts'
+import { getAttribute } from './attributes.ts'
+import { DIFLAG, type Dinode, FORMAT } from './dinode.ts'
+import { corrupt, unsupported } from './errors.ts'
+import { emptyFork } from './fork/fork-edit.ts'
+import { inheritFrom } from './inode-space/inherit.ts'
+import type { XfsWriter } from './writer.ts'
+
+/** st_mode's file types. */
+const MODE_TYPES: Readonly<Record<FileType, number>> = {
+  file: 0o100000,
+  directory: 0o040000,
+  symlink: 0o120000,
+  'character-device': 0o020000,
+  'block-device': 0o060000,
+  fifo: 0o010000,
+  socket: 0o140000,
+}
+
+const ACCESS = 'system.posix_acl_access'
+const DEFAULT = 'system.posix_acl_default'
+
+/**
+ * Makes an inode in a directory, with one link, no name and no content yet: mode and owner exactly as given, but for what a
+ * default ACL of the directory takes from the mode.
+ */
+export async function newInode(
+  writer: XfsWriter,
+  directory: Dinode,
+  type: FileType,
+  attributes: NewInode,
+): Promise<Dinode> {
+  const inode = await writer.inodeAllocator.allocate(
+    directory.ino,
+    MODE_TYPES[type] | (attributes.mode & 0o7777),
+  )
+  inheritFrom(directory, inode)
+  inode.di_mode = attributes.mode
+  inode.di_uid = attributes.uid
+  inode.di_gid = attributes.gid
+  inode.di_nlink = 1
+  stamp(inode, attributes.time ?? writer.now())
+  return inode
+}
+
+/** All four times: what completes a new inode is no later change of it. */
+export function stamp(inode: Dinode, time: bigint): void {
+  inode.atime = time
+  inode.mtime = time
+  inode.ctime = time
+  inode.crtime = time
+}
+
+/**
+ * Gives a new inode what its directory's default ACL says, as Linux does when it is made: an access ACL and fewer permission
+ * bits, and to a directory the default ACL itself. Nothing for symlinks.
+ */
+export async function inheritAcls(writer: XfsWriter, directory: Dinode, inode: Dinode): Promise<void> {
+  if (inode.type === 'symlink') return
+  const inherited = await getAttribute(writer.volume, directory, DEFAULT)
+  if (inherited === undefined) return
+  if (inode.type === 'directory') await setAttribute(writer, inode, DEFAULT, inherited)
+  const { acl, mode } = inheritAcl(parseXattrAcl(inherited), inode.di_mode)
+  if (!modeOfAcl(acl).equivalent) await setAttribute(writer, inode, ACCESS, xattrAcl(acl))
+  inode.di_mode = mode
+}
+
+/** Sets the permission bits (0 to 0o7777), and in an access ACL those that stand for them. ctime is the caller's. */
+export async function chmodInode(writer: XfsWriter, inode: Dinode, permissions: number): Promise<void> {
+  const acl = await getAttribute(writer.volume, inode, ACCESS)
+  if (acl !== undefined)
+    await setAttribute(writer, inode, ACCESS, xattrAcl(aclAfterChmod(parseXattrAcl(acl), permissions)))
+  inode.di_mode = permissions
+}
+
+/** Frees an inode that no name leads to, with content and attributes. */
+export async function destroyInode(writer: XfsWriter, inode: Dinode): Promise<void> {
+  const { sb_rootino } = writer.volume.superblock
+  if (inode.ino === sb_rootino)
+    throw corrupt('inode', 'the root directory has a name, by which it cannot be removed', {
+      inode: inode.ino,
+    })
+  if ((inode.di_flags & DIFLAG.REALTIME) !== 0 && inode.di_nblocks > 0)
+    throw unsupported(
+      `the content of inode ${inode.ino} is on the real-time device, which is not in this volume: the file cannot be removed`,
+      { inode: inode.ino },
+    )
+  if (inode.data.format === FORMAT.EXTENTS || inode.data.format === FORMAT.BTREE)
+    await emptyFork(writer, inode, 'data')
+  await emptyAttributes(writer, inode)
+  inode.di_nlink = 0
+  await writer.inodeAllocator.free(inode)
+}

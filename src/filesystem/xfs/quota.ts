@@ -1,0 +1,15 @@
+import type { XfsVolume } from './volume.ts'
+
+/** sb_qflags (xfs_log_format.h): XFS_UQUOTA_CHKD, XFS_OQUOTA_CHKD, XFS_GQUOTA_CHKD, XFS_PQUOTA_CHKD. */
+const CHECKED = 0x0004 | 0x0020 | 0x0100 | 0x0400
+const SB_QFLAGS = 176
+
+/**
+ * Usage by users, groups and projects is not kept up to date here: the marks that it was counted go, and the next mount with
+ * quota counts anew (xfs_qm_need_quotacheck). Only in a transaction.
+ */
+export async function forgetQuotaCheck(volume: XfsVolume): Promise<void> {
+  if ((volume.superblock.sb_qflags & CHECKED) === 0) return
+  const view = await volume.editSuperblock()
+  view.setU16(SB_QFLAGS, view.u16(SB_QFLAGS) & ~CHECKED)
+}
