@@ -12,6 +12,8 @@ const UNITS: Readonly<Record<string, number>> = {
   E: 2 ** 60,
 }
 
+const MIB = 2 ** 20
+
 /** As `parseSize`, where nothing is a size too; `undefined` for what is no size. */
 export function sizeOf(text: string): number | undefined {
   const match = /^(?:(0x[\da-f]+)|(\d+(?:\.\d*)?)([KMGTPEB]?)(?:iB|B)?)$/i.exec(text.trim())
@@ -49,8 +51,13 @@ export async function folderSize(folder: string): Promise<{ bytes: number; files
 }
 
 /** A disk that holds so much with room for the filesystem's own structures, in whole MiB. */
-export function diskSizeFor({ bytes, files }: { bytes: number; files: number }): number {
+export function diskSizeFor(
+  { bytes, files }: { bytes: number; files: number },
+  type: 'ext4' | 'xfs' = 'ext4',
+): number {
+  const inWhole = (wanted: number, least: number) => Math.ceil(Math.max(wanted, least * MIB) / MIB) * MIB
+  // A file takes an inode of 512 bytes and ends in a block of 4 KiB; the log takes 64 MiB. With a partition table, 300 MiB are left.
+  if (type === 'xfs') return inWhole(bytes * 1.1 + files * 4608 + 112 * MIB, 304)
   // Inode tables take 256 bytes for every 4 to 16 KiB, the journal 4 to 64 MiB; 5 % stay reserved for root.
-  const wanted = bytes * 1.2 + files * 1024 + 32 * 2 ** 20
-  return Math.ceil(Math.max(wanted, 64 * 2 ** 20) / 2 ** 20) * 2 ** 20
+  return inWhole(bytes * 1.2 + files * 1024 + 32 * MIB, 64)
 }

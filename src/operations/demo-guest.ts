@@ -9,14 +9,14 @@ interface DemoFile {
 }
 
 /** The files of a small guest that looks like Debian 12: what the usual edits of an image read and change. */
-function demoFiles(rootUuid: string): Readonly<Record<string, string | DemoFile>> {
+function demoFiles(rootUuid: string, type: 'ext4' | 'xfs'): Readonly<Record<string, string | DemoFile>> {
   const kernel = 'vmlinuz-6.1.0-18-amd64'
   const initrd = 'initrd.img-6.1.0-18-amd64'
   const entry = (title: string, args: string) =>
     `menuentry '${title}' --class debian --class gnu-linux $menuentry_id_option 'gnulinux-${rootUuid}' {
 	insmod gzio
 	insmod part_gpt
-	insmod ext2
+	insmod ${type === 'xfs' ? 'xfs' : 'ext2'}
 	search --no-floppy --fs-uuid --set=root ${rootUuid}
 	linux	/boot/${kernel} root=UUID=${rootUuid} ro ${args}
 	initrd	/boot/${initrd}
@@ -69,7 +69,7 @@ GRUB_CMDLINE_LINUX=""
 #GRUB_TERMINAL=console
 `,
     '/etc/fstab': `# <file system> <mount point> <type> <options> <dump> <pass>
-UUID=${rootUuid} / ext4 errors=remount-ro 0 1
+UUID=${rootUuid} / ${type === 'xfs' ? 'xfs defaults 0 0' : 'ext4 errors=remount-ro 0 1'}
 `,
     '/etc/group': 'root:x:0:\nshadow:x:42:\nsudo:x:27:debian\ndebian:x:1000:\n',
     '/etc/gshadow': { text: 'root:*::\nshadow:*::\nsudo:*::debian\ndebian:!::\n', mode: 0o640, gid: 42 },
@@ -185,11 +185,14 @@ class Folder {
   }
 }
 
-/** A tree to make a disk of, and to try edits on, with no image at hand. */
-export function demoGuest(rootUuid: string): SourceNode {
+/**
+ * A tree to make a disk of, and to try edits on, with no image at hand.
+ * @param type of the filesystem that it is to be put on.
+ */
+export function demoGuest(rootUuid: string, type: 'ext4' | 'xfs' = 'ext4'): SourceNode {
   const root = new Folder()
   for (const [path, attributes] of Object.entries(DIRECTORIES)) Object.assign(root.at(path), attributes)
-  for (const [path, file] of Object.entries(demoFiles(rootUuid))) {
+  for (const [path, file] of Object.entries(demoFiles(rootUuid, type))) {
     const { text, mode, gid }: DemoFile = typeof file === 'string' ? { text: file } : file
     const source: ByteSource = bytesSource(path, encoder.encode(text))
     root.add(path, { mode: mode ?? 0o644, gid: gid ?? 0, content: { type: 'file', source } })
