@@ -185,7 +185,7 @@ export class XfsVolume {
     const daddr = this.geometry.diskAddress(block)
     const verified = this.#verified.get(bytes)?.has(0) ?? false
     const parsed = parseBtreeBlock(kind, bytes, { ...reference, daddr }, this.superblock, verified)
-    this.trust(bytes)
+    if (!verified) this.trust(bytes)
     return parsed
   }
 }
