@@ -88,6 +88,17 @@ export class ForkEditor {
     })
   }
 
+  /** Takes out what is mapped from block `from` up to, not including, `to`, and gives it: whose the blocks are is the caller's. */
+  async detach(from: number, to: number): Promise<BmbtRecord[]> {
+    const parts: BmbtRecord[] = []
+    await this.#eachPart(from, to, async (record, part) => {
+      await this.#store.change([record], remainders(record, part))
+      countBlocks(this.#inode, -part.br_blockcount)
+      parts.push(part)
+    })
+    return parts
+  }
+
   /** Unwritten blocks of the range count as written. */
   async setWritten(from: number, to: number): Promise<void> {
     await this.#eachPart(from, to, async (record, part) => {

@@ -38,18 +38,15 @@ export async function bringLogHome(
   const log = new LogArea(device, superblock)
   const active = await findActiveLog(log)
   const cleaning = active.newest === undefined ? [] : await planCleaning(log, active, active.newest)
-  const recovery = await replayLog(device, log, active, options)
-  if (recovery.overlay !== undefined) {
-    try {
-      await recovery.overlay.writeBack()
-    } finally {
-      await recovery.overlay.rollback()
-    }
+  const { overlay, ...rest } = await replayLog(device, log, active, { ...options, exact: true })
+  try {
+    await overlay?.writeBack()
+  } finally {
+    await overlay?.rollback()
   }
   for (const { block, bytes } of cleaning) await log.write(block, bytes)
   await clearLogFeatures(device, superblock)
-  const { overlay, transactions, openIntents, warnings } = recovery
-  return { device, dirty: overlay !== undefined, transactions, openIntents, warnings }
+  return { device, dirty: overlay !== undefined, ...rest }
 }
 
 /** A clean log holds nothing that an older Linux could not read (xfs_clear_incompat_log_features). */

@@ -3,8 +3,10 @@ import { corruptLog } from './errors.ts'
 import { LI } from './item-types.ts'
 import type { LogItem } from './transactions.ts'
 
+export type IntentName = 'EFI' | 'RUI' | 'CUI' | 'BUI' | 'ATTRI' | 'XMI'
+
 interface IntentKind {
-  readonly name: string
+  readonly name: IntentName
   readonly intent: number
   readonly done: number
   /** What a file holds depends on it. Others only keep account of space. */
@@ -39,11 +41,13 @@ export const INTENT_TYPES: ReadonlySet<number> = new Set(KINDS.flatMap(kind => [
 
 /** An intent without its done item. */
 export interface OpenIntent {
-  readonly name: string
+  readonly name: IntentName
   readonly id: bigint
   readonly tid: number
   readonly content: boolean
   readonly left: string
+  /** Its format structure, and what goes with that. */
+  readonly regions: readonly Uint8Array[]
 }
 
 /** Follows which intents are carried out. */
@@ -57,7 +61,8 @@ export class IntentList {
     // Every intent and done format has its type, its size, 4 bytes and then the identifier of the intent.
     const id = littleEndian(format, 'XFS log intent').big(8)
     for (const { name, intent, done, content, left } of KINDS) {
-      if (item.type === intent) this.#open.set(`${name} ${id}`, { name, id, tid, content, left })
+      if (item.type === intent)
+        this.#open.set(`${name} ${id}`, { name, id, tid, content, left, regions: item.regions })
       if (item.type === done) this.#open.delete(`${name} ${id}`)
     }
   }

@@ -1,11 +1,13 @@
 import type { BlockDevice } from '../../../device/block-device.ts'
 import { OverlayDevice } from '../../../device/overlay-device.ts'
 import type { Storage } from '../../../device/storage.ts'
+import { isDrydiskError } from '../../../errors.ts'
 import { LOG_INCOMPAT } from '../features.ts'
 import type { Superblock } from '../superblock.ts'
 import { sumCounters } from './counters.ts'
 import { corruptLog, unsupportedLog } from './errors.ts'
 import { type ActiveLog, findActiveLog } from './find-tail.ts'
+import { finishOver } from './finish-over.ts'
 import type { OpenIntent } from './intents.ts'
 import { LogArea, type LogRecord } from './log-area.ts'
 import { Replay } from './replay.ts'
@@ -21,8 +23,8 @@ export interface LogRecovery {
   readonly device: BlockDevice
   readonly dirty: boolean
   readonly transactions: number
-  /** What transactions promised and none did. It does not change what files hold, but the space accounting lags behind. */
-  readonly openIntents: readonly OpenIntent[]
+  /** How many steps transactions had promised and none had done: they were carried out behind the replay. */
+  readonly finished: number
   readonly warnings: readonly string[]
 }
 
@@ -30,19 +32,18 @@ export interface LogRecovery {
  * Replays the log of a filesystem that was not unmounted, as the kernel does at mount, into an overlay: nothing is written to
  * the device. The log is read whole and checked before the overlay is given out, so there is never half a replay.
  *
- * @throws ERR_CORRUPT where the log is damaged, ERR_UNSUPPORTED where it holds what cannot be replayed (a log on another
- * device, file mappings or attributes that a transaction promised and none changed); both name the transaction.
- * @param options.spill makes a file for what memory does not hold, as for an OverlayDevice.
+ * @throws ERR_CORRUPT where the log is damaged, ERR_UNSUPPORTED where it holds what cannot be replayed (such as a log on another
+ * device); both name the transaction.
  */
 export async function recoverLog(
   device: BlockDevice,
   superblock: Superblock,
-  options: { readonly spill?: () => Promise<Storage> } = {},
+  options: Pick<ReplayOptions, 'spill'> = {},
 ): Promise<LogRecovery> {
   const log = new LogArea(device, superblock)
   const replayed = await replayLog(device, log, await findActiveLog(log), options)
-  const { overlay, transactions, openIntents, warnings } = replayed
-  return { device: overlay ?? device, dirty: overlay !== undefined, transactions, openIntents, warnings }
+  const { overlay, ...rest } = replayed
+  return { device: overlay ?? device, dirty: overlay !== undefined, ...rest }
 }
 
 /** What a replay gives. */
@@ -50,8 +51,15 @@ export interface ReplayedLog {
   /** The device with the replayed blocks; `undefined` where there is nothing to replay. */
   readonly overlay: OverlayDevice | undefined
   readonly transactions: number
-  readonly openIntents: readonly OpenIntent[]
+  readonly finished: number
   readonly warnings: readonly string[]
+}
+
+export interface ReplayOptions {
+  /** Makes a file for what memory does not hold, as for an OverlayDevice. */
+  readonly spill?: () => Promise<Storage>
+  /** What does not change any file has to be right too, as for writing. */
+  readonly exact?: boolean
 }
 
 /** Replays what the active part of a log holds into an overlay over the device. */
@@ -59,7 +67,7 @@ export async function replayLog(
   device: BlockDevice,
   log: LogArea,
   active: ActiveLog,
-  options: { readonly spill?: () => Promise<Storage> },
+  options: ReplayOptions,
 ): Promise<ReplayedLog> {
   const { superblock } = log
   const warnings: string[] = []
@@ -68,7 +76,7 @@ export async function replayLog(
       `the last ${active.torn} records of the log were being written when the machine stopped, and are left out`,
     )
   if (active.clean || active.head === active.tail)
-    return { overlay: undefined, transactions: 0, openIntents: [], warnings }
+    return { overlay: undefined, transactions: 0, finished: 0, warnings }
   refuseUnknownFeatures(superblock)
 
   const overlay = new OverlayDevice(device, options)
@@ -80,12 +88,11 @@ export async function replayLog(
       options.spill === undefined ? MOST_IN_MEMORY : MOST_SPILLED,
       warnings,
     )
-    const openIntents = replay.intents.open
-    refuseContentIntents(openIntents)
-    warnings.push(...intentWarnings(openIntents))
     const uncounted = await sumCounters(overlay, superblock.sb_sectsize)
     if (uncounted !== undefined) warnings.push(uncounted)
-    return { overlay, transactions: replay.transactions, openIntents, warnings }
+    const { open } = replay.intents
+    if (open.length > 0) await finish(overlay, open, options.exact ?? false, warnings)
+    return { overlay, transactions: replay.transactions, finished: open.length, warnings }
   } catch (error) {
     await overlay.rollback()
     throw error
@@ -137,19 +144,17 @@ async function* records(log: LogArea, { tail, head }: ActiveLog): AsyncIterable<
   }
 }
 
-function refuseContentIntents(intents: readonly OpenIntent[]): void {
-  const intent = intents.find(({ content }) => content)
-  if (intent !== undefined)
-    throw unsupportedLog(
-      `transaction 0x${intent.tid.toString(16)} left ${intent.left} (${intent.name} 0x${intent.id.toString(16)}), which drydisk does not carry out yet`,
-      { transaction: intent.tid, intent: intent.name },
-    )
-}
-
-function intentWarnings(intents: readonly OpenIntent[]): string[] {
-  const counts = new Map<string, number>()
-  for (const { left } of intents) counts.set(left, (counts.get(left) ?? 0) + 1)
-  return [...counts].map(
-    ([left, count]) => `the log leaves ${left} (${count} times): files are whole, free space is not exact`,
-  )
+/** Where intents that only keep account of space cannot be carried out, files can be read all the same. */
+async function finish(
+  overlay: OverlayDevice,
+  intents: readonly OpenIntent[],
+  exact: boolean,
+  warnings: string[],
+): Promise<void> {
+  try {
+    await finishOver(overlay, intents)
+  } catch (error) {
+    if (exact || !isDrydiskError(error) || intents.some(({ content }) => content)) throw error
+    warnings.push(`files are whole, free space is not exact: ${error.message}`)
+  }
 }
