@@ -118,13 +118,14 @@ export class DataBlock implements DirData {
   insert({ name, ino, filetype }: NamedInode, space: Unused, offset = space.offset): void {
     const { view, layout } = this
     const size = layout.entrySize(name)
-    this.take(space, offset, size)
-    view.bytes.fill(0, offset, offset + size)
-    view.setU64(offset, ino)
-    view.setU8(offset + 8, name.length)
-    view.bytes.set(name, offset + 9)
-    if (layout.hasFtype) view.setU8(offset + 9 + name.length, filetype)
-    view.setU16(offset + size - 2, offset)
+    this.take(space, offset, size, () => {
+      view.bytes.fill(0, offset, offset + size)
+      view.setU64(offset, ino)
+      view.setU8(offset + 8, name.length)
+      view.bytes.set(name, offset + 9)
+      if (layout.hasFtype) view.setU8(offset + 9 + name.length, filetype)
+      view.setU16(offset + size - 2, offset)
+    })
   }
 
   remove(offset: number): void {
@@ -140,8 +141,11 @@ export class DataBlock implements DirData {
     if (this.layout.hasFtype) this.view.setU8(offset + 9 + name.length, filetype)
   }
 
-  /** Part of an unused space is used from now on. */
-  take(space: Unused, offset: number, length: number): void {
+  /**
+   * Part of an unused space is used from now on.
+   * @param use makes of it what it is to be, or moves the block's end before it.
+   */
+  take(space: Unused, offset: number, length: number, use: () => void): void {
     this.#require(space)
     const behind = offset + length
     const left = [
@@ -149,20 +153,8 @@ export class DataBlock implements DirData {
       { offset: behind, length: space.offset + space.length - behind },
     ].filter(part => part.length !== 0)
     for (const part of left) this.mark(part)
-    this.#relist([space], left)
-  }
-
-  /**
-   * The unused space at the end loses bytes.
-   * @param use makes something else of them: the block ends before them afterwards.
-   */
-  shorten(space: Unused, by: number, use: () => void): void {
-    this.#require(space)
-    const left = { offset: space.offset, length: space.length - by }
-    const parts = left.length === 0 ? [] : [left]
-    for (const part of parts) this.mark(part)
     use()
-    this.#relist([space], parts)
+    this.#relist([space], left)
   }
 
   /** Bytes are unused from now on, together with such before and behind them. */

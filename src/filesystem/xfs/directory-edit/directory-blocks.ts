@@ -154,11 +154,13 @@ export class DirectoryBlocks {
     single: boolean,
     ino?: number,
   ): AsyncIterable<Match> {
+    let last: { readonly index: number; readonly block: DataBlock } | undefined
     for (let at = firstFrom(hashes, hash); at < hashes.count && hashes.hash(at) === hash; at++) {
       const address = hashes.address(at)
       if (address === 0) continue
       const { index, offset } = this.layout.place(address)
-      const entry = (await this.readData(index, single)).entryAt(offset)
+      if (last?.index !== index) last = { index, block: await this.readData(index, single) }
+      const entry = last.block.entryAt(offset)
       if (!this.rules.equal(entry.name, name) || (ino !== undefined && entry.ino !== ino)) continue
       yield { place: { hash, index, offset }, exact: entry.name.every((byte, i) => byte === name[i]) }
     }

@@ -7,6 +7,7 @@ import { indexOfEntry } from './hash-list.ts'
 import { NO_BLOCK } from './layout.ts'
 import { LoneLeafBlock } from './leaf-block.ts'
 import { SingleBlock } from './single-block.ts'
+import { SingleForm } from './single-form.ts'
 
 /** A directory of several blocks of entries, and one of hashes with a table of free space. */
 export class LeafForm implements BlockForm {
@@ -105,6 +106,7 @@ export class LeafForm implements BlockForm {
     if (!new SingleBlock(view, blocks.layout).giveHashes(hashes)) return
     view.setU32(0, dirDataMagic(blocks.layout.isV5, true))
     await blocks.shrink(blocks.leafBlock)
+    await new SingleForm(blocks).shrinkForm()
   }
 
   async #read(): Promise<LoneLeafBlock> {

@@ -92,7 +92,7 @@ export class SingleBlock {
     if (last === undefined) return false
     if (data.spaceFor(size, last) === undefined && last.length < size + LEAF_ENTRY) return false
     const [begin, count] = [blockLeafStart(view), this.count]
-    data.shorten(last, LEAF_ENTRY, () => {
+    data.take(last, begin - LEAF_ENTRY, LEAF_ENTRY, () => {
       this.#count = count + 1
     })
     const space = data.spaceFor(size)

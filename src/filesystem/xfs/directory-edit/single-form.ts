@@ -36,7 +36,7 @@ export class SingleForm implements BlockForm {
   async remove({ hash, offset }: EntryPlace): Promise<void> {
     const block = await this.#edit()
     block.remove(hash, offset)
-    await this.#toShort(block)
+    await this.shrinkForm()
   }
 
   async redirect(place: EntryPlace, ino: number, filetype: number): Promise<void> {
@@ -58,12 +58,13 @@ export class SingleForm implements BlockForm {
   }
 
   /** The directory goes into its inode when it fits there (xfs_dir2_block_to_sf). */
-  async #toShort({ data, view }: SingleBlock): Promise<void> {
+  async shrinkForm(): Promise<void> {
     const { inode, layout, writer } = this.#blocks
+    const data = await this.#blocks.readData(0, true)
     const room = inode.data.literal.length
     const { hasFtype } = layout
     // `.` and `..` have hashes too; an entry takes no less than this.
-    const least = 6 + (blockLeafCount(view) - 2) * (hasFtype ? 9 : 8)
+    const least = 6 + (blockLeafCount(data.view) - 2) * (hasFtype ? 9 : 8)
     if (least > room) return
     let parent: number | undefined
     const entries = []
