@@ -64,24 +64,31 @@ export class GroupInodes {
     await this.#free?.insert(record)
   }
 
-  /** What has become of a chunk. */
+  /** What has become of a chunk that `chunkOf` gave. */
   async replace(before: InobtRecord, after: InobtRecord): Promise<void> {
-    await this.#requireSame(this.#all, before)
+    if (before.ir_freecount > 0) await this.#requireSame(this.#free, before)
+    await this.#put(before, after)
+  }
+
+  /** What has become of a chunk with free inodes that another method gave. */
+  async replaceSearched(before: InobtRecord, after: InobtRecord): Promise<void> {
+    if (this.#free !== undefined) await this.#requireSame(this.#all, before)
+    await this.#put(before, after)
+  }
+
+  async #put(before: InobtRecord, after: InobtRecord): Promise<void> {
     await this.#all.replace(before.ir_startino, after)
     if (this.#free === undefined) return
-    if (before.ir_freecount > 0) await this.#requireSame(this.#free, before)
     if (before.ir_freecount === 0) await this.#free.insert(after)
     else if (after.ir_freecount === 0) await this.#free.remove(before.ir_startino)
     else await this.#free.replace(before.ir_startino, after)
   }
 
-  /** A chunk that is no more. */
+  /** A chunk that `chunkOf` gave is no more. */
   async remove(before: InobtRecord): Promise<void> {
-    await this.#requireSame(this.#all, before)
+    if (before.ir_freecount > 0) await this.#requireSame(this.#free, before)
     await this.#all.remove(before.ir_startino)
-    if (this.#free === undefined || before.ir_freecount === 0) return
-    await this.#requireSame(this.#free, before)
-    await this.#free.remove(before.ir_startino)
+    if (before.ir_freecount > 0) await this.#free?.remove(before.ir_startino)
   }
 
   get #searched(): BtreeEditor<InobtRecord> {
@@ -89,7 +96,8 @@ export class GroupInodes {
   }
 
   /** Each tree is held against the other before it is changed: what one of them has wrong would cost files. */
-  async #requireSame(tree: BtreeEditor<InobtRecord>, record: InobtRecord): Promise<void> {
+  async #requireSame(tree: BtreeEditor<InobtRecord> | undefined, record: InobtRecord): Promise<void> {
+    if (tree === undefined) return
     const found = await tree.find(record.ir_startino)
     if (found !== undefined && sameRecord(found, record)) return
     const name = tree.store.kind.name

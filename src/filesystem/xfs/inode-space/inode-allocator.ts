@@ -119,8 +119,11 @@ class XfsInodeAllocator implements InodeAllocator {
       else await this.#maker.makeWhole(agno, trees)
       return true
     }
-    if (await attempt(writer, () => make(false))) return true
-    if (this.#geometry.sparse === undefined) return false
+    const { blocks, sparse } = this.#geometry
+    // What is certain not to fit is not tried: when groups are full, this is asked for every new inode.
+    const { agf_longest } = await this.#volume.readAgf(agno)
+    if (agf_longest >= blocks && (await attempt(writer, () => make(false)))) return true
+    if (sparse === undefined || agf_longest < sparse) return false
     return (await attempt(writer, () => make(true))) ?? false
   }
 
@@ -135,7 +138,7 @@ class XfsInodeAllocator implements InodeAllocator {
       })
     if (!trees.hasFreeTree) this.#hints.set(agno, chunk.ir_startino)
     const agino = firstFree(chunk)
-    await trees.replace(chunk, withUsed(chunk, agino))
+    await trees.replaceSearched(chunk, withUsed(chunk, agino))
     const agi = await this.#volume.editAgi(agno)
     agi.agi_freecount--
     await this.#volume.count({ ifree: -1 })

@@ -35,7 +35,8 @@ export function inodesThere({ ir_holemask }: InobtRecord): bigint {
 
 function countBits(mask: bigint): number {
   let count = 0
-  for (let left = mask; left !== 0n; left &= left - 1n) count++
+  for (const half of [Number(mask & 0xffff_ffffn), Number(mask >> 32n)])
+    for (let left = half; left !== 0; left &= left - 1) count++
   return count
 }
 

@@ -50,7 +50,7 @@ export async function finishUnlinked(
           await inTransaction(writer, () => finishFirst(writer, list, ino, destroy))
           count++
         } catch (error) {
-          if (!isDrydiskError(error, 'ERR_CORRUPT')) throw error
+          if (!isDrydiskError(error, 'ERR_CORRUPT', 'ERR_UNSUPPORTED')) throw error
           const left = await leaveFirst(writer, list, ino)
           warnings.push(`removed file, inode ${ino}, cannot be freed (${error.message})`)
           if (!left) break
