@@ -29,11 +29,11 @@ function kernelSees(top: string): Map<string, number> {
 
 describe.skipIf(!able)('directories of XFS that the kernel and drydisk write in turn', () => {
   for (const [form, count, args] of [
-    ['short', 6, []],
+    ['short', 6, ['-i', 'size=1024']],
     ['block', 60, ['-m', 'reflink=0']],
     ['leaf', 260, ['-b', 'size=1024', '-n', 'size=4096', '-m', 'rmapbt=1']],
     ['node', 3000, []],
-    ['node', 5000, ['-n', 'size=16384', '-m', 'finobt=0']],
+    ['node', 4500, ['-n', 'size=16384', '-m', 'finobt=0']],
   ] as const)
     test(`${form}, ${count} entries`, async () => {
       const image = writes(join(temporaryFolder(), 'image'), 'xfs')

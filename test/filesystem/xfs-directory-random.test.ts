@@ -42,6 +42,8 @@ interface Step {
   readonly op: 'add' | 'remove' | 'replace'
   readonly from: number
   readonly count: number
+  /** How far the next name is: what is removed lies anywhere. */
+  readonly stride: number
 }
 
 const steps = fc.array(
@@ -49,6 +51,7 @@ const steps = fc.array(
     op: fc.constantFrom<Step['op'][]>('add', 'add', 'remove', 'replace'),
     from: fc.nat({ max: 999 }),
     count: fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 160 })),
+    stride: fc.constantFrom(1, 7, 39, 331),
   }),
   { minLength: 5, maxLength: 25 },
 )
@@ -61,9 +64,9 @@ const NAMES = [
   ...Array.from({ length: 100 }, (_, n) => `${n} ${'x'.repeat(255 - String(n).length - 1)}`),
 ]
 
-async function run(lab: DirectoryLab, { op, from, count }: Step): Promise<void> {
+async function run(lab: DirectoryLab, { op, from, count, stride }: Step): Promise<void> {
   for (let n = from; n < from + count; n++) {
-    const name = NAMES[(n * 7) % NAMES.length] ?? ''
+    const name = NAMES[(n * stride) % NAMES.length] ?? ''
     if (op === 'add' && !lab.entries.has(name)) await lab.add(name, n % 2 === 0 ? 0 : 1)
     if (op === 'remove' && lab.entries.has(name)) await lab.remove(name)
     if (op === 'replace' && lab.entries.has(name)) await lab.replace(name, n % 3 === 0 ? 0 : 1)
