@@ -45,6 +45,8 @@ export interface GroupState {
   readonly free: Uint8Array
   /** Of the free list, and of the trees that take from it. */
   readonly own: ReadonlySet<number>
+  /** Of the tree of reference counts. */
+  readonly refcountbt: readonly number[]
   readonly needed: number
   readonly listed: number
   readonly rmaps: readonly RmapRecord[]
@@ -120,9 +122,11 @@ export async function groupState(volume: XfsVolume, agno: number): Promise<Group
     )
   expectSame(`${group} agf_rmap_blocks`, agf.agf_rmap_blocks, rmap.blocks.length)
   const references = new Map<number, number>()
+  const refcountbt: number[] = []
   if (superblock.hasReflink) {
     const refcount = await blocksOf(volume, REFCBT, agno, 'refcount')
     expectSame(`${group} agf_refcount_blocks`, agf.agf_refcount_blocks, refcount.blocks.length)
+    refcountbt.push(...refcount.blocks)
     let last = { end: -1, references: 0 }
     for (const { rc_startblock, rc_blockcount, rc_refcount } of refcount.records) {
       if (rc_startblock < last.end || (rc_startblock === last.end && rc_refcount === last.references))
@@ -135,6 +139,7 @@ export async function groupState(volume: XfsVolume, agno: number): Promise<Group
   return {
     free,
     own: new Set(own),
+    refcountbt,
     needed: neededInFreeList(superblock, agf),
     listed: list.length,
     rmaps: rmap.records,
