@@ -41,3 +41,16 @@ export function stingy(pieces: () => number): (space: Space) => Space {
     freeBlocks: () => space.freeBlocks(),
   })
 }
+
+/** Gives one block at a time, from all over a small image, so that no extent continues another. */
+export function scattered(seed: number): (space: Space) => Space {
+  let state = seed + 1
+  return space => ({
+    ...stingy(() => 1)(space),
+    allocate: request => {
+      state = (state * 1_103_515_245 + 12_345) % 2 ** 31
+      const goal = state % 1000
+      return space.allocate({ ...request, wanted: request.least ?? 1, goal })
+    },
+  })
+}

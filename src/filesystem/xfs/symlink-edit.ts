@@ -1,8 +1,8 @@
 import { bigEndian } from '../../bytes/byte-view.ts'
 import { DrydiskError } from '../../errors.ts'
 import { type Dinode, FORMAT } from './dinode.ts'
-import { ForkEditor, makeExtentFork } from './fork/fork-edit.ts'
-import { MOST_TARGET, SYMLINK_CRC_OFFSET, SYMLINK_HEADER, SYMLINK_MAGIC } from './symlink.ts'
+import { emptyFork, ForkEditor, makeExtentFork } from './fork/fork-edit.ts'
+import { MOST_TARGET, readTarget, SYMLINK_CRC_OFFSET, SYMLINK_HEADER, SYMLINK_MAGIC } from './symlink.ts'
 import type { XfsWriter } from './writer.ts'
 
 /**
@@ -17,7 +17,11 @@ export async function storeTarget(writer: XfsWriter, inode: Dinode, target: Uint
       `a target of ${target.length} bytes: ${MOST_TARGET - 1} are the most of a symlink`,
     )
   inode.di_size = target.length
-  if (target.length > inode.data.literal.length) return writeBlocks(writer, inode, target)
+  if (target.length > inode.data.literal.length) await writeBlocks(writer, inode, target)
+  else writeInline(inode, target)
+}
+
+function writeInline(inode: Dinode, target: Uint8Array): void {
   inode.di_format = FORMAT.LOCAL
   inode.data.literal.bytes.fill(0)
   inode.data.literal.bytes.set(target)
@@ -28,6 +32,15 @@ export async function targetToBlocks(writer: XfsWriter, inode: Dinode): Promise<
   const target = inode.data.literal.slice(0, inode.di_size).slice()
   makeExtentFork(inode, 'data')
   await writeBlocks(writer, inode, target)
+}
+
+/** A target in blocks goes back where the inode has room for it: xfs_repair takes it for damage when it does not. */
+export async function targetToInode(writer: XfsWriter, inode: Dinode): Promise<void> {
+  if (inode.di_format === FORMAT.LOCAL || inode.di_size === 0 || inode.di_size > inode.data.literal.length)
+    return
+  const target = await readTarget(writer.volume, inode)
+  await emptyFork(writer, inode, 'data')
+  writeInline(inode, target)
 }
 
 /** Every extent is one buffer, in version 5 with a header (struct xfs_dsymlink_hdr). There are 3 at most (XFS_SYMLINK_MAPS). */

@@ -1,4 +1,4 @@
-import { printable } from '../../../bytes/names.ts'
+import { printable, toBytes } from '../../../bytes/names.ts'
 import { DrydiskError } from '../../../errors.ts'
 import { modeOfAcl, parseXattrAcl } from '../../posix-acl.ts'
 import { mostAclEntries, storedAcl } from '../acl.ts'
@@ -9,13 +9,14 @@ import { dropAttribute, storeAttribute } from './attribute-store.ts'
 
 export { emptyAttributes } from './attribute-store.ts'
 
-/** XATTR_NAME_MAX and XATTR_SIZE_MAX (linux/limits.h). */
+/** XATTR_NAME_MAX, with the namespace, and XATTR_SIZE_MAX (linux/limits.h). */
 const MOST_NAME = 255
 const MOST_VALUE = 65_536
 
 /**
  * Sets an attribute of an inode that is open for change; its times are the caller's. An access ACL also sets the permission bits,
- * and is not stored where those say it all. `ENOSPC` where it does not fit, `ERANGE` above 65536 bytes, `ENOTSUP` for a namespace
+ * and is not stored where those say it all. `ENOSPC` where it does not fit, `ERANGE` above 65536 bytes or
+ * for a name of more than 255, `ENOTSUP` for a namespace
  * that XFS has not, `EPERM` for `user.` attributes on what is neither file nor directory, as in Linux.
  */
 export async function setAttribute(
@@ -30,10 +31,11 @@ export async function setAttribute(
       'ENOTSUP',
       `'${printable(name)}': xfs has attributes that start with user. trusted. security. and the POSIX ACLs`,
     )
-  if (key.name.length > MOST_NAME || value.length > MOST_VALUE)
+  const nameLength = toBytes(name).length
+  if (nameLength > MOST_NAME || value.length > MOST_VALUE)
     throw new DrydiskError(
       'ERANGE',
-      `an attribute with a name of ${key.name.length} and a value of ${value.length} bytes: at most ${MOST_NAME} and ${MOST_VALUE}`,
+      `an attribute with a name of ${nameLength} and a value of ${value.length} bytes: at most ${MOST_NAME} and ${MOST_VALUE}`,
       { inode: inode.ino },
     )
   if (key.flags === 0 && inode.type !== 'file' && inode.type !== 'directory')

@@ -6,9 +6,10 @@ import type { AttributeKey } from '../attr-name.ts'
 import { parseShortAttributes } from '../attr-shortform.ts'
 import { type Dinode, FORMAT } from '../dinode.ts'
 import { shortToBlock } from '../directory-edit/directory-edit.ts'
+import { corrupt } from '../errors.ts'
 import { VERSION } from '../features.ts'
 import { emptyFork, makeExtentFork, resizeForks } from '../fork/fork-edit.ts'
-import { targetToBlocks } from '../symlink-edit.ts'
+import { targetToBlocks, targetToInode } from '../symlink-edit.ts'
 import type { XfsVolume } from '../volume.ts'
 import type { XfsWriter } from '../writer.ts'
 import { AttributeTree } from './attribute-tree.ts'
@@ -97,17 +98,17 @@ async function storeShort(
 /** These are all attributes, which the inode has room for; without any there is no fork for them any more. */
 async function toShort(writer: XfsWriter, inode: Dinode, entries: readonly ShortEntry[]): Promise<void> {
   const keepsFork = !movesForks(writer.volume.superblock) || inode.di_format === FORMAT.BTREE
-  if (entries.length === 0 && !keepsFork) {
-    makeExtentFork(inode, 'attribute')
-    await dropFork(writer, inode)
-  } else if (!(await storeShort(writer, inode, entries)))
-    throw new Error(`the attributes of inode ${inode.ino} do not fit where they were to be put`)
+  if (entries.length === 0 && !keepsFork) await dropFork(writer, inode)
+  else if (!(await storeShort(writer, inode, entries)))
+    throw forkError(inode, 'does not take the attributes that it has room for')
 }
 
 /** Attributes of one leaf go back into the inode where they fit; those that were never completed are dropped then. */
 async function shrink(writer: XfsWriter, inode: Dinode, tree: AttributeTree): Promise<void> {
+  const leaf = await tree.onlyLeaf()
+  if (leaf === undefined) return
   const entries: ShortEntry[] = []
-  for (const { flags, name, value } of (await tree.onlyLeaf()) ?? []) {
+  for (const { flags, name, value } of leaf) {
     if ((flags & ATTR.INCOMPLETE) !== 0) continue
     if (!(value instanceof Uint8Array)) return
     entries.push({ flags: flags & ATTR_NAMESPACE, name, value })
@@ -140,8 +141,13 @@ async function noteAttributes(volume: XfsVolume): Promise<void> {
   if ((stored & VERSION.ATTR) === 0) (await volume.editSuperblock()).setU16(VERSIONNUM, stored | VERSION.ATTR)
 }
 
-/** An empty attribute fork goes away. */
+/** An attribute fork without blocks goes away. */
 async function dropFork(writer: XfsWriter, inode: Dinode): Promise<void> {
-  if (!(await resizeForks(writer, inode, 0)))
-    throw new Error(`the attribute fork of inode ${inode.ino} is to go away and cannot`)
+  makeExtentFork(inode, 'attribute')
+  if (!(await resizeForks(writer, inode, 0))) throw forkError(inode, 'is empty and cannot go away')
+  if (inode.type === 'symlink') await targetToInode(writer, inode)
+}
+
+function forkError({ ino }: Dinode, what: string): DrydiskError {
+  return corrupt('inode', `the attribute fork of inode ${ino} ${what}`, { inode: ino })
 }

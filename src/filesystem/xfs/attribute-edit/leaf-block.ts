@@ -114,7 +114,8 @@ function writeName(view: ByteView, at: number, { name, value, flags }: LeafEntry
 
 /**
  * Where a list that is too long for one leaf is cut, so that both parts fit and are much alike; `undefined` when there is no such
- * place.
+ * place. Equal hashes stay together if they can: in two leaves they are right, but xfs_repair before 6.5 takes them for damage at
+ * the tree's end (verify_final_da_path).
  */
 export function halfOf(entries: readonly LeafEntry[], room: number): number | undefined {
   const total = entries.reduce((sum, entry) => sum + entryBytes(entry), 0)
@@ -122,9 +123,11 @@ export function halfOf(entries: readonly LeafEntry[], room: number): number | un
   let least = Number.POSITIVE_INFINITY
   let lower = 0
   for (const [index, entry] of entries.entries()) {
-    if (index > 0 && lower <= room && total - lower <= room && Math.abs(total - 2 * lower) < least) {
+    const fits = index > 0 && lower <= room && total - lower <= room
+    const cost = Math.abs(total - 2 * lower) + (entries[index - 1]?.hash === entry.hash ? total : 0)
+    if (fits && cost < least) {
       best = index
-      least = Math.abs(total - 2 * lower)
+      least = cost
     }
     lower += entryBytes(entry)
   }
