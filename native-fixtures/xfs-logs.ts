@@ -9,6 +9,9 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { onTestFinished } from 'vitest'
+import { FileStorage } from '../src/device/file-storage.ts'
+import { StorageDevice } from '../src/device/storage-device.ts'
+import { openXfs } from '../src/filesystem/xfs/open.ts'
 import { haveLoopMounts, haveTool, run, runOk, temporaryFolder } from '../test/support/native.ts'
 
 /** One shape of dirty log. */
@@ -105,4 +108,43 @@ export async function replayedByKernel(image: string): Promise<string | undefine
   if (status === 0) await runOk('umount', [folder])
   rmdirSync(folder)
   return status === 0 ? copy : undefined
+}
+
+/**
+ * A filesystem before it was mounted, with the number of each free block in it, and as it was left when the log had been written
+ * in the midst of changes all the time.
+ */
+export async function makeUnfinishedXfs(
+  image: string,
+  mkfs: readonly string[],
+  seed: number,
+  seconds: number,
+): Promise<{ before: string; dirty: string }> {
+  const [before, dirty] = [`${image}.before`, `${image}.dirty`]
+  await makeXfs(before, 128, mkfs)
+  await mountedXfs(before, async folder => {
+    mkdirSync(`${folder}/d`)
+    writeFileSync(`${folder}/d/file`, 'there before')
+  })
+  await numberFreeBlocks(before)
+  await runOk('cp', ['--sparse=always', before, dirty])
+  await mountedXfs(dirty, async folder => {
+    const script = new URL('./xfs/intent-workload.py', import.meta.url).pathname
+    await runOk('python3', [script, folder, `${seed}`, `${seconds}`])
+    await runOk('xfs_io', ['-x', '-c', 'shutdown -f', folder])
+  })
+  return { before, dirty }
+}
+
+/** A file that is given the wrong blocks then has another content. */
+async function numberFreeBlocks(image: string): Promise<void> {
+  const device = new StorageDevice(await FileStorage.open(image, 'write'))
+  const fs = await openXfs(device)
+  for await (const { offset, length } of fs.freeRanges()) {
+    const bytes = new Uint8Array(length)
+    const view = new DataView(bytes.buffer)
+    for (let at = 0; at < length; at += 512) view.setUint32(at, (offset + at) / 512)
+    await device.write(offset, bytes)
+  }
+  await device.close()
 }

@@ -32,3 +32,13 @@ export async function expectRepaired(image: string): Promise<void> {
 export function digest(path: string): string {
   return createHash('sha1').update(readFileSync(path)).digest('hex')
 }
+
+/** The superblock's counters as xfs_db reads them. */
+export async function counters(image: string): Promise<Record<string, number>> {
+  const printed = await runOk('xfs_db', ['-r', '-c', 'sb 0', '-c', 'print fdblocks icount ifree', image])
+  const found = [...printed.matchAll(/^(\w+) = (\d+)$/gm)].map(([, name = '', value]) => [
+    name,
+    Number(value),
+  ])
+  return Object.fromEntries(found)
+}
