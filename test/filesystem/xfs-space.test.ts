@@ -410,7 +410,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('the space of XFS', () => {
       for (const goal of [3000, 3010, 3100, bench.volume.geometry.fsBlock(2, 900)])
         await inTransaction(bench, async () => {
           const extent = await space.allocate({ goal, wanted: 10, owner })
-          await space.setStaging(extent, true)
+          await space.stage(extent)
         })
       expect(await inTransaction(bench, () => recoverCow(bench))).toBe(40)
       await expectAsHeld(bench, before, new Life(bench))

@@ -120,11 +120,6 @@ export class GroupSpace {
     return this.#references?.firstShared(run)
   }
 
-  /** Blocks are allocated for copy-on-write by the reference counts, or no longer. */
-  async setStaging(run: Run, staged: boolean): Promise<void> {
-    await (staged ? this.#references?.stage(run) : this.#references?.unstage(run))
-  }
-
   /** Frees what copy-on-write allocated and no file got. Gives the number of blocks. */
   async freeStaging(): Promise<number> {
     let blocks = 0

@@ -109,12 +109,6 @@ export class XfsSpace implements Space {
     await group.unstage(run)
   }
 
-  /** Only the reference counts: blocks are allocated for copy-on-write, or no longer. */
-  async setStaging(extent: Extent, staged: boolean): Promise<void> {
-    const [group, run] = this.#inGroup(extent)
-    await group.setStaging(run, staged)
-  }
-
   /** Frees what copy-on-write allocated in a group before a crash, and no file got. */
   async freeStaging(agno: number): Promise<number> {
     return this.#group(agno).freeStaging()
