@@ -82,6 +82,7 @@ export type {
 export { MemoryFileSystem, type MemoryFileSystemOptions } from './filesystem/memory/memory-filesystem.ts'
 export { openFileSystem } from './filesystem/open.ts'
 export { type Probe, probe } from './filesystem/probe.ts'
+export { type GrownXfs, type GrowXfsOptions, growXfs } from './filesystem/xfs/grow.ts'
 export { type MakeXfsOptions, makeXfs } from './filesystem/xfs/mkfs/mkfs.ts'
 export { describeChange, unifiedDiff } from './guest/change-diff.ts'
 export { ChangeRecorder } from './guest/change-recorder.ts'
