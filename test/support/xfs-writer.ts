@@ -1,3 +1,4 @@
+import type { BlockDevice } from '../../src/device/block-device.ts'
 import { FileStorage } from '../../src/device/file-storage.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
 import { createInodeAllocator } from '../../src/filesystem/xfs/inode-space/inode-allocator.ts'
@@ -15,17 +16,24 @@ export async function withXfsWriter<Result>(
 ): Promise<Result> {
   const device = new StorageDevice(await FileStorage.open(image, 'write'))
   try {
-    const volume = new XfsVolume(device, await readSuperblock(device))
-    const inodes = new Inodes(volume)
-    const space = wrap(createSpace(volume))
-    const now = () => 1_700_000_000_000_000_000n
-    const inodeAllocator = createInodeAllocator(volume, inodes, space, now)
-    const result = await use({ volume, inodes, space, inodeAllocator, now })
-    await volume.buffers.flush()
+    const writer = await xfsWriter(device, wrap)
+    const result = await use(writer)
+    await writer.volume.buffers.flush()
     return result
   } finally {
     await device.close()
   }
+}
+
+export async function xfsWriter(
+  device: BlockDevice,
+  wrap: (space: Space) => Space = space => space,
+): Promise<XfsWriter> {
+  const volume = new XfsVolume(device, await readSuperblock(device))
+  const inodes = new Inodes(volume)
+  const space = wrap(createSpace(volume))
+  const now = () => 1_700_000_000_000_000_000n
+  return { volume, inodes, space, inodeAllocator: createInodeAllocator(volume, inodes, space, now), now }
 }
 
 /** Gives less in a row than is there, so that files come in many pieces. */
