@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { makeXfs, withXfsMount } from '../../native-fixtures/xfs-images.ts'
 import { DIFLAG, DIFLAG2, type Dinode, FORMAT } from '../../src/filesystem/xfs/dinode.ts'
@@ -6,6 +7,7 @@ import { lookupName } from '../../src/filesystem/xfs/directory.ts'
 import { readData } from '../../src/filesystem/xfs/file-data.ts'
 import { truncateData, writeData } from '../../src/filesystem/xfs/fork/file-write.ts'
 import { emptyFork, ForkEditor, resizeForks } from '../../src/filesystem/xfs/fork/fork-edit.ts'
+import { forkTree } from '../../src/filesystem/xfs/fork/fork-tree.ts'
 import { inTransaction } from '../../src/filesystem/xfs/transaction.ts'
 import type { XfsWriter } from '../../src/filesystem/xfs/writer.ts'
 import { pattern } from '../support/filesystem-contract.ts'
@@ -13,6 +15,7 @@ import {
   checkWrittenImages,
   haveLoopMounts,
   haveTool,
+  propertySettings,
   runOk,
   temporaryFolder,
   writes,
@@ -172,6 +175,69 @@ describe.skipIf(!haveTool('mkfs.xfs') || !haveTool('xfs_repair'))('file content 
       const after = new Uint8Array(BLOCK)
       await volume.device.read(0, after)
       expect(Buffer.compare(header, after)).toBe(0)
+    })
+  })
+
+  test('whose map is damaged is changed, or the damage is told of', async () => {
+    const image = await imageWith(['file'], ['-m', 'crc=0', '-b', 'size=512', '-i', 'size=256'])
+    await withXfsWriter(image, async writer => {
+      await edit(writer, 'file', async inode => {
+        const editor = new ForkEditor(writer, inode, 'data')
+        for (let at = 0; at < 700; at += 2) await editor.allocate(at, 1)
+        inode.di_size = 700 * 512
+      })
+      const { buffers, geometry } = writer.volume
+      const state = async (inode: Dinode) => {
+        const tree = forkTree(writer, inode, 'data')
+        const blocks: number[] = []
+        for await (const pointer of tree.blocks()) blocks.push(geometry.volumeBlock(pointer))
+        return blocks
+      }
+      let refused = 0
+      const stop = new Error('taken back')
+      await fc.assert(
+        fc.asyncProperty(
+          fc.nat(),
+          fc.array(fc.tuple(fc.nat(), fc.nat({ max: 511 }), fc.integer({ min: 1, max: 255 })), {
+            minLength: 1,
+            maxLength: 4,
+          }),
+          fc.nat({ max: 5 }),
+          async (seed, damages, way) => {
+            const change = edit(writer, 'file', async inode => {
+              const blocks = await state(inode)
+              for (const [which, at, bits] of damages) {
+                const block = blocks[which % (blocks.length + 1)]
+                const bytes =
+                  block === undefined
+                    ? inode.data.literal.bytes
+                    : await buffers.edit([block], { at: 0, length: 512, crcAt: 0 })
+                bytes[at % bytes.length] = (bytes[at % bytes.length] ?? 0) ^ bits
+              }
+              // Only the metadata: blocks of data may be anyone's now, and what is written to them stays.
+              const editor = new ForkEditor(writer, inode, 'data')
+              const from = seed % 700
+              if (way === 0) await editor.unmap(from, from + 300)
+              else if (way === 1) await emptyFork(writer, inode, 'data')
+              else if (way === 2) await editor.allocate(from | 1, 1)
+              else if (way === 3) await editor.setWritten(from, from + 90)
+              else if (way === 4) await resizeForks(writer, inode, 9)
+              else await truncateData(writer, inode, from * 512)
+              throw stop
+            })
+            const error = await change.then(
+              () => stop,
+              (reason: unknown) => reason,
+            )
+            if (error === stop) return
+            refused++
+            expect(error).toMatchObject({ code: expect.stringMatching(/^(ERR_CORRUPT|ENOSPC)$/) })
+          },
+        ),
+        propertySettings(60),
+      )
+      expect(refused).toBeGreaterThan(10)
+      await edit(writer, 'file', inode => emptyFork(writer, inode, 'data'))
     })
   })
 

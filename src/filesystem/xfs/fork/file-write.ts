@@ -1,10 +1,10 @@
 import { DrydiskError } from '../../../errors.ts'
-import { DIFLAG, DIFLAG2, type Dinode, FORMAT } from '../dinode.ts'
-import { unsupported } from '../errors.ts'
+import { DIFLAG2, type Dinode, FORMAT } from '../dinode.ts'
 import type { VolumeBlock } from '../geometry.ts'
 import type { XfsWriter } from '../writer.ts'
 import { DataWrites } from './data-writes.ts'
 import { ForkEditor } from './fork-edit.ts'
+import { requireOnVolume } from './fork-state.ts'
 import { WritableBlocks, type WritableRun } from './writable-blocks.ts'
 
 const NOTHING = new Uint8Array()
@@ -20,7 +20,7 @@ export async function writeData(
   from: Uint8Array,
 ): Promise<void> {
   requireOffset(inode, offset)
-  requireOnVolume(inode)
+  requireOnVolume(inode, 'data')
   if (from.length === 0) return
   const end = offset + from.length
   if (!Number.isSafeInteger(end))
@@ -39,7 +39,7 @@ export async function writeData(
 /** Cuts the file, or grows it by a hole. What lay behind never comes back. Times are the caller's. */
 export async function truncateData(writer: XfsWriter, inode: Dinode, size: number): Promise<void> {
   requireOffset(inode, size)
-  requireOnVolume(inode)
+  requireOnVolume(inode, 'data')
   const change = new DataChange(writer, inode)
   if (size > inode.di_size) await change.clearBehind(size, 'ceil')
   // Also blocks that were allocated behind the end go, as ftruncate(2) to the same size lets them go.
@@ -54,14 +54,6 @@ function requireOffset(inode: Dinode, offset: number): void {
       inode: inode.ino,
       offset,
     })
-}
-
-function requireOnVolume(inode: Dinode): void {
-  if ((inode.di_flags & DIFLAG.REALTIME) !== 0)
-    throw unsupported(
-      `the content of inode ${inode.ino} is on the real-time device, which is not in this volume`,
-      { inode: inode.ino },
-    )
 }
 
 /** One change of a file's content: its blocks are made ready first, and written when everything else is decided. */
@@ -108,7 +100,8 @@ class DataChange {
   async cut(size: number): Promise<void> {
     const blocks = Math.ceil(size / this.#blockSize)
     await new ForkEditor(this.#writer, this.#inode, 'data').unmap(blocks, Number.MAX_SAFE_INTEGER)
-    await this.#zero(size, blocks * this.#blockSize)
+    // At the end that it has, what lies behind is cleared when the file grows.
+    if (size < this.#inode.di_size) await this.#zero(size, blocks * this.#blockSize)
     const { format, nextents } = this.#inode.data
     // A file without blocks shares none (xfs_itruncate_clear_reflink_flags).
     if (format === FORMAT.EXTENTS && nextents === 0) this.#inode.di_flags2 &= ~DIFLAG2.REFLINK

@@ -7,7 +7,7 @@ import type { FsBlock } from '../geometry.ts'
 import type { Extent, Owner, XfsWriter } from '../writer.ts'
 import { ExtentStore } from './extent-store.ts'
 import { extentEnd, extentPart, MOST_EXTENT_BLOCKS, mergeExtents } from './extents.ts'
-import { forkOf, setExtentCount, setForkFormat, type WhichFork } from './fork-state.ts'
+import { forkOf, requireOnVolume, setExtentCount, setForkFormat, type WhichFork } from './fork-state.ts'
 import { countBlocks, forkTree, nearInode } from './fork-tree.ts'
 
 export { resizeForks } from './fork-resize.ts'
@@ -35,6 +35,7 @@ export class ForkEditor {
   readonly #store: ExtentStore
 
   constructor(writer: XfsWriter, inode: Dinode, which: WhichFork) {
+    requireOnVolume(inode, which)
     this.#writer = writer
     this.#inode = inode
     this.#which = which
@@ -62,7 +63,7 @@ export class ForkEditor {
       const block = volume.geometry.volumeBlock(extent.start)
       runs.push({ logical: at, count: extent.count, block, unwritten })
       at += extent.count
-      next = extent.start + extent.count
+      next = this.#behind(extent)
     }
     return runs
   }
@@ -176,14 +177,18 @@ export class ForkEditor {
   async #goal(logical: number): Promise<FsBlock> {
     const { geometry } = this.#writer.volume
     const before = await this.#store.floor(logical)
-    if (before !== undefined) {
-      const next = before.br_startblock + before.br_blockcount
-      const exists = geometry.isBlock(geometry.agOf(next), geometry.agBlockOf(next))
-      return exists ? next : before.br_startblock
-    }
+    if (before !== undefined)
+      return this.#behind({ start: before.br_startblock, count: before.br_blockcount })
     const after = await this.#store.ceiling(logical)
     if (after !== undefined) return after.br_startblock
     return nearInode(geometry, this.#inode.ino)
+  }
+
+  /** The next block; at the end of the allocation group one that there is. */
+  #behind({ start, count }: Extent): FsBlock {
+    const { geometry } = this.#writer.volume
+    const next = start + count
+    return geometry.isBlock(geometry.agOf(next), geometry.agBlockOf(next)) ? next : start
   }
 
   #overlap({ br_startoff }: BmbtRecord): DrydiskError {
@@ -212,6 +217,7 @@ function inOrder(records: BmbtRecord[]): BmbtRecord[] {
 export async function emptyFork(writer: XfsWriter, inode: Dinode, which: WhichFork): Promise<void> {
   const fork = which === 'data' ? inode.data : inode.attributes
   if (fork === undefined || (fork.format !== FORMAT.EXTENTS && fork.format !== FORMAT.BTREE)) return
+  if (fork.format === FORMAT.EXTENTS && fork.nextents === 0) return
   const editor = new ForkEditor(writer, inode, which)
   for await (const { br_startoff, br_startblock, br_blockcount, unwritten } of editor.map.extents()) {
     const extent = { start: br_startblock, count: br_blockcount }

@@ -1,5 +1,5 @@
-import type { Dinode, Fork } from '../dinode.ts'
-import { corrupt } from '../errors.ts'
+import { DIFLAG, type Dinode, type Fork } from '../dinode.ts'
+import { corrupt, unsupported } from '../errors.ts'
 
 /** Which of an inode's forks. */
 export type WhichFork = 'data' | 'attribute'
@@ -22,4 +22,13 @@ export function setExtentCount(inode: Dinode, which: WhichFork, count: number): 
 export function setForkFormat(inode: Dinode, which: WhichFork, format: number): void {
   if (which === 'data') inode.di_format = format
   else inode.di_aformat = format
+}
+
+/** `ERR_UNSUPPORTED` for a file whose blocks are counted on another device. */
+export function requireOnVolume(inode: Dinode, which: WhichFork): void {
+  if (which === 'data' && (inode.di_flags & DIFLAG.REALTIME) !== 0)
+    throw unsupported(
+      `the content of inode ${inode.ino} is on the real-time device, which is not in this volume`,
+      { inode: inode.ino },
+    )
 }
