@@ -149,7 +149,7 @@ function sameHash(index: number): string {
 }
 
 /** So few, and their values so short, that a leaf holds them: see the test of those that no leaf holds. */
-const SAME = 4
+const SAME = 3
 
 const NAMES: readonly string[] = [
   ...Array.from({ length: SAME }, (_, index) => sameHash(index)),
@@ -158,7 +158,7 @@ const NAMES: readonly string[] = [
   'selinux',
   'apparmor',
   'é-ü',
-  'y'.repeat(246),
+  'y'.repeat(245),
 ]
 const SPACES = ['user.', 'trusted.', 'security.'] as const
 
@@ -251,7 +251,9 @@ class Life {
 
   #nameOf(name: number, space: number): string {
     const known = this.#type === 'file' || this.#type === 'directory' ? space : (space % 2) + 1
-    return `${SPACES[known] ?? ''}${NAMES[name % NAMES.length] ?? ''}`
+    const text = NAMES[name % NAMES.length] ?? ''
+    // The namespace is no part of the hash.
+    return `${SPACES[known] ?? ''}${text}${name % NAMES.length < SAME ? '' : known}`
   }
 
   async run(operation: Operation): Promise<void> {
