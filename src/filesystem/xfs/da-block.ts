@@ -33,6 +33,8 @@ export class DaFork {
   readonly map: ForkMap
   /** Filesystem blocks of one block here: directories may have larger ones. */
   readonly blockCount: number
+  /** Blocks that were looked up in the map, which stays as it is. */
+  readonly #places = new Map<number, readonly VolumeBlock[]>()
 
   constructor(volume: XfsVolume, ino: number, map: ForkMap, blockCount: number) {
     this.volume = volume
@@ -95,8 +97,11 @@ export class DaFork {
 
   /** Where a block is in the volume. */
   async #blocks(first: number): Promise<readonly VolumeBlock[]> {
+    const known = this.#places.get(first)
+    if (known !== undefined) return known
     const blocks = await this.map.blocks(first, this.blockCount)
     if (blocks === undefined) throw this.corrupt(`block ${first} is referred to, and is a hole`)
+    this.#places.set(first, blocks)
     return blocks
   }
 

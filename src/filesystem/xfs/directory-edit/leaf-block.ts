@@ -42,8 +42,7 @@ export class LeafBlock {
 
   /** Stale entries go. */
   compact(): void {
-    const { live } = this
-    if (live.length < this.count || this.view.u16(this.layout.leafCountAt + 2) !== 0) this.live = live
+    if (this.view.u16(this.layout.leafCountAt + 2) !== 0) this.live = this.live
   }
 
   /** There is room for it, and no entry is stale. */

@@ -74,9 +74,9 @@ export class SingleBlock {
 
   /** Stale hashes become free space. */
   compact(): void {
-    const live = liveEntries(this.hashes)
-    const stale = this.count - live.length
+    const stale = this.view.u32(this.view.length - TAIL + 4)
     if (stale === 0) return
+    const live = liveEntries(this.hashes)
     const begin = blockLeafStart(this.view)
     this.#count = live.length
     storeEntries(this.view, blockLeafStart(this.view), live)
