@@ -3,9 +3,11 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { withXfsMount } from '../../native-fixtures/xfs-images.ts'
+import { isDrydiskError } from '../../src/errors.ts'
 import { lookupName } from '../../src/filesystem/xfs/directory.ts'
 import { readData } from '../../src/filesystem/xfs/file-data.ts'
 import { truncateData, writeData } from '../../src/filesystem/xfs/fork/file-write.ts'
+import { ForkEditor } from '../../src/filesystem/xfs/fork/fork-edit.ts'
 import { inTransaction } from '../../src/filesystem/xfs/transaction.ts'
 import type { XfsWriter } from '../../src/filesystem/xfs/writer.ts'
 import { pattern } from '../support/filesystem-contract.ts'
@@ -28,6 +30,8 @@ interface Variant {
   readonly blockSize: number
   readonly v4?: boolean
   readonly reflink?: boolean
+  /** Blocks that are left free. */
+  readonly left?: number
 }
 
 const VARIANTS: readonly Variant[] = [
@@ -44,6 +48,13 @@ const VARIANTS: readonly Variant[] = [
     reflink: true,
   },
   { name: 'as mkfs.xfs makes it', args: [], blockSize: 4096, reflink: true },
+  {
+    name: 'nearly full',
+    args: ['-m', 'rmapbt=1,reflink=1'],
+    blockSize: 4096,
+    reflink: true,
+    left: 110,
+  },
   {
     name: 'blocks of 64 KiB, nothing shared',
     args: ['-b', 'size=65536', '-m', 'reflink=0,finobt=0', '-i', 'size=2048'],
@@ -63,7 +74,7 @@ async function makeImage({ args, blockSize, v4, reflink }: Variant): Promise<str
     writeFileSync(join(content, `f${n}`), pattern(lengthOf(n, blockSize), n + 1))
     lines.push(`f${n} ---644 0 0 ${join(content, `f${n}`)}`)
   }
-  writeFileSync(proto, [...lines, '$', ''].join('\n'))
+  writeFileSync(proto, [...lines, 'full ---644 0 0 /dev/null', '$', ''].join('\n'))
   await runOk('truncate', ['-s', '320M', image])
   await runOk('mkfs.xfs', ['-q', ...args, '-p', proto, image])
   if (!v4 && haveLoopMounts())
@@ -155,6 +166,27 @@ async function write(writer: XfsWriter, ino: number, at: number, from: Uint8Arra
   await inTransaction(writer, async () => writeData(writer, await writer.inodes.edit(ino), at, from))
 }
 
+/** Leaves so many blocks free. */
+async function fill(writer: XfsWriter, left: number): Promise<void> {
+  const ino = await inodeOf(writer, 'full')
+  await inTransaction(writer, async () => {
+    const editor = new ForkEditor(writer, await writer.inodes.edit(ino), 'data')
+    const count = (await writer.space.freeBlocks()) - left
+    await editor.allocate(0, count, { unwritten: true })
+  })
+}
+
+/** A change; `false` when there was no space for it. */
+async function fits(change: Promise<void>): Promise<boolean> {
+  try {
+    await change
+    return true
+  } catch (error) {
+    if (isDrydiskError(error, 'ENOSPC')) return false
+    throw error
+  }
+}
+
 async function run(
   writer: XfsWriter,
   { ino, model }: { readonly ino: number; readonly model: Model },
@@ -162,20 +194,18 @@ async function run(
 ): Promise<void> {
   const { blockSize } = writer.volume.geometry
   if (operation.op === 'truncate') {
-    await inTransaction(writer, async () =>
+    const change = inTransaction(writer, async () =>
       truncateData(writer, await writer.inodes.edit(ino), operation.size),
     )
-    model.resize(operation.size)
+    if (await fits(change)) model.resize(operation.size)
   } else if (operation.op === 'write') {
     const from = pattern(operation.length, operation.seed)
-    await write(writer, ino, operation.at, from)
-    model.write(operation.at, from)
+    if (await fits(write(writer, ino, operation.at, from))) model.write(operation.at, from)
   } else
     for (let index = 0; index < operation.count; index++) {
       const at = (operation.at + index * 2) * blockSize + (index % 3)
       const from = pattern(7, operation.seed + index)
-      await write(writer, ino, at, from)
-      model.write(at, from)
+      if (await fits(write(writer, ino, at, from))) model.write(at, from)
     }
 }
 
@@ -185,6 +215,8 @@ describe.skipIf(!tools)('file content on XFS', () => {
   for (const variant of VARIANTS)
     test(variant.name, async () => {
       const image = await makeImage(variant)
+      const { left } = variant
+      if (left !== undefined) await withXfsWriter(image, writer => fill(writer, left))
       const models = new Map<string, Model>()
       const mounted = !variant.v4 && haveLoopMounts()
       let next = 0
