@@ -1,14 +1,12 @@
-import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { withXfsMount } from '../../native-fixtures/xfs-images.ts'
 import { FileStorage } from '../../src/device/file-storage.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
-import { isDrydiskError } from '../../src/errors.ts'
 import { openXfs } from '../../src/filesystem/xfs/open.ts'
 import { recoverCow } from '../../src/filesystem/xfs/space/recover-cow.ts'
 import { inTransaction } from '../../src/filesystem/xfs/transaction.ts'
-import { type Extent, OWN, type Owner, structureOwner } from '../../src/filesystem/xfs/writer.ts'
+import { OWN, structureOwner } from '../../src/filesystem/xfs/writer.ts'
 import {
   checkWrittenImages,
   haveLoopMounts,
@@ -16,10 +14,9 @@ import {
   propertySettings,
   run,
   runOk,
-  temporaryFolder,
-  writes,
 } from '../support/native.ts'
-import { allGroups, type SpaceBench, withSpace } from '../support/xfs-space.ts'
+import { allGroups, makeTinyXfs, withSpace } from '../support/xfs-space.ts'
+import { cutFreeSpace, expectAsHeld, file, fill, Life, operation, spare } from '../support/xfs-space-life.ts'
 
 checkWrittenImages()
 
@@ -31,236 +28,6 @@ const VARIANTS: Readonly<Record<string, readonly string[]>> = {
   'without what came later, sectors of 4 KiB': ['-m', 'finobt=0,reflink=0,inobtcount=0', '-s', 'size=4096'],
   'version 4, blocks of 512 bytes': ['-m', 'crc=0', '-b', 'size=512'],
   'version 4, counters that are not lazy': ['-m', 'crc=0', '-l', 'lazy-count=0'],
-}
-
-/** With these mkfs.xfs makes filesystems that are too small for it otherwise. */
-const TINY = ['TEST_DIR=1', 'TEST_DEV=1', 'QA_CHECK_FS=1']
-
-async function makeTiny(megabytes: number, args: readonly string[]): Promise<string> {
-  const image = writes(join(temporaryFolder(), 'image'), 'xfs')
-  await runOk('truncate', ['-s', `${megabytes}M`, image])
-  await runOk('env', [...TINY, 'mkfs.xfs', '-q', ...args, image])
-  return image
-}
-
-interface Held {
-  readonly extent: Extent
-  readonly owner: Owner
-}
-
-/** A file that does not exist, with a number that is one: Linux looks at that. */
-const file = (number: number, offset: number, more: Partial<Owner> = {}): Owner => ({
-  owner: BigInt(4000 + number),
-  offset,
-  attribute: false,
-  bmbt: false,
-  unwritten: false,
-  ...more,
-})
-
-interface Operation {
-  readonly kind: 'allocate' | 'free' | 'part' | 'convert' | 'share' | 'fail'
-  readonly where: number
-  readonly wanted: number
-  readonly least: number
-  readonly alignment: number
-  readonly sameGroup: boolean
-}
-
-const operation: fc.Arbitrary<Operation> = fc.record({
-  kind: fc.constantFrom(
-    'allocate',
-    'allocate',
-    'allocate',
-    'free',
-    'part',
-    'convert',
-    'share',
-    'share',
-    'fail',
-  ),
-  where: fc.integer({ min: 0, max: 99_999 }).map(part => part / 100_000),
-  wanted: fc.oneof(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: 900 })),
-  least: fc.constantFrom(1, 1, 1, 4, 30),
-  alignment: fc.constantFrom(1, 1, 1, 2, 8),
-  sameGroup: fc.boolean(),
-})
-
-/** Runs operations on a filesystem's space, each in its transaction; keeps what is allocated. */
-class Life {
-  readonly held: Held[] = []
-  readonly #bench: SpaceBench
-  #ino = 1000
-
-  constructor(bench: SpaceBench) {
-    this.#bench = bench
-  }
-
-  async run(step: Operation): Promise<void> {
-    try {
-      await inTransaction(this.#bench, () => this.#run(step))
-    } catch (error) {
-      if (!isDrydiskError(error, 'ENOSPC') && error !== STOP) throw error
-    }
-  }
-
-  async #run(step: Operation): Promise<void> {
-    const { space } = this.#bench
-    if (step.kind === 'allocate' || this.held.length === 0) return this.#allocate(step)
-    const index = Math.floor(step.where * this.held.length)
-    const [held] = this.held.splice(index, 1)
-    if (held === undefined) return
-    const { extent, owner } = held
-    try {
-      if (step.kind === 'convert') {
-        const [before, middle, after] = parts(held, step.wanted)
-        await space.convert(middle.extent, middle.owner)
-        const converted = { ...middle, owner: { ...middle.owner, unwritten: !middle.owner.unwritten } }
-        this.#keep(before, converted, after)
-        return
-      }
-      if (step.kind === 'share') {
-        this.held.push(held)
-        await this.#share(parts(held, step.wanted)[1])
-        return
-      }
-      if (step.kind === 'part') {
-        const [before, middle, after] = parts(held, step.wanted)
-        await space.free(middle.extent, middle.owner)
-        this.#keep(before, after)
-        return
-      }
-      await space.free(extent, owner)
-      if (step.kind === 'fail') throw STOP
-    } catch (error) {
-      if (step.kind !== 'share') this.held.push(held)
-      throw error
-    }
-  }
-
-  /** As copying with `cp --reflink` does. */
-  async #share({ extent, owner }: Held): Promise<void> {
-    const { space, volume } = this.#bench
-    if (!volume.superblock.hasReflink || owner.attribute || owner.bmbt) return
-    const another = file(++this.#ino, 77)
-    await space.increase(extent)
-    await space.map(extent, another)
-    this.held.push({ extent, owner: another })
-  }
-
-  #keep(...all: readonly Held[]): void {
-    for (const held of all) if (held.extent.count > 0) this.held.push(held)
-  }
-
-  async #allocate(step: Operation): Promise<void> {
-    const { space, volume } = this.#bench
-    const { geometry } = volume
-    const last = this.held.at(-1)
-    const goesOn = step.where < 0.3 && last !== undefined
-    const block = Math.floor(step.where * geometry.blocks)
-    const goal = goesOn
-      ? last.extent.start
-      : geometry.fsBlock(Math.floor(block / geometry.agBlocks), block % geometry.agBlocks)
-    const owner = goesOn
-      ? { ...last.owner, offset: last.owner.offset + last.extent.count }
-      : file(++this.#ino, 5, { attribute: step.where > 0.8, bmbt: step.where > 0.9 })
-    const { wanted, least, alignment, sameGroup } = step
-    const extent = await space.allocate({ goal, wanted, least, alignment, sameGroup, owner })
-    expect(extent.count).toBeGreaterThanOrEqual(least)
-    expect(extent.count).toBeLessThanOrEqual(Math.max(wanted, least))
-    expect(geometry.agBlockOf(extent.start) % alignment).toBe(0)
-    if (sameGroup) expect(geometry.agOf(extent.start)).toBe(geometry.agOf(goal))
-    this.held.push({ extent, owner })
-  }
-}
-
-const STOP = new Error('stop')
-
-/** Cuts an extent in three, some of them empty. */
-function parts({ extent, owner }: Held, at: number): [Held, Held, Held] {
-  const from = at % extent.count
-  const count = Math.max(1, Math.floor((extent.count - from) / 2))
-  const part = (start: number, length: number) => ({
-    extent: { start: extent.start + start, count: length },
-    owner: owner.bmbt ? owner : { ...owner, offset: owner.offset + start },
-  })
-  return [part(0, from), part(from, count), part(from + count, extent.count - from - count)]
-}
-
-/** By block of the volume: what a model of the allocations says is free. */
-async function expectAsHeld(bench: SpaceBench, before: readonly Uint8Array[], life: Life): Promise<void> {
-  const { geometry } = bench.volume
-  const states = await allGroups(bench.volume)
-  const expected = before.map(bytes => bytes.slice())
-  for (const { extent } of life.held) {
-    const at = geometry.agBlockOf(extent.start)
-    const group = expected[geometry.agOf(extent.start)]
-    group?.fill(0, at, at + extent.count)
-  }
-  for (const [agno, state] of states.entries()) {
-    const found = state.free.slice()
-    for (const block of [...state.own, ...state.refcountbt]) found[block] = 1
-    expect(Buffer.compare(found, expected[agno] ?? Buffer.alloc(0)), `group ${agno}`).toBe(0)
-    expect(state.listed - state.needed).toBeLessThanOrEqual(20)
-    expectReferences(bench, agno, state.references, life)
-  }
-}
-
-/** As many as there are holders, where those are several. */
-function expectReferences(
-  { volume: { geometry } }: SpaceBench,
-  agno: number,
-  references: ReadonlyMap<number, number>,
-  life: Life,
-): void {
-  const holders = new Map<number, number>()
-  for (const { extent } of life.held)
-    if (geometry.agOf(extent.start) === agno)
-      for (let index = 0; index < extent.count; index++) {
-        const block = geometry.agBlockOf(extent.start) + index
-        holders.set(block, (holders.get(block) ?? 0) + 1)
-      }
-  const shared = [...holders].filter(([, count]) => count > 1).sort(([a], [b]) => a - b)
-  expect([...references]).toEqual(shared)
-}
-
-/** Free space, and what the trees and the free list take of it. */
-async function spare(bench: SpaceBench): Promise<Uint8Array[]> {
-  return (await allGroups(bench.volume)).map(({ free, own, refcountbt }) => {
-    const bytes = free.slice()
-    for (const block of [...own, ...refcountbt]) bytes[block] = 1
-    return bytes
-  })
-}
-
-/** Every other block of a long run, in an order that comes back to all places. */
-async function cutFreeSpace(bench: SpaceBench, life: Life): Promise<void> {
-  const { space, volume } = bench
-  const goal = volume.geometry.fsBlock(1, 3000)
-  const whole = await inTransaction(bench, () =>
-    space.allocate({ goal, wanted: 2400, least: 2400, owner: file(7, 0) }),
-  )
-  const single = (index: number) => ({ start: whole.start + index, count: 1 })
-  for (let step = 0; step < 1200; step++) {
-    const index = ((step * 7) % 1200) * 2
-    await inTransaction(bench, () => space.free(single(index), file(7, index)))
-  }
-  for (let index = 1; index < 2400; index += 2)
-    life.held.push({ extent: single(index), owner: file(7, index) })
-}
-
-/** Allocates until there is nothing left. */
-async function fill(bench: SpaceBench, life: Life): Promise<void> {
-  const owner = file(9, 0)
-  for (;;)
-    try {
-      const request = { goal: 3000, wanted: 4000, owner }
-      const extent = await inTransaction(bench, () => bench.space.allocate(request))
-      life.held.push({ extent, owner })
-    } catch (error) {
-      if (isDrydiskError(error, 'ENOSPC')) return
-      throw error
-    }
 }
 
 /** Blocks of files that do not exist are all that xfs_repair may find, and only where a reverse mapping has them. */
@@ -293,7 +60,7 @@ async function useByKernel(image: string): Promise<void> {
 describe.skipIf(!haveTool('mkfs.xfs'))('the space of XFS', () => {
   for (const [name, args] of Object.entries(VARIANTS))
     test(`any allocating and freeing: ${name}`, async () => {
-      const image = await makeTiny(64, args)
+      const image = await makeTinyXfs(64, args)
       await withSpace(image, async bench => {
         const before = await spare(bench)
         await fc.assert(
@@ -318,7 +85,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('the space of XFS', () => {
     ['-m', 'crc=0', '-b', 'size=512', '-l', 'lazy-count=0'],
   ])
     test(`free space in a thousand pieces, then filled to the last block: ${args.join(' ')}`, async () => {
-      const image = await makeTiny(64, args)
+      const image = await makeTinyXfs(64, args)
       const held = await withSpace(image, async bench => {
         const before = await spare(bench)
         const life = new Life(bench)
@@ -355,7 +122,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('the space of XFS', () => {
     })
 
   test('what is free already is not freed, and what is metadata is not either', async () => {
-    const image = await makeTiny(64, ['-m', 'rmapbt=0'])
+    const image = await makeTinyXfs(64, ['-m', 'rmapbt=0'])
     await withSpace(image, async bench => {
       const { space, volume } = bench
       const owner = file(7, 0)
@@ -378,7 +145,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('the space of XFS', () => {
   })
 
   test('blocks belong to who they are taken from', async () => {
-    const image = await makeTiny(64, ['-m', 'rmapbt=1'])
+    const image = await makeTinyXfs(64, ['-m', 'rmapbt=1'])
     await withSpace(image, async bench => {
       const { space } = bench
       const owner = file(7, 100)
@@ -398,7 +165,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('the space of XFS', () => {
   })
 
   test('a file does not get blocks for its data that its transaction has freed', async () => {
-    const image = await makeTiny(64, [])
+    const image = await makeTinyXfs(64, [])
     await withSpace(image, async bench => {
       const { space } = bench
       const owner = file(7, 0)
@@ -416,7 +183,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('the space of XFS', () => {
   })
 
   test('what copy-on-write had allocated becomes free', async () => {
-    const image = await makeTiny(64, ['-m', 'rmapbt=1,reflink=1'])
+    const image = await makeTinyXfs(64, ['-m', 'rmapbt=1,reflink=1'])
     await withSpace(image, async bench => {
       const { space } = bench
       const before = await spare(bench)
@@ -435,7 +202,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('the space of XFS', () => {
     test.skipIf(!haveLoopMounts() || !haveTool('xfs_io'))(
       `what a crash left of copy-on-write is free after opening, as after a mount ${args.join(' ')}`,
       async () => {
-        const image = await makeTiny(128, args)
+        const image = await makeTinyXfs(128, args)
         await withXfsMount(image, 'noatime', top => runOk('sh', ['-ec', CRASH_IN_COPYING, top]))
         const byKernel = `${image}.mounted`
         await runOk('cp', [image, byKernel])

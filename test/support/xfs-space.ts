@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { FileStorage } from '../../src/device/file-storage.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
 import { BtreeEditor } from '../../src/filesystem/xfs/btree-edit.ts'
@@ -15,6 +16,17 @@ import { readSuperblock } from '../../src/filesystem/xfs/read-superblock.ts'
 import { neededInFreeList } from '../../src/filesystem/xfs/space/free-list.ts'
 import { createSpace, type XfsSpace } from '../../src/filesystem/xfs/space/space.ts'
 import { XfsVolume } from '../../src/filesystem/xfs/volume.ts'
+import { runOk, temporaryFolder, writes } from './native.ts'
+
+/** With these mkfs.xfs makes filesystems that are too small for it otherwise. */
+const TINY = ['TEST_DIR=1', 'TEST_DEV=1', 'QA_CHECK_FS=1']
+
+export async function makeTinyXfs(megabytes: number, args: readonly string[]): Promise<string> {
+  const image = writes(join(temporaryFolder(), 'image'), 'xfs')
+  await runOk('truncate', ['-s', `${megabytes}M`, image])
+  await runOk('env', [...TINY, 'mkfs.xfs', '-q', ...args, image])
+  return image
+}
 
 export interface SpaceBench {
   readonly volume: XfsVolume
