@@ -48,15 +48,6 @@ class Model<Record> {
   }
 }
 
-const layoutOf = <Record>(
-  { kind, expectedKey }: Subject<Record>,
-  shape: { blockSize: number; isV5: boolean },
-) => ({
-  ...shape,
-  kind,
-  expectedKey,
-})
-
 /** As toEqual, and fast. */
 function expectSame<Record>(found: readonly Record[], expected: readonly Record[]): void {
   const values = (records: readonly Record[]) => records.flatMap(record => Object.values(record ?? {}))
@@ -144,12 +135,11 @@ async function life<Record>(
   const random = randomFrom(seed)
   const shape = { blockSize, isV5, ...(kind.pointers === 'long' ? { literalSize } : {}) }
   const tree = await testTree(kind, shape, random)
-  const layout = layoutOf(subject, shape)
   const model = new Model(kind)
   const range = records * 3
   let levels = 0
   const check = async (of = tree) => {
-    const found = await walk(of, layout)
+    const found = await walk(of, subject)
     expectSame(found.records, model.records)
     levels = Math.max(levels, found.levels)
   }

@@ -21,16 +21,10 @@ interface Filled<Record> {
   readonly tree: TestTree<Record>
   readonly random: Random
   readonly keys: BtreeKey[]
-  readonly layout: {
-    kind: Subject<Record>['kind']
-    expectedKey: Subject<Record>['expectedKey']
-    blockSize: number
-    isV5: boolean
-  }
 }
 
 async function filled<Record>(
-  { kind, make, expectedKey }: Subject<Record>,
+  { kind, make }: Subject<Record>,
   {
     seed,
     records,
@@ -49,7 +43,7 @@ async function filled<Record>(
     await tree.change(() => (keys.length === 0 ? plant(tree, kind, record) : tree.editor.insert(record)))
     keys.push(key)
   }
-  return { tree, random, keys, layout: { kind, expectedKey, blockSize: 512, isV5 } }
+  return { tree, random, keys }
 }
 
 /** All bytes of the volume, as reading gives them. */
@@ -67,7 +61,7 @@ describe('a change of a B+tree that fails', () => {
     it(`${name}: leaves every byte as it was`, async () => {
       await fc.assert(
         fc.asyncProperty(fc.integer(), fc.integer({ min: 1, max: 300 }), async (seed, records) => {
-          const { tree, random, keys, layout } = await filled(subject, { seed, records })
+          const { tree, random, keys } = await filled(subject, { seed, records })
           const before = await bytesOf(tree)
           const literal = tree.literal?.slice()
           for (let round = 0; round < 5; round++) {
@@ -92,7 +86,7 @@ describe('a change of a B+tree that fails', () => {
           }
           expect(Buffer.compare(await bytesOf(tree), before)).toBe(0)
           expect(tree.literal?.slice()).toEqual(literal)
-          expect((await walk(tree, layout)).records).toHaveLength(records)
+          expect((await walk(tree, subject)).records).toHaveLength(records)
         }),
         propertySettings(4),
       )
@@ -154,7 +148,7 @@ describe('the tree of a fork', () => {
       tree.literal?.fill(0xff)
       const records = Array.from({ length: count }, (_, index) => record(index))
       await tree.change(() => editor.build(records, 1))
-      const found = await walk(tree, { ...bmbt, blockSize: 512, isV5: true })
+      const found = await walk(tree, bmbt)
       expect(found.records).toEqual(records)
       await expect(tree.change(async () => void (await editor.dissolve(count - 1)))).rejects.toMatchObject({
         code: 'ERR_CORRUPT',
@@ -188,7 +182,7 @@ describe('the tree of a fork', () => {
           )
           const check = async () => {
             const seen: TestTree<BmbtRecord> = { ...volumeTree, literal }
-            expect((await walk(seen, { ...bmbt, blockSize: 512, isV5: true })).records).toEqual(records)
+            expect((await walk(seen, bmbt)).records).toEqual(records)
           }
           await volumeTree.change(() => fork.build(records, 1))
           await check()
@@ -212,8 +206,8 @@ describe('the tree of a fork', () => {
 
 describe('the reverse mapping', () => {
   it('finds all records that overlap others', async () => {
-    const { tree, random, layout } = await filled(rmapbt, { seed: 3, records: 600 })
-    const { records } = await walk(tree, layout)
+    const { tree, random } = await filled(rmapbt, { seed: 3, records: 600 })
+    const { records } = await walk(tree, rmapbt)
     for (let count = 0; count < 200; count++) {
       const block = random(700)
       const last = block + random(10)

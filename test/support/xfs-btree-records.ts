@@ -14,7 +14,7 @@ import {
   RMAPBT,
   type RmapRecord,
 } from '../../src/filesystem/xfs/btree-kinds.ts'
-import type { ExpectedKey } from './xfs-btree.ts'
+import type { ExpectedKey } from './xfs-btree-walk.ts'
 
 export type Random = (below: number) => number
 
