@@ -1,11 +1,11 @@
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { makeXfs, quickFolder } from '../../native-fixtures/xfs-logs.ts'
+import { haveXfsMounts, makeXfs, mountedXfs, quickFolder } from '../../native-fixtures/xfs-logs.ts'
 import { isDrydiskError } from '../../src/errors.ts'
 import { inTransaction } from '../../src/filesystem/xfs/transaction.ts'
 import type { XfsWriter } from '../../src/filesystem/xfs/writer.ts'
-import { haveTool, propertySettings } from '../support/native.ts'
+import { haveTool, propertySettings, runOk } from '../support/native.ts'
 import { inodeBooks, NOW, repairSays, withWriter } from '../support/xfs-inodes.ts'
 
 interface Variant {
@@ -107,6 +107,65 @@ describe.skipIf(!haveTool('mkfs.xfs') || !haveTool('xfs_repair'))(
         })
         expect(await repairSays(path)).toEqual({ disconnected: new Set(), rest: [] })
       }, 60_000)
+
+    const deep = [
+      ['-b size=1024 -m rmapbt=1 -d agcount=2', 4200],
+      ['-m crc=0 -b size=512 -i size=256 -d agcount=2', 2400],
+    ] as const
+    for (const [mkfs, count] of deep)
+      test(`trees of several levels (${mkfs})`, async () => {
+        const path = await image(mkfs)
+        const made: number[] = []
+        const levels = async ({ volume }: XfsWriter) => {
+          const { agi_level, agi_free_level } = await volume.readAgi(0)
+          return Math.min(agi_level, volume.superblock.hasFinobt ? agi_free_level : agi_level)
+        }
+        const before = await withWriter(path, async writer => {
+          const books = await inodeBooks(writer.volume)
+          const { sb_rootino } = writer.volume.superblock
+          await inTransaction(writer, async () => {
+            for (let n = 0; n < count; n++)
+              made.push((await writer.inodeAllocator.allocate(sb_rootino, FILE)).ino)
+          })
+          for (let n = 0; n < made.length; n += 40) await free(writer, made.splice(n, 1)[0] ?? 0)
+          expect(await levels(writer)).toBeGreaterThan(1)
+          return { books, free: await writer.space.freeBlocks() }
+        })
+        expect(await repairSays(path)).toEqual({ disconnected: new Set(made), rest: [] })
+        await withWriter(path, async writer => {
+          await inTransaction(writer, async () => {
+            for (let n = 0; made.length > 0; n++) {
+              const [ino = 0] = made.splice((n * 7919) % made.length, 1)
+              await writer.inodeAllocator.free(await writer.inodes.edit(ino))
+            }
+          })
+          expect(await levels(writer)).toBe(1)
+          expect(await inodeBooks(writer.volume)).toEqual(before.books)
+        })
+        expect(await repairSays(path)).toEqual({ disconnected: new Set(), rest: [] })
+      }, 60_000)
+
+    test.skipIf(!haveXfsMounts())('the kernel goes on where drydisk stopped', async () => {
+      const path = await image('-b size=1024 -m rmapbt=1 -d agcount=2')
+      const made = new Set<number>()
+      await withWriter(path, async writer => {
+        for (let n = 0; n < 300; n++) made.add(await allocate(writer, writer.volume.superblock.sb_rootino))
+        for (let n = 0; n < 100; n++) {
+          const ino = pick([...made], n)
+          await free(writer, ino)
+          made.delete(ino)
+        }
+      })
+      await mountedXfs(path, async folder => {
+        await runOk('sh', ['-c', 'cd "$1" && seq 500 | xargs touch && rm ./*7 && mkdir a b c', '-', folder])
+      })
+      expect(await repairSays(path)).toEqual({ disconnected: made, rest: [] })
+      await withWriter(path, async writer => {
+        for (const ino of made) await free(writer, ino)
+        await inodeBooks(writer.volume)
+      })
+      expect(await repairSays(path)).toEqual({ disconnected: new Set(), rest: [] })
+    })
 
     test('an inode has what a new one has, and a generation that goes on', async () => {
       for (const mkfs of ['-m rmapbt=1 -i nrext64=1', '-m crc=0', '-m bigtime=0']) {

@@ -65,7 +65,8 @@ export async function openXfs(device: BlockDevice, options: OpenXfsOptions = {})
   if (!writable) return new XfsFileSystem(volume, inodes, undefined, { ...state, changed: false })
   const writer = createWriter(volume, inodes, now)
   await inTransaction(writer, () => recoverCow(writer))
-  await finishUnlinked(writer, inode => destroyInode(writer, inode))
+  const unlinked = await finishUnlinked(writer, inode => destroyInode(writer, inode))
+  state.warnings.push(...unlinked.warnings)
   return new XfsFileSystem(volume, inodes, writer, { ...state, changed: volume.buffers.changedBytes > 0 })
 }
 

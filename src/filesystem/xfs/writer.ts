@@ -80,7 +80,7 @@ export interface Space {
 export interface InodeAllocator {
   /**
    * An inode in use, near the parent: mode with its type, new generation, times now, no links, no flags but those that all inodes of
-   * the filesystem have, data of format EXTENTS without any, no attribute fork. `ENOSPC` when there is no room for more.
+   * the filesystem have, data of format EXTENTS without any (DEV for devices, fifos and sockets), no attribute fork. `ENOSPC` when there is no room for more.
    * @param mode type and permissions as st_mode has them.
    */
   allocate(parent: InodeNumber, mode: number): Promise<Dinode>

@@ -31,8 +31,8 @@ class XfsInodeAllocator implements InodeAllocator {
   readonly #now: () => Timestamp
   readonly #geometry: InodeGeometry
   readonly #maker: ChunkMaker
-  /** Where a free inode was found last in a group without a finobt. Only a hint: it is looked at before it is used. */
-  readonly #hints = new Map<number, number>()
+  /** Where a free inode was found last, near which one, in groups without a finobt. Only hints: a chunk is looked at before it is used. */
+  readonly #found = new Map<number, { readonly near: number | undefined; readonly chunk: number }>()
 
   constructor(volume: XfsVolume, inodes: Inodes, space: Space, now: () => Timestamp) {
     this.#volume = volume
@@ -130,13 +130,16 @@ class XfsInodeAllocator implements InodeAllocator {
   /** A free inode of a group that has some. */
   async #take(agno: number, trees: GroupInodes, near: number | undefined): Promise<number> {
     const { agi_newino } = await this.#volume.readAgi(agno)
-    const hints = [this.#hints.get(agno), agi_newino === NULL_AGINO ? undefined : agi_newino]
-    const chunk = await nearestFree(trees, near, hints)
+    const found = this.#found.get(agno)
+    const chunk = await nearestFree(trees, near, {
+      last: found?.near === near ? found?.chunk : undefined,
+      newest: agi_newino === NULL_AGINO ? undefined : agi_newino,
+    })
     if (chunk === undefined || chunk.ir_freecount === 0)
       throw corrupt('inobt', `the AGI of allocation group ${agno} counts free inodes, and there are none`, {
         agno,
       })
-    if (!trees.hasFreeTree) this.#hints.set(agno, chunk.ir_startino)
+    if (!trees.hasFreeTree) this.#found.set(agno, { near, chunk: chunk.ir_startino })
     const agino = firstFree(chunk)
     await trees.replaceSearched(chunk, withUsed(chunk, agino))
     const agi = await this.#volume.editAgi(agno)

@@ -6,25 +6,36 @@ import { covers } from './inode-record.ts'
 /** Chunks that are looked at around the parent's where nothing tells which have free inodes (searchdistance of Linux). */
 const MOST_AROUND = 10
 
-/**
- * A chunk with free inodes in a group that has some: the nearest one to an inode, or one of the hints, or the first.
- * @param hints where chunks begin that may have free inodes.
- */
+/** Where chunks begin that may have free inodes. */
+export interface ChunkHints {
+  /** Found for the same inode before. */
+  readonly last: number | undefined
+  /** Made last in the group. */
+  readonly newest: number | undefined
+}
+
+/** A chunk with free inodes in a group that has some: near an inode where one is given, else one that a hint leads to, or the first. */
 export async function nearestFree(
   trees: GroupInodes,
   near: number | undefined,
-  hints: readonly (number | undefined)[],
+  { last, newest }: ChunkHints,
 ): Promise<InobtRecord | undefined> {
-  if (near !== undefined) {
-    const found = trees.hasFreeTree ? await nearest(trees, near) : await around(trees, near)
-    if (found !== undefined) return found
-  }
-  for (const hint of hints) {
-    const chunk = hint === undefined ? undefined : await trees.starting(hint)
-    if (chunk !== undefined && chunk.ir_freecount > 0) return chunk
-  }
+  const found =
+    near === undefined
+      ? undefined
+      : trees.hasFreeTree
+        ? await nearest(trees, near)
+        : ((await starting(trees, last)) ?? (await around(trees, near)))
+  if (found !== undefined) return found
+  const made = await starting(trees, newest)
+  if (made !== undefined) return made
   for await (const chunk of trees.chunks()) if (chunk.ir_freecount > 0) return chunk
   return undefined
+}
+
+async function starting(trees: GroupInodes, agino: number | undefined): Promise<InobtRecord | undefined> {
+  const chunk = agino === undefined ? undefined : await trees.starting(agino)
+  return chunk !== undefined && chunk.ir_freecount > 0 ? chunk : undefined
 }
 
 /** With a tree of the chunks that have free inodes. */
