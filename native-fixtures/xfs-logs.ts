@@ -11,7 +11,8 @@ import {
 import { onTestFinished } from 'vitest'
 import { FileStorage } from '../src/device/file-storage.ts'
 import { StorageDevice } from '../src/device/storage-device.ts'
-import { openXfs } from '../src/filesystem/xfs/open.ts'
+import { storeChecksum } from '../src/filesystem/xfs/checksum.ts'
+import { openXfs, readSuperblock } from '../src/filesystem/xfs/open.ts'
 import { haveLoopMounts, haveTool, run, runOk, temporaryFolder } from '../test/support/native.ts'
 
 /** One shape of dirty log. */
@@ -74,10 +75,14 @@ export async function makeXfs(image: string, megabytes: number, options: readonl
 }
 
 /** Mounts an image while `work` runs. */
-export async function mountedXfs(image: string, work: (folder: string) => Promise<void>): Promise<void> {
+export async function mountedXfs(
+  image: string,
+  work: (folder: string) => Promise<void>,
+  options = 'loop',
+): Promise<void> {
   const folder = `${image}.mounted`
   mkdirSync(folder)
-  await runOk('mount', ['-t', 'xfs', '-o', 'loop', image, folder])
+  await runOk('mount', ['-t', 'xfs', '-o', options, image, folder])
   try {
     await work(folder)
   } finally {
@@ -118,22 +123,40 @@ export async function makeUnfinishedXfs(
   image: string,
   mkfs: readonly string[],
   seed: number,
-  seconds: number,
+  { kind, incompat = 0 }: { kind: 'all' | 'exchange' | 'attributes'; incompat?: number },
 ): Promise<{ before: string; dirty: string }> {
   const [before, dirty] = [`${image}.before`, `${image}.dirty`]
   await makeXfs(before, 128, mkfs)
+  await setIncompat(before, bits => bits | incompat)
   await mountedXfs(before, async folder => {
     mkdirSync(`${folder}/d`)
     writeFileSync(`${folder}/d/file`, 'there before')
   })
   await numberFreeBlocks(before)
   await runOk('cp', ['--sparse=always', before, dirty])
-  await mountedXfs(dirty, async folder => {
+  const work = async (folder: string) => {
     const script = new URL('./xfs/intent-workload.py', import.meta.url).pathname
-    await runOk('python3', [script, folder, `${seed}`, `${seconds}`])
+    await runOk('python3', [script, folder, `${seed}`, '5000', kind])
     await runOk('xfs_io', ['-x', '-c', 'shutdown -f', folder])
-  })
+  }
+  // With wsync the log is written behind the first transaction of each change of a name.
+  await mountedXfs(dirty, work, kind === 'attributes' ? 'loop,wsync' : 'loop')
   return { before, dirty }
+}
+
+/** Features that the kernel has and an older mkfs.xfs does not: some need nothing but their bit. */
+export async function setIncompat(image: string, change: (bits: number) => number): Promise<void> {
+  const device = new StorageDevice(await FileStorage.open(image, 'write'))
+  const { sb_agblocks, sb_agcount, sb_blocksize, sb_sectsize } = await readSuperblock(device)
+  for (let agno = 0; agno < sb_agcount; agno++) {
+    const [sector, at] = [new Uint8Array(sb_sectsize), agno * sb_agblocks * sb_blocksize]
+    await device.read(at, sector)
+    const view = new DataView(sector.buffer)
+    view.setUint32(216, change(view.getUint32(216)))
+    storeChecksum(sector, 224)
+    await device.write(at, sector)
+  }
+  await device.close()
 }
 
 /** A file that is given the wrong blocks then has another content. */

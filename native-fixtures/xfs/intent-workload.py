@@ -1,30 +1,35 @@
 """Changes that take several transactions each, while others have the log written all the time.
 
-intent-workload.py FOLDER SEED SECONDS: records end between the transactions of one change, so that a log that stops there
-leaves steps to be done.
+intent-workload.py FOLDER SEED RECORDS KIND: records end between the transactions of one change, so that a log that stops there
+leaves steps to be done. KIND `exchange` has files exchange their blocks, `attributes` changes names and attributes alone.
 """
+import ctypes
 import fcntl
 import os
 import random
+import struct
 import sys
 import threading
 import time
 
-folder, seed, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+folder, seed, records, kind = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 os.chdir(folder)
 rng = random.Random(seed)
 FICLONE = 0x40049409
+EXCHANGE_RANGE = 0x40285881
+EXCHANGE_TO_EOF = 1
+EXCHANGE_FILE1_WRITTEN = 8
 done = False
+written = [0, 0]
 
 
 def write_log(number):
     file = os.open('sync%d' % number, os.O_CREAT | os.O_RDWR)
-    count = 0
     while not done:
         # A change of the inode, so that there is something to wait for.
-        os.fchmod(file, 0o600 + count % 64)
+        os.fchmod(file, 0o600 + written[number] % 64)
         os.fsync(file)
-        count += 1
+        written[number] += 1
 
 
 def fragmented(path, pieces):
@@ -39,6 +44,28 @@ def clone(source, target):
         fcntl.ioctl(b.fileno(), FICLONE, a.fileno())
 
 
+def exchange(one, two):
+    """All of both files, sizes too, or a range of them."""
+    with open(one, 'r+b') as a, open(two, 'r+b') as b:
+        size = min(os.path.getsize(one), os.path.getsize(two)) // 65536 * 65536
+        if rng.random() < 0.4:
+            at, length, flags = 0, 0, EXCHANGE_TO_EOF
+        else:
+            at, length, flags = 65536, size - 65536, rng.choice([0, EXCHANGE_FILE1_WRITTEN])
+        fcntl.ioctl(b.fileno(), EXCHANGE_RANGE, struct.pack('=iIQQQQ', a.fileno(), 0, at, at, length, flags))
+
+
+def rename_and_link():
+    name = rng.choice(names)
+    target = 'd/n%d%s' % (count, 'x' * rng.randrange(200))
+    if rng.random() < 0.5:
+        os.rename(name, target)
+        names[names.index(name)] = target
+    else:
+        os.link(name, target)
+        names.append(target)
+
+
 def overwrite(path):
     with open(path, 'r+b') as file:
         for piece in rng.sample(range(40), 8):
@@ -51,14 +78,20 @@ for thread in threads:
     thread.start()
 names = []
 count = 0
-end = time.time() + seconds
-while time.time() < end:
+end = time.time() + 20
+while sum(written) < records and time.time() < end:
     count += 1
     chance = rng.random()
     try:
         if len(names) < 6 or chance < 0.15:
             names.append('f%d' % count)
             fragmented(names[-1], rng.randrange(8, 120))
+        elif kind == 'exchange' and chance < 0.8:
+            exchange(*rng.sample(names, 2))
+        elif kind == 'attributes' and chance < 0.5:
+            rename_and_link()
+        elif kind == 'attributes' and chance < 0.7:
+            os.setxattr(rng.choice(names), 'user.%d' % rng.randrange(9), b'v' * rng.randrange(1, 500))
         elif chance < 0.4:
             target = 'c%d' % count
             clone(rng.choice(names), target)
@@ -70,7 +103,6 @@ while time.time() < end:
         elif chance < 0.8:
             with open(rng.choice(names), 'r+b') as file:
                 # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
-                import ctypes
                 libc = ctypes.CDLL(None, use_errno=True)
                 libc.fallocate(file.fileno(), 3, ctypes.c_long(rng.randrange(20) * 16384), ctypes.c_long(300000))
         elif chance < 0.85:
@@ -78,7 +110,8 @@ while time.time() < end:
         else:
             os.unlink(names.pop(rng.randrange(len(names))))
     except OSError as error:
-        print(error, file=sys.stderr)
+        if kind != 'all':
+            print(error, file=sys.stderr)
 done = True
 for thread in threads:
     thread.join()

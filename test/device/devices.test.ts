@@ -106,6 +106,35 @@ test('an OverlayDevice never writes to its base, and rollback shows the base aga
   await overlay.close()
 })
 
+test('an OverlayDevice writes what is staged to its base, and nothing else', async () => {
+  const content = pattern(300_000)
+  const places: string[] = []
+  class Watched extends MemoryDevice {
+    override async write(offset: number, from: Uint8Array): Promise<void> {
+      places.push(`${offset}+${from.length}`)
+      await super.write(offset, from)
+    }
+    override async erase(offset: number, length: number): Promise<void> {
+      places.push(`${offset}+${length}`)
+      await super.erase(offset, length)
+    }
+  }
+  const base = new Watched(content.slice())
+  const overlay = new OverlayDevice(base, { budget: 1, spill: async () => new MemoryStorage() })
+  await overlay.write(4096, new Uint8Array(4096).fill(7))
+  await overlay.write(200_000, new Uint8Array(100).fill(8))
+  await overlay.erase(65_536, 8192)
+  await overlay.writeBack()
+  const expected = content.slice()
+  expected.fill(7, 4096, 8192).fill(8, 200_000, 200_100).fill(0, 65_536, 73_728)
+  const [below, above] = [new Uint8Array(base.size), new Uint8Array(base.size)]
+  await base.read(0, below)
+  await overlay.read(0, above)
+  expect(Buffer.compare(below, expected)).toBe(0)
+  expect(Buffer.compare(above, expected)).toBe(0)
+  expect(places).toEqual(['4096+4096', '65536+8192', '196608+4096'])
+})
+
 test('an OverlayDevice keeps memory bounded by its budget', async () => {
   const spill = new MemoryStorage()
   const overlay = new OverlayDevice(new MemoryDevice(64 << 20), { budget: 1 << 20, spill: async () => spill })

@@ -79,23 +79,13 @@ class Finisher {
   ): Promise<readonly FollowUp[]> {
     if (!this.#writer.volume.superblock.hasReflink)
       throw corruptLog('a reference count is to be changed, and there are none')
-    const staging = structureOwner(OWN.COW)
-    switch (action) {
-      case 'increase':
-        await this.#space.increase(extent)
-        return []
-      case 'decrease': {
-        const lost = await this.#space.decrease(extent)
-        // The reverse mapping has an intent of its own (XFS_RMAP_OINFO_SKIP_UPDATE).
-        return lost.map(run => () => this.#space.free(run, structureOwner(OWN.NULL)))
-      }
-      case 'stage':
-        await this.#space.stage(extent)
-        return [() => this.#space.map(extent, staging)]
-      case 'unstage':
-        await this.#space.unstage(extent)
-        return [() => this.#space.unmap(extent, staging)]
+    // The reverse mapping has intents of its own, for what is lost too (XFS_RMAP_OINFO_SKIP_UPDATE).
+    if (action === 'decrease') {
+      const lost = await this.#space.decrease(extent)
+      return lost.map(run => () => this.#space.free(run, structureOwner(OWN.NULL)))
     }
+    await this.#space[action](extent)
+    return []
   }
 
   async #mapping({ action, ino, attribute, logical, extent, unwritten }: MappingUpdate) {
@@ -116,6 +106,7 @@ class Finisher {
     const inode = await this.#edit(ino)
     if (value === undefined) await dropAttribute(this.#writer, inode, { flags, name })
     else await storeAttribute(this.#writer, inode, { flags, name }, value)
+    inode.ctime = this.#writer.now()
   }
 
   async #edit(ino: number): Promise<Dinode> {

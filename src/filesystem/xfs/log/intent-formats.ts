@@ -176,6 +176,13 @@ function inodeNumber({ name }: OpenIntent, ino: number, geometry: Geometry): num
   return ino
 }
 
+/** Blocks of a file, which has 2^54 at most, of which drydisk counts 2^53. */
+function fileBlocks({ name }: OpenIntent, logical: number, count: number): number {
+  if (count === 0 || !Number.isSafeInteger(logical + count))
+    throw corruptLog(`${name} is about ${count} blocks of a file from ${logical}, which no file has`)
+  return logical
+}
+
 function mappingUpdate(intent: OpenIntent, view: ByteView, geometry: Geometry): IntentStep {
   const [at = 0, ...more] = records(intent, view, 32)
   const flags = view.u32(at + 28)
@@ -189,7 +196,7 @@ function mappingUpdate(intent: OpenIntent, view: ByteView, geometry: Geometry): 
       action: action === 1 ? 'map' : 'unmap',
       ino: inodeNumber(intent, view.u64(at), geometry),
       attribute: (flags & FLAG_31) !== 0,
-      logical: view.u64(at + 16),
+      logical: fileBlocks(intent, view.u64(at + 16), view.u32(at + 24)),
       extent: extentOf(intent, view.u64(at + 8), view.u32(at + 24), geometry),
       unwritten: (flags & FLAG_30) !== 0,
     },
@@ -232,12 +239,16 @@ function mappingExchange(intent: OpenIntent, view: ByteView, geometry: Geometry)
   const flags = view.u64(64)
   if (view.length < 88 || flags > EXCHANGE_FLAGS)
     throw unsupportedLog(`XMI has the flags 0x${flags.toString(16)} in ${view.length} bytes`)
+  const count = view.u64(56)
   const file = (ino: number, generation: number, logical: number, size: number): ExchangedFile => ({
     ino: inodeNumber(intent, view.u64(ino), geometry),
     generation: view.u32(generation),
-    logical: view.u64(logical),
+    // None may be left to exchange, and sizes or flags still be.
+    logical: fileBlocks(intent, view.u64(logical), count || 1),
     size: (flags & EXCHANGE.SET_SIZES) === 0 ? 0 : view.u64(size),
   })
   const files = [file(16, 32, 40, 72), file(24, 36, 48, 80)] as const
-  return { kind: 'exchange', exchange: { files, count: view.u64(56), flags } }
+  if (files[0].ino === files[1].ino && Math.abs(files[0].logical - files[1].logical) < count)
+    throw corruptLog(`XMI exchanges blocks of inode ${files[0].ino} with themselves`)
+  return { kind: 'exchange', exchange: { files, count, flags } }
 }
