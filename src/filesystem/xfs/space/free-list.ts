@@ -5,6 +5,7 @@ import type { BlockSource } from '../btree-edit-store.ts'
 import { corrupt } from '../errors.ts'
 import type { Superblock } from '../superblock.ts'
 import type { XfsVolume } from '../volume.ts'
+import type { FreedBlocks } from './freed-blocks.ts'
 import { mostLevels } from './tree-size.ts'
 
 /**
@@ -63,12 +64,18 @@ export class FreeListBlocks implements BlockSource {
   readonly #volume: XfsVolume
   readonly #agno: number
   readonly #list: FreeList
+  readonly #freed: FreedBlocks
   readonly #ofRmapbt: boolean
 
-  constructor(volume: XfsVolume, agno: number, list: FreeList, tree: 'free space' | 'rmapbt') {
+  constructor(
+    volume: XfsVolume,
+    agno: number,
+    { list, freed, tree }: { list: FreeList; freed: FreedBlocks; tree: 'free space' | 'rmapbt' },
+  ) {
     this.#volume = volume
     this.#agno = agno
     this.#list = list
+    this.#freed = freed
     this.#ofRmapbt = tree === 'rmapbt'
   }
 
@@ -86,6 +93,7 @@ export class FreeListBlocks implements BlockSource {
 
   async freeBlock(block: number): Promise<void> {
     this.#volume.buffers.forget(this.#volume.geometry.inAg(this.#agno, block), 1)
+    this.#freed.add(this.#agno, { start: block, count: 1 })
     await this.#list.put(block)
     await this.#count(-1)
   }

@@ -5,9 +5,10 @@ import { OWN, type Owner, structureOwner } from '../writer.ts'
 import { type Found, findFree, findLongest, type Wish } from './find-free.ts'
 import { FreeExtents, type Run } from './free-extents.ts'
 import { FreeList, FreeListBlocks, neededInFreeList } from './free-list.ts'
+import type { FreedBlocks } from './freed-blocks.ts'
 import { References } from './references.ts'
 import { availableBlocks } from './reserve.ts'
-import { ReverseMap } from './reverse-map.ts'
+import { isInode, ReverseMap } from './reverse-map.ts'
 
 const OWN_AG = structureOwner(OWN.AG)
 const OWN_REFC = structureOwner(OWN.REFC)
@@ -15,7 +16,7 @@ const OWN_REFC = structureOwner(OWN.REFC)
 /** Blocks that a free list may have too many, so that a tree that splits and shrinks by turns does not change it each time. */
 const TO_SPARE = 4
 
-export interface GroupRequest extends Wish {
+export interface GroupRequest extends Omit<Wish, 'usable'> {
   /** As many in a row at least. */
   readonly required: number
   /** The longest run is good enough if it has as many as required, whatever is wanted. */
@@ -35,15 +36,18 @@ export class GroupSpace {
   readonly #agno: number
   readonly #free: FreeExtents
   readonly #list: FreeList
+  readonly #freed: FreedBlocks
   readonly #owners: ReverseMap | undefined
   readonly #references: References | undefined
 
-  constructor(volume: XfsVolume, agno: number) {
+  constructor(volume: XfsVolume, agno: number, freed: FreedBlocks) {
     const { hasRmapbt, hasReflink } = volume.superblock
     this.#volume = volume
     this.#agno = agno
+    this.#freed = freed
     this.#list = new FreeList(volume, agno)
-    const blocks = (tree: 'free space' | 'rmapbt') => new FreeListBlocks(volume, agno, this.#list, tree)
+    const blocks = (tree: 'free space' | 'rmapbt') =>
+      new FreeListBlocks(volume, agno, { list: this.#list, freed, tree })
     this.#free = new FreeExtents(volume, agno, blocks('free space'))
     this.#owners = hasRmapbt ? new ReverseMap(volume, agno, blocks('rmapbt')) : undefined
     this.#references = hasReflink ? new References(volume, agno, this.#refcountBlocks()) : undefined
@@ -56,7 +60,12 @@ export class GroupSpace {
     await this.#fillFreeList()
     const available = await this.available(fromReserve)
     if (available < required) return undefined
-    const wish = { ...request, wanted: Math.min(request.wanted, available) }
+    const holdsData = isInode(owner.owner) && !owner.bmbt
+    const wish: Wish = {
+      ...request,
+      wanted: Math.min(request.wanted, available),
+      usable: run => (holdsData ? this.#freed.freeBefore(this.#agno, run) : [run]),
+    }
     const found: Found | undefined = longest
       ? await findLongest(this.#free, wish, required)
       : await findFree(this.#free, wish, required)
@@ -74,6 +83,7 @@ export class GroupSpace {
     await this.#fillFreeList()
     this.#volume.buffers.forget(this.#volume.geometry.inAg(this.#agno, run.start), run.count)
     await this.#free.add(run)
+    this.#freed.add(this.#agno, run)
     await this.#volume.count({ fdblocks: run.count })
   }
 
@@ -226,7 +236,6 @@ export class GroupSpace {
           alignment: 1,
           required: 1,
           longest: false,
-          usable: run => [run],
           fromReserve: true,
           owner: OWN_REFC,
         })

@@ -1,9 +1,9 @@
-import { RangeSet } from '../../../bytes/range-set.ts'
 import { DrydiskError } from '../../../errors.ts'
 import { corrupt } from '../errors.ts'
 import type { XfsVolume } from '../volume.ts'
 import type { Extent, Owner, Space, SpaceRequest } from '../writer.ts'
 import type { Run } from './free-extents.ts'
+import { FreedBlocks } from './freed-blocks.ts'
 import { GroupSpace } from './group-space.ts'
 import { isInode } from './reverse-map.ts'
 
@@ -11,11 +11,11 @@ import { isInode } from './reverse-map.ts'
 export class XfsSpace implements Space {
   readonly #volume: XfsVolume
   readonly #groups = new Map<number, GroupSpace>()
-  /** Blocks that a transaction has freed, by the volume's numbers. */
-  readonly #freed = new WeakMap<object, RangeSet>()
+  readonly #freed: FreedBlocks
 
   constructor(volume: XfsVolume) {
     this.#volume = volume
+    this.#freed = new FreedBlocks(volume)
   }
 
   async allocate(request: SpaceRequest): Promise<Extent> {
@@ -47,7 +47,7 @@ export class XfsSpace implements Space {
     const [group, run] = this.#inGroup(extent)
     await group.unmap(run, owner)
     const mayBeShared = isInode(owner.owner) && !owner.attribute && !owner.bmbt
-    for (const lost of mayBeShared ? await group.decrease(run) : [run]) await this.#release(extent, lost)
+    for (const lost of mayBeShared ? await group.decrease(run) : [run]) await group.release(lost)
   }
 
   async firstShared(extent: Extent): Promise<Extent | undefined> {
@@ -130,24 +130,8 @@ export class XfsSpace implements Space {
       longest,
       fromReserve,
       owner,
-      usable: run => this.#usable(agno, run, owner),
     })
     return found && { start: geometry.fsBlock(agno, found.start), count: found.count }
-  }
-
-  /**
-   * A file's data is written before the transaction is over, and so not to blocks that it freed: it may yet be taken back.
-   * Metadata may go there.
-   */
-  #usable(agno: number, run: Run, owner: Owner): Iterable<Run> {
-    const freed = this.#freed.get(this.#volume.buffers.transaction)
-    const base = agno * this.#volume.geometry.agBlocks
-    if (freed === undefined || !isInode(owner.owner) || owner.bmbt) return [run]
-    const first = base + run.start
-    if (!freed.intersects(first, first + run.count)) return [run]
-    return [...freed.segments(first, first + run.count)]
-      .filter(segment => !segment.inside)
-      .map(({ start, end }) => ({ start: start - base, count: end - start }))
   }
 
   async #byLongest(groups: readonly number[]): Promise<number[]> {
@@ -160,16 +144,6 @@ export class XfsSpace implements Space {
     return [...groups].sort((a, b) => (lengths.get(b) ?? 0) - (lengths.get(a) ?? 0))
   }
 
-  async #release(extent: Extent, run: Run): Promise<void> {
-    const { geometry, buffers } = this.#volume
-    const agno = geometry.agOf(extent.start)
-    await this.#group(agno).release(run)
-    const { transaction } = buffers
-    const freed = this.#freed.get(transaction) ?? new RangeSet()
-    freed.add(agno * geometry.agBlocks + run.start, agno * geometry.agBlocks + run.start + run.count)
-    this.#freed.set(transaction, freed)
-  }
-
   #inGroup({ start, count }: Extent): [GroupSpace, Run] {
     const { geometry } = this.#volume
     if (!geometry.isRun(start, count))
@@ -180,7 +154,7 @@ export class XfsSpace implements Space {
   }
 
   #group(agno: number): GroupSpace {
-    const group = this.#groups.get(agno) ?? new GroupSpace(this.#volume, agno)
+    const group = this.#groups.get(agno) ?? new GroupSpace(this.#volume, agno, this.#freed)
     this.#groups.set(agno, group)
     return group
   }

@@ -1,0 +1,41 @@
+import { RangeSet } from '../../../bytes/range-set.ts'
+import type { XfsVolume } from '../volume.ts'
+import type { Run } from './free-extents.ts'
+
+/**
+ * Blocks that the transaction under way has freed. A file's data is written before its transaction is over, and so not to
+ * these: the transaction may be taken back, and they hold what they held before. Metadata may go there at once, which is
+ * written later.
+ */
+export class FreedBlocks {
+  readonly #volume: XfsVolume
+  /** Of each transaction, by the volume's numbers. */
+  readonly #freed = new WeakMap<object, RangeSet>()
+
+  constructor(volume: XfsVolume) {
+    this.#volume = volume
+  }
+
+  add(agno: number, { start, count }: Run): void {
+    const { transaction } = this.#volume.buffers
+    const freed = this.#freed.get(transaction) ?? new RangeSet()
+    const first = this.#base(agno) + start
+    freed.add(first, first + count)
+    this.#freed.set(transaction, freed)
+  }
+
+  /** The parts of a run that were free before. */
+  *freeBefore(agno: number, run: Run): Iterable<Run> {
+    const freed = this.#freed.get(this.#volume.buffers.transaction)
+    const base = this.#base(agno)
+    const first = base + run.start
+    if (freed === undefined) yield run
+    else
+      for (const { start, end, inside } of freed.segments(first, first + run.count))
+        if (!inside) yield { start: start - base, count: end - start }
+  }
+
+  #base(agno: number): number {
+    return agno * this.#volume.geometry.agBlocks
+  }
+}
