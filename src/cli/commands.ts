@@ -79,6 +79,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./commands/resize.ts'),
   },
   {
+    name: 'grow',
+    summary: 'make a filesystem and its partition as large as there is room',
+    load: () => import('./commands/grow.ts'),
+  },
+  {
     name: 'snapshot',
     summary: 'list, create, apply and delete internal snapshots',
     load: () => import('./commands/snapshot.ts'),

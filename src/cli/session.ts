@@ -136,7 +136,8 @@ export async function editGuest<T>(
   }
 }
 
-async function overlay(image: DiskImage): Promise<BlockDevice> {
+/** What is written to it stays beside the image, and goes with it. */
+export async function overlay(image: DiskImage): Promise<BlockDevice> {
   const { OverlayDevice } = await import('../device/overlay-device.ts')
   const { temporaryStorage } = await import('../device/file-temporary.ts')
   return new OverlayDevice(image, { spill: temporaryStorage })

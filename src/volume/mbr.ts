@@ -70,3 +70,28 @@ export function serialiseProtectiveMbr(sectors: number): Uint8Array {
   view.setU16(SIGNATURE_AT, 0xaa55)
   return bytes
 }
+
+/** CHS of a sector beyond what cylinders, heads and sectors can say, as fdisk(8) and UEFI write it. */
+const CHS_TOO_FAR = [0xfe, 0xff, 0xff]
+
+/** Gives an entry, by its index, another length. */
+export function setEntryLength(sector: Uint8Array, index: number, sectors: number): void {
+  const at = ENTRIES_AT + index * ENTRY_SIZE
+  sector.set(CHS_TOO_FAR, at + 5)
+  littleEndian(sector, 'MBR').setU32(at + 12, sectors)
+}
+
+/**
+ * Makes a protective MBR cover a disk of so many sectors.
+ * @returns whether it changed: one with other entries besides is left as it is.
+ */
+export function protectWhole(sector: Uint8Array, sectors: number): boolean {
+  const entries = parseMbr(sector)?.entries ?? []
+  const used = entries.filter(entry => entry.os_type !== 0)
+  const index = entries.findIndex(entry => entry.os_type === TYPE_PROTECTIVE)
+  const entry = entries[index]
+  const covered = Math.min(sectors - 1, 0xffff_ffff)
+  if (entry === undefined || used.length !== 1 || entry.size_in_lba === covered) return false
+  littleEndian(sector, 'MBR').setU32(ENTRIES_AT + index * ENTRY_SIZE + 12, covered)
+  return true
+}

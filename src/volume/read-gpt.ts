@@ -15,9 +15,11 @@ export interface Gpt {
   readonly partitions: readonly TableEntry[]
 }
 
-const SECTOR_SIZES = [512, 4096] as const
+/** Nothing on an image says which it is. */
+export const GPT_SECTOR_SIZES = [512, 4096] as const
 
-interface Copy {
+/** One of a GPT's two copies, whole. */
+export interface GptCopy {
   readonly header: GptHeader
   readonly entries: Uint8Array
 }
@@ -46,10 +48,10 @@ export async function readGpt(
     return undefined
   }
   const problems: string[] = []
-  for (const sectorSize of SECTOR_SIZES) {
+  for (const sectorSize of GPT_SECTOR_SIZES) {
     const sectors = Math.floor(disk.size / sectorSize)
     if (sectors < 3) continue
-    const primary = await readCopy(disk, sectorSize, 1, sectors)
+    const primary = await readGptCopy(disk, sectorSize, 1, sectors)
     if (typeof primary === 'string') {
       if (await hasSignature(disk, sectorSize, 1))
         problems.push(`The first GPT header is damaged: ${primary}.`)
@@ -57,7 +59,7 @@ export async function readGpt(
     }
     if (announced === undefined)
       warnings.push(`${DISK_NAME} has a GPT but no protective MBR; the kernel would not find it.`)
-    const backup = await readCopy(disk, sectorSize, primary.header.AlternateLBA, sectors)
+    const backup = await readGptCopy(disk, sectorSize, primary.header.AlternateLBA, sectors)
     if (typeof backup === 'string') warnings.push(`The backup GPT of ${DISK_NAME} is damaged: ${backup}.`)
     else if (primary.header.AlternateLBA !== sectors - 1)
       warnings.push(
@@ -66,12 +68,12 @@ export async function readGpt(
     return describe(sectorSize, primary, warnings)
   }
   if (announced === undefined) return undefined
-  for (const sectorSize of SECTOR_SIZES) {
+  for (const sectorSize of GPT_SECTOR_SIZES) {
     const sectors = Math.floor(disk.size / sectorSize)
     // On a disk that was made larger the protective entry still tells where the end was.
     for (const lba of new Set([sectors - 1, announced.size_in_lba])) {
       if (lba < 2 || lba >= sectors || !(await hasSignature(disk, sectorSize, lba))) continue
-      const backup = await readCopy(disk, sectorSize, lba, sectors)
+      const backup = await readGptCopy(disk, sectorSize, lba, sectors)
       if (typeof backup === 'string') {
         problems.push(`The backup in sector ${lba} is damaged: ${backup}.`)
         continue
@@ -99,12 +101,12 @@ async function hasSignature(disk: BlockDevice, sectorSize: number, lba: number):
 }
 
 /** @returns what is wrong with the copy, as a string, where something is. */
-async function readCopy(
+export async function readGptCopy(
   disk: BlockDevice,
   sectorSize: number,
   lba: number,
   sectors: number,
-): Promise<Copy | string> {
+): Promise<GptCopy | string> {
   if (!(lba >= 1 && lba < sectors)) return `it would lie in sector ${lba}, and the disk has ${sectors}`
   const sector = new Uint8Array(sectorSize)
   await disk.read(lba * sectorSize, sector)
@@ -118,7 +120,7 @@ async function readCopy(
   return { header, entries }
 }
 
-function describe(sectorSize: number, { header, entries }: Copy, warnings: string[]): Gpt {
+function describe(sectorSize: number, { header, entries }: GptCopy, warnings: string[]): Gpt {
   const partitions: TableEntry[] = []
   const { SizeOfPartitionEntry, NumberOfPartitionEntries } = header
   for (let index = 0; index < NumberOfPartitionEntries; index++) {

@@ -36,8 +36,8 @@ export function configure(command: Command): void {
     .addHelpText(
       'after',
       `
-What a larger disk gains reads as zeros. Partitions and filesystems stay as they are: grow them afterwards, and make them
-smaller before --shrink, which cuts off what lies beyond the new end and says what that was.
+What a larger disk gains reads as zeros. Partitions and filesystems stay as they are: grow them afterwards ("drydisk
+grow", or the guest itself), and make them smaller before --shrink, which cuts off what lies beyond the new end and says what that was.
 
 With --json, one document a line: {"event": "progress", "operation", "done", "total"} while the file of a smaller qcow2 disk is
 made shorter, and at last {"event": "result", "filename", "format", "virtual-size", "previous-virtual-size", "warnings"}.
@@ -117,7 +117,7 @@ async function tableWarnings(
       if (table !== 'gpt' || !warnings.some(warning => warning.includes('backup GPT'))) return warnings
       return [
         ...warnings,
-        'The disk can be used as it is; "sgdisk -e", or the guest itself with growpart, moves the backup GPT to the end.',
+        'The disk can be used as it is; "drydisk grow", "sgdisk -e", or the guest itself with growpart, moves the backup GPT to the end.',
       ]
     } finally {
       await disk.close()
