@@ -33,6 +33,7 @@ const VARIANTS: readonly Variant[] = [
     mkfs: '-b size=16384 -m crc=0 -i size=256',
     megabytes: 160,
   },
+  { name: 'stripes, blocks of 2 KiB', mkfs: '-b size=2048 -d su=64k,sw=3,agcount=2' },
   { name: 'version 4', mkfs: '-m crc=0 -d agcount=4' },
   {
     name: 'version 4, blocks of 512 bytes, counters not lazy',

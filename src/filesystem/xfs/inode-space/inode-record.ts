@@ -26,6 +26,7 @@ export function sparseChunk(startino: number, first: number, count: number): Ino
 
 /** A bit for each inode that is there. */
 export function inodesThere({ ir_holemask }: InobtRecord): bigint {
+  if (ir_holemask === 0) return ALL
   let mask = 0n
   for (let part = 0; part < PARTS; part++)
     if (((ir_holemask >>> part) & 1) === 0)
@@ -136,6 +137,7 @@ export function checkRecord(
     throw wrong(`counts ${ir_count} inodes, and has others`)
   const free = countBits(ir_free & there)
   if (ir_freecount !== free) throw wrong(`counts ${ir_freecount} free inodes, and ${free} are`)
+  if (there === ALL) return record
   for (let offset = 0; inodesPerBlock < CHUNK && offset < CHUNK; offset += inodesPerBlock) {
     const block = (there >> BigInt(offset)) & ((1n << BigInt(inodesPerBlock)) - 1n)
     if (block !== 0n && countBits(block) !== inodesPerBlock) throw wrong('has a part of a block')
