@@ -8,6 +8,7 @@ import { ForkEditor } from '../fork/fork-edit.ts'
 import { attempt } from '../transaction.ts'
 import type { XfsWriter } from '../writer.ts'
 import { DataBlock } from './data-block.ts'
+import type { HashEntry } from './hash-list.ts'
 import { DirLayout } from './layout.ts'
 
 /** XFS_DIR2_LEAF_OFFSET, XFS_DIR2_FREE_OFFSET: bytes of entries are below, of hashes between, of free space behind. */
@@ -37,6 +38,13 @@ export async function best(matches: AsyncIterable<Match>): Promise<EntryPlace | 
     first ??= place
   }
   return first
+}
+
+/** An entry that has another place from now on: its hash as it was, its new address, and the longest free space of both blocks. */
+export interface Moved {
+  readonly hash: HashEntry
+  readonly address: number
+  readonly bests: readonly [from: number, to: number]
 }
 
 /** One of the forms of a directory with blocks. */
@@ -132,18 +140,40 @@ export class DirectoryBlocks {
   }
 
   /**
-   * Frees a data block without entries. The size is the caller's, which knows what is before it.
-   * @returns `false` where there is no space for the extent that it splits: then it stays (as in xfs_dir2_shrink_inode).
+   * Does what frees blocks out of the middle of an extent, where there may be no space for the extent that it splits: then it is
+   * taken back. What it changes it has to open for change itself.
+   * @returns whether it was done.
    */
-  async dropData(index: number): Promise<boolean> {
-    const dropped = await attempt(this.writer, async () => {
-      // What is taken back is what was opened for change in the attempt.
+  async attempt(work: () => Promise<void>): Promise<boolean> {
+    const done = await attempt(this.writer, async () => {
       await this.writer.inodes.edit(this.inode.ino)
-      await this.shrink(index * this.blockCount)
+      await work()
       return true
     })
     this.#fork = undefined
-    return dropped ?? false
+    return done ?? false
+  }
+
+  /** Frees a data block without entries, where there is space for that. The size is the caller's, which knows what is before it. */
+  async dropData(index: number): Promise<boolean> {
+    return this.attempt(() => this.shrink(index * this.blockCount))
+  }
+
+  /** Moves an entry to a data block without any: one that is empty is not to stay (xfs_repair removes it). */
+  async moveEntry(from: number, to: number): Promise<Moved> {
+    const [source, target] = [await this.editData(from, false), await this.editData(to, false)]
+    const [entry] = source.entries()
+    const space = entry && target.spaceFor(this.layout.entrySize(entry.name))
+    if (entry === undefined || space === undefined)
+      throw this.layout.corrupt(`blocks ${from} and ${to} are both empty`)
+    source.remove(entry.offset)
+    target.insert(entry, space)
+    const address = this.layout.address(from, entry.offset)
+    return {
+      hash: { hash: this.rules.hash(entry.name), address },
+      address: this.layout.address(to, space.offset),
+      bests: [source.longest, target.longest],
+    }
   }
 
   /** Entries that hashes lead to by a name. `ino` is what it must lead to. */

@@ -51,12 +51,12 @@ export class FreeIndex {
     table.setBest(entry, longest)
   }
 
-  /** A data block is gone, and so is its table when it tells of no other. */
+  /** A data block is gone, and so is its table when it tells of no other and can be freed. */
   async remove(index: number): Promise<void> {
     const [first, entry] = this.#tableOf(index)
     const table = await this.#edit(first)
     table.remove(entry)
-    if (table.nused === 0) await this.#blocks.shrink(this.#blockOf(first))
+    if (table.nused === 0) await this.#blocks.attempt(() => this.#blocks.shrink(this.#blockOf(first)))
   }
 
   /** How many data blocks there are up to the last. */

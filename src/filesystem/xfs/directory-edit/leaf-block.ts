@@ -51,6 +51,11 @@ export class LeafBlock {
     this.#count = this.count + 1
   }
 
+  /** The entry of a hash is elsewhere from now on. */
+  readdress(index: number, address: number): void {
+    this.view.setU32(this.layout.leafStart + index * LEAF_ENTRY + 4, address)
+  }
+
   remove(index: number): void {
     removeDownwards(this.view, this.layout.leafStart, this.count, index)
     this.#count = this.count - 1

@@ -55,8 +55,22 @@ export class LeafForm implements BlockForm {
     const block = await blocks.editData(index, false)
     block.remove(offset)
     leaf.setBest(index, block.longest)
-    if (block.isEmpty && index > 0 && (await blocks.dropData(index))) leaf.setBest(index, NO_BLOCK)
+    if (block.isEmpty && index > 0)
+      if (await blocks.dropData(index)) leaf.setBest(index, NO_BLOCK)
+      else await this.#refill(leaf, index)
     await this.shrinkForm(leaf)
+  }
+
+  /** An empty block that cannot be freed gets an entry of the last one. */
+  async #refill(leaf: LoneLeafBlock, index: number): Promise<void> {
+    const last = leaf.bestCount - 1
+    if (last === index) return
+    const { hash, address, bests } = await this.#blocks.moveEntry(last, index)
+    const at = indexOfEntry(leaf.entries, hash)
+    if (at === undefined) throw this.#blocks.layout.corrupt(`an entry of block ${last} has no hash`)
+    leaf.readdress(at, address)
+    leaf.setBest(last, bests[0])
+    leaf.setBest(index, bests[1])
   }
 
   /** Frees empty blocks at the end; the directory becomes one block where it can. */

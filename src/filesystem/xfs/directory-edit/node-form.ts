@@ -52,16 +52,34 @@ export class NodeForm implements BlockForm {
 
   async remove({ hash, index, offset }: EntryPlace): Promise<void> {
     const blocks = this.#blocks
-    const { inode, layout } = blocks
+    const { layout } = blocks
     await this.#removeHash({ hash, address: layout.address(index, offset) })
     const block = await blocks.editData(index, false)
     block.remove(offset)
-    const isLast = (index + 1) * layout.blockSize >= inode.di_size
-    if (block.isEmpty && index > 0 && (await blocks.dropData(index))) {
-      await this.#free.remove(index)
-      if (isLast) inode.di_size = (await this.#free.end()) * layout.blockSize
-    } else await this.#free.set(index, block.longest)
+    if (!block.isEmpty || index === 0) await this.#free.set(index, block.longest)
+    else if (await blocks.dropData(index)) await this.#dropped(index)
+    else await this.#refill(index)
     await this.#toLeaf()
+  }
+
+  async #dropped(index: number): Promise<void> {
+    const { inode, layout } = this.#blocks
+    await this.#free.remove(index)
+    if ((index + 1) * layout.blockSize >= inode.di_size)
+      inode.di_size = (await this.#free.end()) * layout.blockSize
+  }
+
+  /** An empty block that cannot be freed gets an entry of the last one. */
+  async #refill(index: number): Promise<void> {
+    const last = (await this.#free.end()) - 1
+    if (last === index) return
+    const { hash, address, bests } = await this.#blocks.moveEntry(last, index)
+    const [path, at] = await this.#pathOf(hash)
+    this.#leaf(await this.#tree.editLeaf(path)).readdress(at, address)
+    await this.#free.set(index, bests[1])
+    await this.#free.set(last, bests[0])
+    const { isEmpty } = await this.#blocks.readData(last, false)
+    if (isEmpty && (await this.#blocks.dropData(last))) await this.#dropped(last)
   }
 
   async redirect(place: EntryPlace, ino: number, filetype: number): Promise<void> {
@@ -95,25 +113,51 @@ export class NodeForm implements BlockForm {
     })
   }
 
-  async #removeHash(entry: HashEntry): Promise<void> {
+  /** The way to the leaf that has an entry, and which of the leaf's it is. */
+  async #pathOf(entry: HashEntry): Promise<[path: HashPath, index: number]> {
     for await (const path of this.#tree.paths(entry.hash)) {
       const { entries } = this.#leaf(await this.#tree.readLeaf(path))
-      if (indexOfEntry(entries, entry) !== undefined) return this.#removeFrom(path, entry)
+      const index = indexOfEntry(entries, entry)
+      if (index !== undefined) return [path, index]
       if (entries.count > 0 && entries.hash(entries.count - 1) > entry.hash) break
     }
     throw this.#blocks.layout.corrupt(`its hashes do not tell of the entry at address ${entry.address}`)
   }
 
-  async #removeFrom(path: HashPath, entry: HashEntry): Promise<void> {
+  async #removeHash(entry: HashEntry): Promise<void> {
+    const [path] = await this.#pathOf(entry)
     const leaf = this.#leaf(await this.#tree.editLeaf(path))
     leaf.compact()
     leaf.remove(indexOfEntry(leaf.entries, entry) ?? 0)
     if (leaf.count === 0 && !(await this.#tree.isOnlyLeaf(path))) {
-      await this.#tree.removeLeaf(path)
+      if (!(await this.#blocks.attempt(() => this.#tree.removeLeaf(path)))) await this.#borrow(path)
       return
     }
     await this.#tree.leafChanged(path)
     if (leaf.count <= this.#blocks.layout.mostLeafEntries / 2) await this.#join(path, leaf.count)
+  }
+
+  /** An empty leaf that cannot be freed gets an entry of one beside it. */
+  async #borrow(path: HashPath): Promise<void> {
+    for (const side of ['before', 'behind'] as const) {
+      const other = await this.#tree.beside(path, side)
+      if (other === undefined) continue
+      const [from, to] = [
+        this.#leaf(await this.#tree.editLeaf(other)),
+        this.#leaf(await this.#tree.editLeaf(path)),
+      ]
+      const { live } = from
+      const taken = side === 'before' ? live.pop() : live.shift()
+      if (taken === undefined || live.length === 0) continue
+      from.live = live
+      to.live = [taken]
+      await this.#tree.leafChanged(other)
+      await this.#tree.leafChanged(path)
+      return
+    }
+    throw new DrydiskError('ENOSPC', `there is no space for what a smaller directory needs`, {
+      inode: this.#blocks.inode.ino,
+    })
   }
 
   /** Joins a leaf that is half empty with one beside it, where both leave room in one. */
@@ -125,10 +169,12 @@ export class NodeForm implements BlockForm {
       const { live } = this.#leaf(await this.#tree.readLeaf(other))
       if (count + live.length > most) continue
       const [kept, gone] = side === 'behind' ? [path, other] : [other, path]
-      const joined = this.#leaf(await this.#tree.editLeaf(kept))
-      joined.live = [...joined.live, ...this.#leaf(await this.#tree.readLeaf(gone)).live]
-      await this.#tree.leafChanged(kept)
-      await this.#tree.removeLeaf(gone)
+      await this.#blocks.attempt(async () => {
+        const joined = this.#leaf(await this.#tree.editLeaf(kept))
+        joined.live = [...joined.live, ...this.#leaf(await this.#tree.readLeaf(gone)).live]
+        await this.#tree.leafChanged(kept)
+        await this.#tree.removeLeaf(gone)
+      })
       return
     }
   }
