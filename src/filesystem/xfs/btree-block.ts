@@ -76,6 +76,11 @@ export class BtreeBlock<Record> {
       )
   }
 
+  /** Of the whole block, or of the literal area. */
+  get bytes(): Uint8Array {
+    return this.#view.bytes
+  }
+
   get count(): number {
     return this.#view.u16(this.#shape.levelAt + 2)
   }

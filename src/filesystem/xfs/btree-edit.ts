@@ -28,27 +28,25 @@ export class BtreeEditor<Record> {
 
   /** Levels, the root among them; in an inode the root counts as one too. */
   async levels(): Promise<number> {
-    return (await this.tree.root()).level + 1
+    return (await this.tree.root()).block.level + 1
   }
 
   /** The record with exactly this key. */
   async find(key: BtreeKey): Promise<Record | undefined> {
-    const { block, index } = await this.#leaf(key)
-    return index >= 0 && block.count > 0 && block.key(index) === key ? block.record(index) : undefined
+    const { leaf } = await this.#leaf(key)
+    return has(leaf, key) ? leaf.block.record(leaf.index) : undefined
   }
 
   /** The last record whose key is not above this one. */
   async floor(key: BtreeKey): Promise<Record | undefined> {
-    const { block, index, path } = await this.#leaf(key)
-    return index >= 0 && index < block.count ? block.record(index) : this.tree.beside(path, -1)
+    const { path, leaf } = await this.#leaf(key)
+    return leaf.index >= 0 ? leaf.block.record(leaf.index) : this.tree.beside(path, -1)
   }
 
   /** The first record whose key is not below this one. */
   async ceiling(key: BtreeKey): Promise<Record | undefined> {
-    const { block, index, path } = await this.#leaf(key)
-    return index >= 0 && index < block.count && block.key(index) === key
-      ? block.record(index)
-      : this.tree.beside(path, 1)
+    const { path, leaf } = await this.#leaf(key)
+    return has(leaf, key) ? leaf.block.record(leaf.index) : this.tree.beside(path, 1)
   }
 
   /** In order, from the first one whose key is not below `from`. The tree is not to be changed meanwhile. */
@@ -70,26 +68,24 @@ export class BtreeEditor<Record> {
   async *overlapping(low: BtreeKey, high: BtreeKey): AsyncIterable<Record> {
     if (this.store.kind.high === undefined)
       throw new Error(`records of a ${this.store.kind.name} do not overlap`)
-    yield* this.#overlapping(await this.tree.read(await this.tree.root(), true), low, high)
+    yield* this.#overlapping((await this.tree.root()).block, low, high)
   }
 
   /** `ERR_CORRUPT` when there is one with the same key. */
   async insert(record: Record): Promise<void> {
     const key = this.store.kind.keyOf(record)
-    const { block, index, path } = await this.#leaf(key)
-    if (index >= 0 && index < block.count && block.key(index) === key)
+    const { path, leaf } = await this.#leaf(key)
+    if (has(leaf, key))
       throw this.tree.wrong(`has a record already with the key ${key}, which another is to get`)
-    await this.#insert(path, path.length - 1, block.count === 0 ? 0 : index + 1, (leaf, at) =>
-      leaf.insertRecord(at, record),
-    )
+    await this.#insert(path, path.length - 1, leaf.index + 1, (block, at) => block.insertRecord(at, record))
   }
 
   /** Gives what was removed. `ERR_CORRUPT` when there is none, or it is the last of a tree in an inode, which is dissolved instead. */
   async remove(key: BtreeKey): Promise<Record> {
-    const { index, path, leaf } = await this.#existing(key)
+    const { path, leaf } = await this.#existing(key)
     const block = await this.tree.edit(leaf, path.length === 1)
-    const record = block.record(index)
-    block.remove(index)
+    const record = block.record(leaf.index)
+    block.remove(leaf.index)
     await this.#settle(path, path.length - 1, block)
     return record
   }
@@ -100,7 +96,7 @@ export class BtreeEditor<Record> {
    */
   async replace(key: BtreeKey, record: Record): Promise<void> {
     const { keyOf } = this.store.kind
-    const { index, path, leaf } = await this.#existing(key)
+    const { path, leaf } = await this.#existing(key)
     const now = keyOf(record)
     if (now !== key) {
       const beside = await this.tree.beside(path, now < key ? -1 : 1)
@@ -111,7 +107,7 @@ export class BtreeEditor<Record> {
         )
     }
     const block = await this.tree.edit(leaf, path.length === 1)
-    block.setRecord(index, record)
+    block.setRecord(leaf.index, record)
     await this.#raise(path, path.length - 1)
   }
 
@@ -119,7 +115,7 @@ export class BtreeEditor<Record> {
   async *blocks(): AsyncIterable<number> {
     const root = await this.tree.root()
     if (root.pointer !== undefined) yield root.pointer
-    yield* this.#pointersBelow(await this.tree.read(root, true))
+    yield* this.#pointersBelow(root.block)
   }
 
   async *#pointersBelow(block: BtreeBlock<Record>): AsyncIterable<number> {
@@ -141,28 +137,25 @@ export class BtreeEditor<Record> {
   #reader(): Btree<Record> {
     return new Btree(
       this.store.kind,
-      async () => this.tree.read(await this.tree.root(), true),
-      (pointer, level) => this.tree.read({ pointer, level, index: 0 }),
+      async () => (await this.tree.root()).block,
+      (pointer, level) => this.tree.read(pointer, level),
     )
   }
 
-  async #leaf(
-    key: BtreeKey,
-  ): Promise<{ path: Step[]; leaf: Step; block: BtreeBlock<Record>; index: number }> {
+  async #leaf(key: BtreeKey): Promise<{ path: Step<Record>[]; leaf: Step<Record> }> {
     const path = await this.tree.pathTo(key)
-    const leaf = stepAt(path, path.length - 1)
-    return { path, leaf, block: await this.tree.read(leaf, path.length === 1), index: leaf.index }
+    return { path, leaf: stepAt(path, path.length - 1) }
   }
 
-  async #existing(key: BtreeKey): Promise<{ path: Step[]; leaf: Step; index: number }> {
-    const { path, leaf, block, index } = await this.#leaf(key)
-    if (index < 0 || index >= block.count || block.key(index) !== key)
+  async #existing(key: BtreeKey): Promise<{ path: Step<Record>[]; leaf: Step<Record> }> {
+    const found = await this.#leaf(key)
+    if (!has(found.leaf, key))
       throw this.tree.wrong(`has no record with the key ${key}, which is to be changed`)
-    return { path, leaf, index }
+    return found
   }
 
   /** Puts an entry into the block of a step, which is filled up from its siblings or split where it is full. */
-  async #insert(path: Step[], depth: number, at: number, put: Put<Record>): Promise<void> {
+  async #insert(path: Step<Record>[], depth: number, at: number, put: Put<Record>): Promise<void> {
     const step = stepAt(path, depth)
     const block = await this.tree.edit(step, depth === 0)
     if (block.count < block.most) {
@@ -185,7 +178,7 @@ export class BtreeEditor<Record> {
       return this.#raise(path, depth - 1)
     }
     const inUse = [...path.map(each => each.pointer), block.leftSibling, block.rightSibling]
-    const created = await this.tree.create(step.level, pointer, inUse)
+    const created = await this.tree.create(block.level, pointer, inUse)
     await linkBehind(this.tree, { pointer, block }, created)
     spreadWith({ leftIndex: index, left: { pointer, block }, right: created }, at, put)
     parent.setKeyOf(index, block)
@@ -224,8 +217,9 @@ export class BtreeEditor<Record> {
   }
 
   /** After an entry was removed from a block: it is filled from a sibling, or made one with it, when it has too few. */
-  async #settle(path: Step[], depth: number, block: BtreeBlock<Record>): Promise<void> {
-    if (depth === 0) return shrinkRoot(this.store, this.tree)
+  async #settle(path: Step<Record>[], depth: number, block: BtreeBlock<Record>): Promise<void> {
+    if (depth === 0)
+      return block.level === 0 || block.count > 1 ? undefined : shrinkRoot(this.store, this.tree)
     if (block.count >= leastEntries(block)) return this.#raise(path, depth)
     const { pointer } = stepAt(path, depth)
     if (pointer === undefined) throw new Error('a block below the root without a number')
@@ -261,12 +255,11 @@ export class BtreeEditor<Record> {
   }
 
   /** Makes the keys above a changed block right. */
-  async #raise(path: readonly Step[], depth: number): Promise<void> {
+  async #raise(path: readonly Step<Record>[], depth: number): Promise<void> {
     for (let at = depth; at > 0; at--) {
       const above = stepAt(path, at - 1)
-      const block = await this.tree.read(stepAt(path, at))
-      const parent = await this.tree.read(above, at === 1)
-      if (parent.hasKeyOf(above.index, block)) return
+      const { block } = stepAt(path, at)
+      if (above.block.hasKeyOf(above.index, block)) return
       ;(await this.tree.edit(above, at === 1)).setKeyOf(above.index, block)
     }
   }
@@ -277,7 +270,11 @@ function leastEntries<Record>(block: BtreeBlock<Record>): number {
   return block.most >>> 1
 }
 
-function stepAt(path: readonly Step[], depth: number): Step {
+function has<Record>({ block, index }: Step<Record>, key: BtreeKey): boolean {
+  return index >= 0 && index < block.count && block.key(index) === key
+}
+
+function stepAt<Record>(path: readonly Step<Record>[], depth: number): Step<Record> {
   const step = path[depth]
   if (step === undefined) throw new Error(`a path of ${path.length} blocks has none at ${depth}`)
   return step

@@ -47,7 +47,7 @@ export class ForkTree extends BtreeEditor<BmbtRecord> {
 
   /** Frees all blocks of the tree without reading its leaves; the literal area is zeros then. */
   async freeAll(): Promise<void> {
-    await this.#freeBelow(await this.tree.read(await this.tree.root(), true))
+    await this.#freeBelow((await this.tree.root()).block)
     this.#literal().bytes.fill(0)
   }
 
@@ -64,8 +64,7 @@ export class ForkTree extends BtreeEditor<BmbtRecord> {
    */
   async fitRoot(bytes: number): Promise<void> {
     const step = await this.tree.root()
-    const { count } = await this.tree.read(step, true)
-    if (count > mostRootEntries(BMBT, bytes)) await growRoot(this.store, this.tree, [step])
+    if (step.block.count > mostRootEntries(BMBT, bytes)) await growRoot(this.store, this.tree, [step])
     else await shrinkRoot(this.store, this.tree, bytes)
   }
 }

@@ -6,15 +6,16 @@ import {
   newBtreeBlock,
   rootInInode,
 } from './btree-block.ts'
-import type { TreeRoot, TreeStore } from './btree-edit-store.ts'
+import type { TreeStore } from './btree-edit-store.ts'
 import type { BtreeKey } from './btree-kinds.ts'
 import { corrupt } from './errors.ts'
 
 /** A block on the way from the root to a record, and which of its entries is meant. */
-export interface Step {
+export interface Step<Record> {
   /** `undefined` for the root in an inode. */
   readonly pointer: number | undefined
-  readonly level: number
+  /** As it was read, or as it is changed: see `BtreeBlocks.edit`. */
+  block: BtreeBlock<Record>
   index: number
 }
 
@@ -24,7 +25,7 @@ export interface Place<Record> {
   readonly block: BtreeBlock<Record>
 }
 
-/** The blocks of one tree by their pointers. Nothing is kept: a block is read anew for every use. */
+/** The blocks of one tree by their pointers. */
 export class BtreeBlocks<Record> {
   readonly #store: TreeStore<Record>
 
@@ -39,38 +40,49 @@ export class BtreeBlocks<Record> {
   }
 
   /** The root, to begin a path with. */
-  async root(): Promise<Step> {
+  async root(): Promise<Step<Record>> {
     const { root, kind } = this.#store
     if (root.in === 'inode') {
-      const { level, count } = rootInInode(kind, root.literal().bytes)
+      const block = rootInInode(kind, root.literal().bytes)
+      const { level, count } = block
       if (level < 1 || level >= MOST_LEVELS || count < 1)
         throw this.wrong(`has a root of ${count} entries on level ${level}`)
-      return { pointer: undefined, level, index: 0 }
+      return { pointer: undefined, block, index: 0 }
     }
     const { pointer, levels } = await root.read()
     if (levels < 1 || levels > MOST_LEVELS)
       throw this.wrong(`has ${levels} levels, expected 1 to ${MOST_LEVELS}`)
-    return { pointer, level: levels - 1, index: 0 }
+    return { pointer, block: await this.read(pointer, levels - 1, true), index: 0 }
   }
 
   /** Not to be changed. */
-  async read({ pointer, level }: Step, isRoot = false): Promise<BtreeBlock<Record>> {
-    const { volume, kind, owner, root } = this.#store
-    if (pointer !== undefined)
-      return volume.btreeBlock(kind, this.#store.volumeBlock(pointer), { level, owner, isRoot })
-    if (root.in !== 'inode') throw new Error('a root without a block')
-    return rootInInode(kind, root.literal().bytes)
+  async read(pointer: number, level: number, isRoot = false): Promise<BtreeBlock<Record>> {
+    const { volume, kind, owner } = this.#store
+    return volume.btreeBlock(kind, this.#store.volumeBlock(pointer), { level, owner, isRoot })
   }
 
   /** To be changed until the transaction ends. */
-  async edit(step: Step, isRoot = false): Promise<BtreeBlock<Record>> {
+  async editAt(pointer: number, level: number, isRoot = false): Promise<BtreeBlock<Record>> {
+    await this.#openForChange(pointer)
+    return this.read(pointer, level, isRoot)
+  }
+
+  /** The block of a step, to be changed until the transaction ends. Only now is it sure to be the one in memory. */
+  async edit(step: Step<Record>, isRoot = false): Promise<BtreeBlock<Record>> {
+    const { root, kind } = this.#store
+    if (step.pointer === undefined) {
+      if (root.in !== 'inode') throw new Error('a root without a block')
+      step.block = rootInInode(kind, root.literal().bytes)
+    } else if ((await this.#openForChange(step.pointer)) !== step.block.bytes)
+      step.block = await this.read(step.pointer, step.block.level, isRoot)
+    return step.block
+  }
+
+  /** Before it is read, so that it stays in memory from then on. */
+  async #openForChange(pointer: number): Promise<Uint8Array> {
     const { volume, kind } = this.#store
-    if (step.pointer !== undefined) {
-      // Before it is read: from then on it stays in memory.
-      const seal = { at: 0, length: volume.geometry.blockSize, crcAt: btreeCrcOffset(kind.pointers) }
-      await volume.buffers.edit([this.#store.volumeBlock(step.pointer)], seal)
-    }
-    return this.read(step, isRoot)
+    const seal = { at: 0, length: volume.geometry.blockSize, crcAt: btreeCrcOffset(kind.pointers) }
+    return volume.buffers.edit([this.#store.volumeBlock(pointer)], seal)
   }
 
   /** A new block without entries and siblings. */
@@ -91,15 +103,11 @@ export class BtreeBlocks<Record> {
     await this.#store.blocks.freeBlock(pointer)
   }
 
-  async setRoot(root: TreeRoot): Promise<void> {
-    if (this.#store.root.in === 'header') await this.#store.root.write(root)
-  }
-
   /** The child that an entry of a block points to, found to be between the keys of its parent. */
   async child(parent: BtreeBlock<Record>, index: number, change = false): Promise<Place<Record>> {
     const pointer = parent.pointer(index)
-    const step = { pointer, level: parent.level - 1, index: 0 }
-    const block = await (change ? this.edit(step) : this.read(step))
+    const level = parent.level - 1
+    const block = await (change ? this.editAt(pointer, level) : this.read(pointer, level))
     if (block.key(0) < parent.key(index))
       throw this.wrong(`has block ${pointer} begin before its parent says`)
     if (index + 1 < parent.count && block.key(block.count - 1) >= parent.key(index + 1))
@@ -108,30 +116,23 @@ export class BtreeBlocks<Record> {
   }
 
   /** From the root to the leaf that has the last record whose key is not above; the leaf's index is -1 when it has none. */
-  async pathTo(key: BtreeKey | undefined): Promise<Step[]> {
-    const path: Step[] = []
+  async pathTo(key: BtreeKey): Promise<Step<Record>[]> {
+    const path: Step<Record>[] = []
     let step = await this.root()
-    let block = await this.read(step, true)
     for (;;) {
-      const floor = key === undefined ? 0 : block.floor(key)
+      const { block } = step
       path.push(step)
-      if (block.level === 0) {
-        step.index = floor
-        return path
-      }
-      step.index = Math.max(0, floor)
-      const child = await this.child(block, step.index)
-      step = { pointer: child.pointer, level: child.block.level, index: 0 }
-      block = child.block
+      const floor = block.floor(key)
+      step.index = block.level === 0 ? floor : Math.max(0, floor)
+      if (block.level === 0) return path
+      step = { ...(await this.child(block, step.index)), index: 0 }
     }
   }
 
   /** The record beside that of a path: on its leaf, or the nearest of the leaf beside. */
-  async beside(path: readonly Step[], direction: -1 | 1): Promise<Record | undefined> {
-    for (let depth = path.length - 1; depth >= 0; depth--) {
-      const step = path[depth]
-      if (step === undefined) return undefined
-      let block = await this.read(step, depth === 0)
+  async beside(path: readonly Step<Record>[], direction: -1 | 1): Promise<Record | undefined> {
+    for (const step of [...path].reverse()) {
+      let { block } = step
       let index = step.index + direction
       if (index < 0 || index >= block.count) continue
       while (block.level > 0) {

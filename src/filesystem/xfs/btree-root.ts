@@ -10,11 +10,11 @@ import type { BtreeBlocks, Step } from './btree-path.ts'
 export async function growRoot<Record>(
   store: TreeStore<Record>,
   tree: BtreeBlocks<Record>,
-  path: Step[],
+  path: Step<Record>[],
 ): Promise<void> {
   const [step] = path
   if (step === undefined) throw new Error('a path without a root')
-  const level = step.level + 1
+  const level = step.block.level + 1
   if (level >= MOST_LEVELS) throw tree.wrong(`would have more than ${MOST_LEVELS} levels`)
   const root = await tree.edit(step, true)
   const inUse = path.map(each => each.pointer)
@@ -24,14 +24,15 @@ export async function growRoot<Record>(
     const created = await tree.create(level, pointer, inUse)
     created.block.insertChild(0, pointer, root)
     await store.root.write({ pointer: created.pointer, levels: level + 1 })
-    path.unshift({ pointer: created.pointer, level, index: 0 })
+    path.unshift({ ...created, index: 0 })
     return
   }
-  const created = await tree.create(step.level, root.pointer(0), inUse)
+  const created = await tree.create(root.level, root.pointer(0), inUse)
   root.moveStartTo(created.block, root.count)
   const { kind } = store
-  newRootInInode(kind, store.root.literal().bytes, level).insertChild(0, created.pointer, created.block)
-  path.splice(0, 1, { pointer: undefined, level, index: 0 }, { ...step, pointer: created.pointer })
+  const block = newRootInInode(kind, store.root.literal().bytes, level)
+  block.insertChild(0, created.pointer, created.block)
+  path.splice(0, 1, { pointer: undefined, block, index: 0 }, { ...created, index: step.index })
 }
 
 /**
@@ -46,7 +47,7 @@ export async function shrinkRoot<Record>(
 ): Promise<void> {
   for (;;) {
     const step = await tree.root()
-    const root = await tree.read(step, true)
+    const root = step.block
     if (root.count !== 1 || root.level <= (store.root.in === 'header' ? 0 : 1)) return
     const child = await tree.child(root, 0)
     if (child.block.leftSibling !== undefined || child.block.rightSibling !== undefined)
@@ -59,7 +60,7 @@ export async function shrinkRoot<Record>(
     const literal = store.root.literal()
     const fit = tree.mostRootEntries(Math.min(literalSize ?? literal.length, literal.length))
     if (child.block.count > fit) return
-    const copy = await tree.edit({ pointer: child.pointer, level: child.block.level, index: 0 })
+    const copy = await tree.editAt(child.pointer, child.block.level)
     copy.moveStartTo(newRootInInode(store.kind, literal.bytes, child.block.level), copy.count)
     await tree.release(child.pointer)
   }

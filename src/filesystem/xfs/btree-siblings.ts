@@ -27,7 +27,7 @@ async function behind<Record>(
 ): Promise<Place<Record> | undefined> {
   const next = block.rightSibling
   if (next === undefined) return undefined
-  const place = { pointer: next, block: await tree.edit({ pointer: next, level: block.level, index: 0 }) }
+  const place = { pointer: next, block: await tree.editAt(next, block.level) }
   requireLinked(tree, { pointer, block }, place)
   // So that no ring of blocks passes.
   if (block.count > 0 && place.block.key(0) <= block.key(block.count - 1))
