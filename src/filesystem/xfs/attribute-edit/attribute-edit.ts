@@ -1,8 +1,8 @@
 import { printable, toBytes } from '../../../bytes/names.ts'
 import { DrydiskError } from '../../../errors.ts'
 import { modeOfAcl, parseXattrAcl } from '../../posix-acl.ts'
-import { mostAclEntries, storedAcl } from '../acl.ts'
-import { type AttributeKey, aclOf, attributeKey } from '../attr-name.ts'
+import { mostAclEntries, storedAcl, xattrOfStoredAcl } from '../acl.ts'
+import { type AttributeKey, aclOf, attributeKey, attributeText } from '../attr-name.ts'
 import type { Dinode } from '../dinode.ts'
 import type { XfsWriter } from '../writer.ts'
 import { dropAttribute, storeAttribute } from './attribute-store.ts'
@@ -45,8 +45,23 @@ export async function setAttribute(
       { inode: inode.ino },
     )
   const acl = aclOf(name)
-  if (acl === undefined) await storeAttribute(writer, inode, key, value)
-  else await setAcl(writer, inode, acl, key, value)
+  if (acl !== undefined) return setAcl(writer, inode, acl, key, value)
+  if (aclOf(attributeText(key) ?? '') !== undefined) requireStoredAcl(value, inode, name)
+  await storeAttribute(writer, inode, key, value)
+}
+
+/** An ACL by its stored name has to be one, or it is damage. */
+function requireStoredAcl(value: Uint8Array, { ino }: Dinode, name: string): void {
+  try {
+    parseXattrAcl(xattrOfStoredAcl(value, ino))
+  } catch (cause) {
+    throw new DrydiskError(
+      'EINVAL',
+      `'${name}' is where xfs keeps an ACL, and the value is none`,
+      { inode: ino },
+      cause,
+    )
+  }
 }
 
 /** `ENODATA` when there is none. */
