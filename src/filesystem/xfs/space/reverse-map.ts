@@ -66,7 +66,7 @@ export class ReverseMap {
   async unmap(run: Run, owner: Owner): Promise<number> {
     const held = await this.#owned(run.start, owner)
     const count = Math.min(run.count, endOf(held) - run.start)
-    await this.#cut(held, { start: run.start, count }, hasOffset(owner))
+    await this.#cut(held, { start: run.start, count })
     return count
   }
 
@@ -75,8 +75,7 @@ export class ReverseMap {
     const held = await this.#tree.floor(this.#top(run.start))
     if (held !== undefined && endOf(held) > run.start) {
       const count = Math.min(run.count, endOf(held) - run.start)
-      const withOffset = isInode(held.rm_owner) && (held.rm_offset & BMBT) === 0n
-      await this.#cut(held, { start: run.start, count }, withOffset)
+      await this.#cut(held, { start: run.start, count })
       return count
     }
     const next = await this.#tree.ceiling(this.#top(run.start))
@@ -84,7 +83,8 @@ export class ReverseMap {
   }
 
   /** Takes blocks out of a record. */
-  async #cut(held: RmapRecord, { start, count }: Run, withOffset: boolean): Promise<void> {
+  async #cut(held: RmapRecord, { start, count }: Run): Promise<void> {
+    const withOffset = isInode(held.rm_owner) && (held.rm_offset & BMBT) === 0n
     const before = start - held.rm_startblock
     const after = endOf(held) - (start + count)
     const rest: RmapRecord = {
@@ -103,7 +103,7 @@ export class ReverseMap {
 
   /** Where records overlap, one that begins elsewhere may have another place in the order. */
   async #move(from: RmapRecord, to: RmapRecord): Promise<void> {
-    if (!this.#overlaps) await this.#tree.replace(RMAPBT.keyOf(from), to)
+    if (!this.#mayOverlap(to)) await this.#tree.replace(RMAPBT.keyOf(from), to)
     else {
       await this.#tree.remove(RMAPBT.keyOf(from))
       await this.#tree.insert(to)
@@ -119,7 +119,7 @@ export class ReverseMap {
     const last = await this.#tree.floor(RMAPBT.keyOf(expected))
     if (last === undefined) return undefined
     if (joins(last)) return last
-    if (!this.#overlaps) {
+    if (!this.#mayOverlap(expected)) {
       if (endOf(last) > start) throw this.#wrong(start, 'are free and have an owner')
       return undefined
     }
@@ -135,7 +135,7 @@ export class ReverseMap {
       found.rm_startblock <= block && block < endOf(found) && this.#goesOn(found, expected, hasOffset(owner))
     const last = await this.#tree.floor(RMAPBT.keyOf(expected))
     if (last !== undefined && has(last)) return last
-    if (this.#overlaps)
+    if (this.#mayOverlap(expected))
       for await (const found of this.#tree.overlapping(this.#bottom(block), this.#top(block)))
         if (has(found)) return found
     throw this.#wrong(block, `do not belong to ${BigInt.asIntN(64, owner.owner)} by the reverse mapping`)
@@ -147,8 +147,10 @@ export class ReverseMap {
     return found.rm_owner === later.rm_owner && found.rm_offset + ahead === later.rm_offset
   }
 
-  get #overlaps(): boolean {
-    return this.#volume.superblock.hasReflink
+  /** Files share blocks of their data, and nothing else is shared: no record begins in the blocks of any other. */
+  #mayOverlap({ rm_owner, rm_offset }: RmapRecord): boolean {
+    const isData = isInode(rm_owner) && (rm_offset & (ATTRIBUTE | BMBT)) === 0n
+    return isData && this.#volume.superblock.hasReflink
   }
 
   #bottom(block: number): bigint {
