@@ -6,6 +6,8 @@ import { DISK_NAME } from './volume.ts'
 
 const SECTOR = 512
 const MOST_SECTORS = 0xffff_ffff
+/** growpart(1) leaves room for the backup of a GPT, which an MBR can then be made into. */
+const GPT_BACKUP = 33
 
 export async function growMbrPartition(disk: BlockDevice, number: number): Promise<PartitionGrowth> {
   const sector = new Uint8Array(MBR_SIZE)
@@ -19,7 +21,7 @@ export async function growMbrPartition(disk: BlockDevice, number: number): Promi
       { partition: number },
     )
   const { starting_lba: start, size_in_lba: length } = entry
-  let end = Math.floor(disk.size / SECTOR)
+  let end = Math.floor(disk.size / SECTOR) - GPT_BACKUP
   let limit = 'the disk ends'
   if (end > start + MOST_SECTORS) {
     end = start + MOST_SECTORS

@@ -285,6 +285,16 @@ describe.skipIf(!haveTool('mkfs.xfs'))('an XFS filesystem that grows', () => {
       })
       await unwritten.close()
     }
+    const short = await copyOf(image)
+    const groups = ['dblocks 256', 'agblocks 64', 'agblklog 6', 'agcount 4']
+    await runOk('xfs_db', [
+      '-x',
+      '-c',
+      'sb 0',
+      ...groups.flatMap(field => ['-c', `write -d ${field}`]),
+      short,
+    ])
+    await expect(grow(short)).rejects.toMatchObject({ message: expect.stringMatching(/16 MiB at least/) })
     const tiny = new MemoryDevice(MIB)
     await expect(growXfs(tiny)).rejects.toMatchObject({ code: 'ERR_CORRUPT' })
   })
