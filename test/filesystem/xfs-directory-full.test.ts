@@ -3,16 +3,20 @@ import { describe, expect, test } from 'vitest'
 import { makeXfs } from '../../native-fixtures/xfs-images.ts'
 import { DrydiskError, isDrydiskError } from '../../src/errors.ts'
 import { FORMAT } from '../../src/filesystem/xfs/dinode.ts'
+import { nameHash } from '../../src/filesystem/xfs/dir-name.ts'
 import { listNames } from '../../src/filesystem/xfs/directory.ts'
 import { setParent } from '../../src/filesystem/xfs/directory-edit/directory-edit.ts'
 import { ForkEditor } from '../../src/filesystem/xfs/fork/fork-edit.ts'
 import { inTransaction } from '../../src/filesystem/xfs/transaction.ts'
 import type { Space, XfsWriter } from '../../src/filesystem/xfs/writer.ts'
 import { checkWrittenImages, haveTool, runOk, temporaryFolder, writes } from '../support/native.ts'
-import { DirectoryLab, nameOf } from '../support/xfs-directory.ts'
+import { bytesOf, DirectoryLab, nameOf } from '../support/xfs-directory.ts'
 import { withXfsWriter } from '../support/xfs-writer.ts'
 
 checkWrittenImages()
+
+/** A block of the third of four groups of 80 MiB. */
+const AWAY = 2 << 15
 
 const tools = haveTool('mkfs.xfs') && haveTool('xfs_repair')
 
@@ -49,6 +53,20 @@ function refusing(state: { full: boolean }): (space: Space) => Space {
     convert: (extent, owner) => space.convert(extent, owner),
     freeBlocks: () => space.freeBlocks(),
   })
+}
+
+/** What lies behind the entries of a directory goes to another allocation group, so that all is in a few extents. */
+function apart(space: Space): Space {
+  return {
+    allocate: request => {
+      const behind = request.owner.offset >= 2 ** 23
+      return space.allocate(behind ? { ...request, goal: Math.max(request.goal, AWAY) } : request)
+    },
+    free: (extent, owner) => space.free(extent, owner),
+    firstShared: extent => space.firstShared(extent),
+    convert: (extent, owner) => space.convert(extent, owner),
+    freeBlocks: () => space.freeBlocks(),
+  }
 }
 
 async function blocksOf(lab: DirectoryLab): Promise<number> {
@@ -119,24 +137,28 @@ describe.skipIf(!tools)('directories of XFS at the limits', () => {
     const space = { full: false }
     const use = async (writer: XfsWriter) => {
       const lab = await DirectoryLab.make(writer)
-      let count = 0
-      while ((await lab.inode()).data.nextents < 9) await lab.add(`${count++} ${'y'.repeat(30)}`)
-      expect([await lab.form(), (await lab.inode()).data.format]).toEqual(['node', FORMAT.EXTENTS])
+      for (let n = 0; n < 3500; n++) await lab.add(`${n} ${'y'.repeat(30)}`)
+      expect([await lab.form(), (await lab.inode()).data.nextents]).toEqual(['node', 4])
       space.full = true
-      for (let step = 0; step < 7; step++) {
-        for (let n = 0; n < count; n++) {
-          const name = `${(n * 37) % count} ${'y'.repeat(30)}`
-          // First data blocks of their own, then what is left.
-          const goes = step === 6 || Math.floor(((n * 37) % count) / 80) % 7 === step
-          if (goes && lab.entries.has(name)) await lab.remove(name)
-        }
+      const inOrder: string[] = []
+      for await (const { name } of listNames(writer, await lab.inode())) inOrder.push(nameOf(name))
+      const checked = async () => {
         await lab.check()
         await writer.volume.buffers.flush()
         await runOk('xfs_repair', ['-n', '-f', image])
       }
+      // Every second block of entries (of 85, and 84 beside `.` and `..`), then a stretch of hashes in the middle, then the rest.
+      for (const [index, name] of inOrder.entries())
+        if (Math.floor((index + 1) / 85) % 2 === 1) await lab.remove(name)
+      expect((await lab.inode()).data.nextents).toBe(9)
+      await checked()
+      const byHash = [...lab.entries.keys()].sort((a, b) => nameHash(bytesOf(a)) - nameHash(bytesOf(b)))
+      for (const name of byHash.slice(200, -200)) await lab.remove(name)
+      await checked()
+      for (const name of lab.entries.keys()) await lab.remove(name)
       expect(await lab.form()).toBe('short')
     }
-    await withXfsWriter(image, use, refusing(space))
+    await withXfsWriter(image, use, each => refusing(space)(apart(each)))
   })
 
   test('inode numbers of more than 32 bits', async () => {

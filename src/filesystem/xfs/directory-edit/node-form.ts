@@ -1,9 +1,7 @@
 import type { ByteView } from '../../../bytes/byte-view.ts'
-import { DrydiskError } from '../../../errors.ts'
-import type { DaBlock, DaFork } from '../da-block.ts'
-import { type HashPath, HashTree, type HashTreeStore } from '../da-edit.ts'
-import type { LeafShape } from '../da-tree.ts'
-import { dirLeafShape, LEAF1_MAGIC, LEAFN_MAGIC } from '../dir-leaf.ts'
+import type { DaBlock } from '../da-block.ts'
+import { type HashPath, HashTree } from '../da-edit.ts'
+import { LEAF1_MAGIC } from '../dir-leaf.ts'
 import type { NamedInode } from '../dir-name.ts'
 import {
   type BlockForm,
@@ -12,6 +10,7 @@ import {
   type EntryPlace,
   type Match,
 } from './directory-blocks.ts'
+import { DirectoryHashes } from './directory-hashes.ts'
 import { FreeIndex } from './free-index.ts'
 import { byHash, type HashEntry, indexOfEntry } from './hash-list.ts'
 import { LeafBlock, LoneLeafBlock } from './leaf-block.ts'
@@ -23,12 +22,14 @@ const JOINED_MOST = 3 / 4
 /** A directory whose hashes are a tree, with tables of the free space of its data blocks. */
 export class NodeForm implements BlockForm {
   readonly #blocks: DirectoryBlocks
+  readonly #hashes: DirectoryHashes
   readonly #tree: HashTree
   readonly #free: FreeIndex
 
   constructor(blocks: DirectoryBlocks) {
     this.#blocks = blocks
-    this.#tree = new HashTree(new DirectoryHashes(blocks))
+    this.#hashes = new DirectoryHashes(blocks)
+    this.#tree = new HashTree(this.#hashes)
     this.#free = new FreeIndex(blocks)
   }
 
@@ -54,6 +55,7 @@ export class NodeForm implements BlockForm {
     const blocks = this.#blocks
     const { layout } = blocks
     await this.#removeHash({ hash, address: layout.address(index, offset) })
+    await this.#hashes.settle()
     const block = await blocks.editData(index, false)
     block.remove(offset)
     if (!block.isEmpty || index === 0) await this.#free.set(index, block.longest)
@@ -130,34 +132,11 @@ export class NodeForm implements BlockForm {
     leaf.compact()
     leaf.remove(indexOfEntry(leaf.entries, entry) ?? 0)
     if (leaf.count === 0 && !(await this.#tree.isOnlyLeaf(path))) {
-      if (!(await this.#blocks.attempt(() => this.#tree.removeLeaf(path)))) await this.#borrow(path)
+      await this.#tree.removeLeaf(path)
       return
     }
     await this.#tree.leafChanged(path)
     if (leaf.count <= this.#blocks.layout.mostLeafEntries / 2) await this.#join(path, leaf.count)
-  }
-
-  /** An empty leaf that cannot be freed gets an entry of one beside it. */
-  async #borrow(path: HashPath): Promise<void> {
-    for (const side of ['before', 'behind'] as const) {
-      const other = await this.#tree.beside(path, side)
-      if (other === undefined) continue
-      const [from, to] = [
-        this.#leaf(await this.#tree.editLeaf(other)),
-        this.#leaf(await this.#tree.editLeaf(path)),
-      ]
-      const { live } = from
-      const taken = side === 'before' ? live.pop() : live.shift()
-      if (taken === undefined || live.length === 0) continue
-      from.live = live
-      to.live = [taken]
-      await this.#tree.leafChanged(other)
-      await this.#tree.leafChanged(path)
-      return
-    }
-    throw new DrydiskError('ENOSPC', `there is no space for what a smaller directory needs`, {
-      inode: this.#blocks.inode.ino,
-    })
   }
 
   /** Joins a leaf that is half empty with one beside it, where both leave room in one. */
@@ -169,12 +148,10 @@ export class NodeForm implements BlockForm {
       const { live } = this.#leaf(await this.#tree.readLeaf(other))
       if (count + live.length > most) continue
       const [kept, gone] = side === 'behind' ? [path, other] : [other, path]
-      await this.#blocks.attempt(async () => {
-        const joined = this.#leaf(await this.#tree.editLeaf(kept))
-        joined.live = [...joined.live, ...this.#leaf(await this.#tree.readLeaf(gone)).live]
-        await this.#tree.leafChanged(kept)
-        await this.#tree.removeLeaf(gone)
-      })
+      const joined = this.#leaf(await this.#tree.editLeaf(kept))
+      joined.live = [...joined.live, ...this.#leaf(await this.#tree.readLeaf(gone)).live]
+      await this.#tree.leafChanged(kept)
+      await this.#tree.removeLeaf(gone)
       return
     }
   }
@@ -209,46 +186,5 @@ export class NodeForm implements BlockForm {
   }
   #of(view: ByteView): LeafBlock {
     return new LeafBlock(view, this.#blocks.layout)
-  }
-}
-
-/** Where the tree of a directory's hashes lives. */
-class DirectoryHashes implements HashTreeStore {
-  readonly #blocks: DirectoryBlocks
-
-  constructor(blocks: DirectoryBlocks) {
-    this.#blocks = blocks
-  }
-
-  get fork(): DaFork {
-    return this.#blocks.fork
-  }
-  get root(): number {
-    return this.#blocks.leafBlock
-  }
-  get leaf(): LeafShape {
-    const { fork, layout } = this.#blocks
-    return { magics: [LEAFN_MAGIC[layout.isV5 ? 1 : 0]], check: dirLeafShape(fork).check }
-  }
-
-  lastHash({ view }: DaBlock): number {
-    const { entries } = new LeafBlock(view, this.#blocks.layout)
-    return entries.hash(entries.count - 1)
-  }
-
-  async allocate(): Promise<number> {
-    const { blockCount, editor, freeBlock, inode, leafBlock } = this.#blocks
-    const first = await editor.firstHole(leafBlock, blockCount)
-    if (first % blockCount !== 0) throw this.#blocks.layout.corrupt('blocks of its hashes are out of place')
-    if (first + blockCount > freeBlock)
-      throw new DrydiskError('ENOSPC', `directory ${inode.ino} has as many hashes as it can hold`, {
-        inode: inode.ino,
-      })
-    await this.#blocks.grow(first)
-    return first
-  }
-
-  async free(block: number): Promise<void> {
-    await this.#blocks.shrink(block)
   }
 }
