@@ -113,14 +113,35 @@ export class BtreeBlock<Record> {
 
   /** Index of the last entry whose key is not above the given one; -1 when all are. */
   floor(key: BtreeKey): number {
+    const { lead } = this.#kind
+    const first = lead?.of(key)
     let low = 0
     let high = this.count
     while (low < high) {
       const middle = (low + high) >>> 1
-      if (this.key(middle) <= key) low = middle + 1
-      else high = middle
+      const other = lead === undefined ? undefined : this.#view.u32(this.#at(middle) + lead.at)
+      const isAbove =
+        first === undefined || other === undefined || other === first ? this.key(middle) > key : other > first
+      if (isAbove) high = middle
+      else low = middle + 1
     }
     return low - 1
+  }
+
+  /** Whether all that an entry has ends before a key: of a tree with overlapping records. */
+  endsBefore(index: number, key: BtreeKey): boolean {
+    const first = this.#kind.lead?.of(key) ?? 0
+    const end = this.#end(index)
+    return end === first ? this.highKey(index) < key : end < first
+  }
+
+  /** What high keys are ordered by first. */
+  #end(index: number): number {
+    const { high } = this.#kind
+    if (high === undefined) return 0
+    return this.level === 0
+      ? high.endOfRecord(this.#view, this.#at(index))
+      : high.endOfNode(this.#view, this.#at(index) + high.at)
   }
 
   /** Not of the root in an inode. */
@@ -191,14 +212,10 @@ export class BtreeBlock<Record> {
     if (this.level === 0) setNodeKey(to, toAt, this.#view, this.#at(0))
     else to.bytes.set(this.#view.slice(this.#at(0), high === undefined ? keySize : high.at), toAt)
     if (high === undefined) return
-    const end = (index: number) =>
-      this.level === 0
-        ? high.endOfRecord(this.#view, this.#at(index))
-        : high.endOfNode(this.#view, this.#at(index) + high.at)
     let highest = 0
-    let last = end(0)
+    let last = this.#end(0)
     for (let index = 1; index < this.count; index++) {
-      const other = end(index)
+      const other = this.#end(index)
       if (other < last || (other === last && this.highKey(index) <= this.highKey(highest))) continue
       ;[highest, last] = [index, other]
     }

@@ -126,9 +126,9 @@ export class BtreeEditor<Record> {
   }
 
   async *#overlapping(block: BtreeBlock<Record>, low: BtreeKey, high: BtreeKey): AsyncIterable<Record> {
-    for (let index = 0; index < block.count; index++) {
-      if (block.key(index) > high) return
-      if (block.highKey(index) < low) continue
+    const last = block.floor(high)
+    for (let index = 0; index <= last; index++) {
+      if (block.endsBefore(index, low)) continue
       if (block.level === 0) yield block.record(index)
       else yield* this.#overlapping((await this.tree.child(block, index)).block, low, high)
     }

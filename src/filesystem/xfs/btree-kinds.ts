@@ -22,6 +22,8 @@ export interface BtreeKind<Record> {
   serialise(view: ByteView, at: number, record: Record): void
   /** Writes the key that a node has for a leaf which begins with a record. */
   setNodeKey(node: ByteView, nodeAt: number, leaf: ByteView, recordAt: number): void
+  /** Of keys that are big: a field of 32 bits, in records and in nodes, that they are ordered by first. Cheaper to compare. */
+  readonly lead?: { readonly at: number; of(key: BtreeKey): number }
   /** Where records overlap, a node's key also has the highest key of all that is below it. */
   readonly high?: HighKeys
 }
@@ -34,7 +36,7 @@ export interface HighKeys {
   ofRecord(view: ByteView, at: number): BtreeKey
   /** @param at of the second half. */
   ofNode(view: ByteView, at: number): BtreeKey
-  /** What such keys are ordered by first: cheaper than the whole. */
+  /** What such keys are ordered by first, as `lead` has it. */
   endOfRecord(view: ByteView, at: number): number
   endOfNode(view: ByteView, at: number): number
   /** Writes that of a record. */
@@ -96,6 +98,7 @@ export const CNTBT: BtreeKind<AllocRecord> = {
   recordKey: byLength,
   nodeKey: byLength,
   keyOf: ({ ar_startblock, ar_blockcount }) => cntbtKey(ar_blockcount, ar_startblock),
+  lead: { at: 4, of: key => Number(BigInt(key) >> 32n) },
 }
 
 /** struct xfs_inobt_rec: a chunk of 64 inodes. */
@@ -218,6 +221,7 @@ export const RMAPBT: BtreeKind<RmapRecord> = {
     node.setBig(nodeAt + 4, leaf.big(recordAt + 8))
     node.setBig(nodeAt + 12, leaf.big(recordAt + 16) & ~RMAP_OFFSET.UNWRITTEN)
   },
+  lead: { at: 0, of: key => Number(BigInt(key) >> 128n) },
   high: {
     at: 20,
     size: 20,
