@@ -44,7 +44,10 @@ export interface XfsSettings {
   readonly now: Timestamp
 }
 
-/** mkfs.xfs 6.1; those of later ones add nrext64 (6.6), and parent pointers and exchange (7.0), which older kernels do not mount. */
+/**
+ * mkfs.xfs 6.1. Later ones turn on what older kernels do not mount: rmapbt and nrext64 (6.5), parent pointers and exchange
+ * (lts_6.18.conf of xfsprogs).
+ */
 const DEFAULT_FEATURES = ['finobt', 'sparse', 'reflink', 'bigtime', 'inobtcount'] as const
 const OPTIONAL_FEATURES = ['rmapbt', 'nrext64'] as const
 /** Every filesystem of version 5 has them (validate_sb_features of mkfs.xfs). */
