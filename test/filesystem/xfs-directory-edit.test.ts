@@ -15,21 +15,21 @@ interface Variant {
 }
 
 const VARIANTS: readonly Variant[] = [
-  { name: 'as mkfs.xfs makes it', args: [], names: 2500 },
+  { name: 'as mkfs.xfs makes it', args: [], names: 1500 },
   {
     name: 'version 4 without file types, blocks of 512 bytes, directories of 4 KiB',
     args: ['-m', 'crc=0', '-n', 'ftype=0', '-b', 'size=512', '-i', 'size=256'],
-    names: 2500,
+    names: 1300,
   },
   {
     name: 'version 4 with file types, directories of 8 KiB',
     args: ['-m', 'crc=0', '-n', 'ftype=1,size=8192', '-b', 'size=1024', '-i', 'size=256'],
-    names: 3000,
+    names: 1600,
   },
   {
     name: 'blocks of 1 KiB, directories of 4 KiB, reverse mapping',
     args: ['-b', 'size=1024', '-n', 'size=4096', '-m', 'rmapbt=1'],
-    names: 2500,
+    names: 1300,
   },
   {
     name: 'directories of 64 KiB, inodes of 2 KiB',
