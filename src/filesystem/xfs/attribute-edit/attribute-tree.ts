@@ -1,4 +1,5 @@
 import { equalBytes } from '../../../bytes/compare.ts'
+import { DrydiskError } from '../../../errors.ts'
 import { ATTR, ATTR_NAMESPACE, type AttrEntry } from '../attr-entry.ts'
 import { attrLeafMagic, attrLeafShape } from '../attr-leaf.ts'
 import type { AttributeKey } from '../attr-name.ts'
@@ -8,6 +9,7 @@ import type { LeafShape } from '../da-tree.ts'
 import type { Dinode } from '../dinode.ts'
 import { nameHash } from '../dir-name.ts'
 import { ForkEditor } from '../fork/fork-edit.ts'
+import { attempt } from '../transaction.ts'
 import type { XfsVolume } from '../volume.ts'
 import type { XfsWriter } from '../writer.ts'
 import {
@@ -70,10 +72,14 @@ class AttributeFork implements HashTreeStore, EditedFork {
 export class AttributeTree {
   readonly #home: AttributeFork
   readonly #tree: HashTree
+  readonly #writer: XfsWriter
+  readonly #inode: Dinode
   readonly #isV5: boolean
   readonly #blockSize: number
 
   constructor(writer: XfsWriter, inode: Dinode) {
+    this.#writer = writer
+    this.#inode = inode
     this.#home = new AttributeFork(writer, inode)
     this.#tree = new HashTree(this.#home)
     this.#isV5 = writer.volume.superblock.isV5
@@ -113,9 +119,9 @@ export class AttributeTree {
     if (old === undefined) return false
     await this.#freeValue(old)
     const entries = old.entries.toSpliced(old.index, 1)
-    if (entries.length === 0 && !(await this.#tree.isOnlyLeaf(old.path)))
-      await this.#tree.removeLeaf(old.path)
-    else await this.#shrinkLeaf(old.path, entries)
+    if (entries.length > 0 || (await this.#tree.isOnlyLeaf(old.path)))
+      await this.#shrinkLeaf(old.path, entries)
+    else if (!(await this.#attempt(() => this.#tree.removeLeaf(old.path)))) await this.#borrow(old.path)
     return true
   }
 
@@ -215,9 +221,41 @@ export class AttributeTree {
         if (this.#size(joint) > this.#room * JOINED_MOST) continue
         // The upper one keeps its place and its last hash.
         const [gone, kept] = side === 'before' ? [beside, path] : [path, beside]
-        await this.#write(kept, joint)
-        return this.#tree.removeLeaf(gone)
+        const joined = await this.#attempt(async () => {
+          await this.#write(kept, joint)
+          await this.#tree.removeLeaf(gone)
+        })
+        if (joined) return
       }
     await this.#write(path, entries)
+  }
+
+  /** An empty leaf that cannot be freed gets an attribute of one beside it. */
+  async #borrow(path: HashPath): Promise<void> {
+    for (const side of ['behind', 'before'] as const) {
+      const beside = await this.#tree.beside(path, side)
+      const others = beside === undefined ? [] : await this.#entries(beside)
+      if (beside === undefined || others.length < 2) continue
+      const at = side === 'behind' ? 1 : others.length - 1
+      const [lower, upper] = [others.slice(0, at), others.slice(at)]
+      await this.#write(beside, side === 'behind' ? upper : lower)
+      return this.#write(path, side === 'behind' ? lower : upper)
+    }
+    const { ino } = this.#inode
+    throw new DrydiskError('ENOSPC', `there is no space for what fewer attributes need`, { inode: ino })
+  }
+
+  /**
+   * Frees blocks out of the middle of an extent, where there may be no space for the extent that it splits: then it is taken back.
+   * @returns whether it was done.
+   */
+  async #attempt(work: () => Promise<void>): Promise<boolean> {
+    const done = await attempt(this.#writer, async () => {
+      // What is taken back is what was opened for change in the attempt.
+      await this.#writer.inodes.edit(this.#inode.ino)
+      await work()
+      return true
+    })
+    return done ?? false
   }
 }
