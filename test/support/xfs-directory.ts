@@ -63,11 +63,16 @@ export class DirectoryLab {
 
   /** The one that is there, made by the kernel. */
   static async open(writer: XfsWriter): Promise<DirectoryLab> {
-    const root = await writer.inodes.read(writer.volume.superblock.sb_rootino)
-    const found = (name: string) => lookupName(writer, root, bytesOf(name))
-    const lab = new DirectoryLab(writer, await found('d'), [await found('f0'), await found('f1')])
+    const lab = await DirectoryLab.known(writer)
     for await (const { name, ino } of listNames(writer, await lab.inode())) lab.entries.set(nameOf(name), ino)
     return lab
+  }
+
+  /** The one that is there, whatever is in it. */
+  static async known(writer: XfsWriter): Promise<DirectoryLab> {
+    const root = await writer.inodes.read(writer.volume.superblock.sb_rootino)
+    const found = (name: string) => lookupName(writer, root, bytesOf(name))
+    return new DirectoryLab(writer, await found('d'), [await found('f0'), await found('f1')])
   }
 
   async inode(): Promise<Dinode> {
@@ -90,6 +95,12 @@ export class DirectoryLab {
       ;(await this.writer.inodes.edit(ino)).di_nlink--
     })
     this.entries.delete(name)
+  }
+
+  /** Removes a name that leads to one of the files, as it is found there. */
+  async removeAny(name: string): Promise<void> {
+    this.entries.set(name, await lookupName(this.writer, await this.inode(), bytesOf(name)))
+    await this.remove(name)
   }
 
   async replace(name: string, which: 0 | 1): Promise<void> {

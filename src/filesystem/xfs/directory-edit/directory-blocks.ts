@@ -92,6 +92,11 @@ export class DirectoryBlocks {
     return FREE_OFFSET / this.writer.volume.superblock.sb_blocksize
   }
 
+  /** Data blocks up to where the directory ends, as its size has it. */
+  get dataBlocks(): number {
+    return Math.ceil(Math.min(this.inode.di_size, LEAF_OFFSET) / this.layout.blockSize)
+  }
+
   /** @param first its first filesystem block in the fork. */
   async isMapped(first: number): Promise<boolean> {
     return (await this.fork.map.blocks(first, this.blockCount)) !== undefined

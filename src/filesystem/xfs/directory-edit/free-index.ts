@@ -18,8 +18,7 @@ export class FreeIndex {
 
   /** The first data block with room, else the first that is not there. */
   async find(size: number): Promise<FreeSpace> {
-    const { inode, layout } = this.#blocks
-    const end = Math.ceil(inode.di_size / layout.blockSize)
+    const { dataBlocks: end, layout } = this.#blocks
     let hole: number | undefined
     for (let first = 0; first < end; first += layout.mostBests) {
       const table = await this.#read(first)
@@ -61,11 +60,10 @@ export class FreeIndex {
 
   /** How many data blocks there are up to the last. */
   async end(): Promise<number> {
-    const { inode, layout } = this.#blocks
-    let first = Math.floor(Math.max(0, inode.di_size - 1) / (layout.blockSize * layout.mostBests))
-    for (; first >= 0; first--) {
-      const table = await this.#read(first * layout.mostBests)
-      if (table !== undefined && table.nvalid > 0) return first * layout.mostBests + table.nvalid
+    const [last] = this.#tableOf(Math.max(0, this.#blocks.dataBlocks - 1))
+    for (let first = last; first >= 0; first -= this.#blocks.layout.mostBests) {
+      const table = await this.#read(first)
+      if (table !== undefined && table.nvalid > 0) return first + table.nvalid
     }
     return 0
   }
