@@ -36,7 +36,9 @@ export async function cuts({ before, dirty }: CutImages): Promise<Cut[]> {
   const start = await withLog(before, async log => (await findActiveLog(log)).head)
   return withLog(dirty, async log => {
     const { head } = await findActiveLog(log)
-    if (head <= start) throw new Error('the log went round, so that it does not hold all that changed')
+    // A new filesystem's log is in its first cycle.
+    if ((await log.cycle(0)) !== 1)
+      throw new Error('the log went round, so that it does not hold all that changed')
     const reader = new TransactionReader()
     const intents = new IntentList()
     const found: Cut[] = []

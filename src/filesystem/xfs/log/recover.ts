@@ -79,20 +79,39 @@ export async function replayLog(
     return { overlay: undefined, transactions: 0, finished: 0, warnings }
   refuseUnknownFeatures(superblock)
 
-  const overlay = new OverlayDevice(device, options)
+  const replayed = await replayTransactions(device, log, active, options)
+  const { overlay, transactions, open } = replayed
+  warnings.push(...replayed.warnings)
   try {
-    const replay = await replayInto(
-      overlay,
-      log,
-      active,
-      options.spill === undefined ? MOST_IN_MEMORY : MOST_SPILLED,
-      warnings,
-    )
     const uncounted = await sumCounters(overlay, superblock.sb_sectsize)
+    if (uncounted !== undefined && options.exact) throw corruptLog(uncounted)
     if (uncounted !== undefined) warnings.push(uncounted)
-    const { open } = replay.intents
     if (open.length > 0) await finish(overlay, open, options.exact ?? false, warnings)
-    return { overlay, transactions: replay.transactions, finished: open.length, warnings }
+    return { overlay, transactions, finished: open.length, warnings }
+  } catch (error) {
+    await overlay.rollback()
+    throw error
+  }
+}
+
+/** The replay alone: the steps that transactions left are still to be done. */
+export async function replayTransactions(
+  device: BlockDevice,
+  log: LogArea,
+  active: ActiveLog,
+  { spill }: ReplayOptions,
+): Promise<{
+  readonly overlay: OverlayDevice
+  readonly transactions: number
+  readonly open: readonly OpenIntent[]
+  readonly warnings: readonly string[]
+}> {
+  const overlay = new OverlayDevice(device, spill === undefined ? {} : { spill })
+  const warnings: string[] = []
+  try {
+    const mostBytes = spill === undefined ? MOST_IN_MEMORY : MOST_SPILLED
+    const { transactions, intents } = await replayInto(overlay, log, active, mostBytes, warnings)
+    return { overlay, transactions, open: intents.open, warnings }
   } catch (error) {
     await overlay.rollback()
     throw error
