@@ -1,15 +1,24 @@
-import { bigEndian } from '../../../bytes/byte-view.ts'
+import { type ByteView, bigEndian } from '../../../bytes/byte-view.ts'
 import { AG_SECTOR } from '../ag-header.ts'
 import { AGF_CRC_OFFSET, Agf } from '../agf.ts'
 import { AGFL_CRC_OFFSET, AGFL_HEADER, agflSize } from '../agfl.ts'
 import { AGI_CRC_OFFSET, Agi, NULL_AGINO, UNLINKED_BUCKETS } from '../agi.ts'
-import { BNOBT, CNTBT, finobtKind, inobtKind, REFCBT, RMAPBT } from '../btree-kinds.ts'
+import { BNOBT, type BtreeKind, CNTBT, finobtKind, inobtKind, REFCBT, RMAPBT } from '../btree-kinds.ts'
 import { storeChecksum } from '../checksum.ts'
 import type { Superblock } from '../superblock.ts'
 import { OWN } from '../writer.ts'
 import { type AgPlaces, agPlaces } from './ag-places.ts'
 import { fillRoot, type WriteRecord } from './root-block.ts'
 
+const AGF_MAGIC = 0x5841_4746
+const AGFL_MAGIC = 0x5841_464c
+const AGI_MAGIC = 0x5841_4749
+/** Where the headers of version 5 say which filesystem they are of. */
+const AGF_UUID_AT = 64
+const AGFL_UUID_AT = 8
+const AGI_UUID_AT = 296
+/** NULLAGBLOCK */
+const NULL_BLOCK = 0xffff_ffff
 const INODES_PER_CHUNK = 64
 const BASIC_BLOCK = 512
 
@@ -39,32 +48,58 @@ export interface AgImage {
   readonly free: number
 }
 
+/** What the parts of a new group are made from. */
+interface Plan extends AgContents {
+  readonly sb: Superblock
+  readonly places: AgPlaces
+  readonly bytes: Uint8Array
+  readonly agflStart: number
+  readonly freeRuns: readonly AgRun[]
+  readonly freeBlocks: number
+}
+
 /** A new allocation group, as mkfs.xfs and growing make it (xfs_ag_init_headers), of version 4 or 5. */
 export function agImage(sb: Superblock, contents: AgContents): AgImage {
-  const { agno, length, freeList, inodes } = contents
+  const { length, log = 0, freeList, inodes } = contents
   const places = agPlaces(sb)
+  const agflStart = places.end + log
+  const inUse = [{ start: 0, count: agflStart + freeList }, ...(inodes ? [inodes] : [])]
+  const freeRuns = gaps(inUse, length)
+  const freeBlocks = freeRuns.reduce((sum, { count }) => sum + count, 0)
   const bytes = new Uint8Array(places.end * sb.sb_blocksize)
-  const agflStart = places.end + (contents.log ?? 0)
-  const free = gaps([{ start: 0, count: agflStart + freeList }, ...(inodes ? [inodes] : [])], length)
-  const total = free.reduce((sum, { count }) => sum + count, 0)
+  const plan: Plan = { ...contents, sb, places, bytes, agflStart, freeRuns, freeBlocks }
+  fillAgf(plan)
+  fillAgfl(plan)
+  fillAgi(plan)
+  fillRoots(plan)
+  return { bytes, free: freeBlocks + freeList }
+}
 
-  const sector = (number: number, magic: number) => {
-    const header = bytes.subarray(number * sb.sb_sectsize, (number + 1) * sb.sb_sectsize)
-    const view = bigEndian(header, 'xfs header of an allocation group')
-    if (number !== AG_SECTOR.AGFL || sb.isV5) view.setU32(0, magic)
-    return view
-  }
-  const seal = (header: Uint8Array, uuidAt: number, crcAt: number) => {
-    if (!sb.isV5) return
-    header.set(sb.metaUuid, uuidAt)
-    storeChecksum(header, crcAt)
-  }
+function sectorOf({ sb, bytes }: Plan, number: number): ByteView {
+  const sector = bytes.subarray(number * sb.sb_sectsize, (number + 1) * sb.sb_sectsize)
+  return bigEndian(sector, 'xfs header of an allocation group')
+}
 
-  const agfView = sector(AG_SECTOR.AGF, 0x5841_4746)
-  agfView.setU32(4, 1)
-  agfView.setU32(8, agno)
-  agfView.setU32(12, length)
-  const agf = new Agf(agfView.bytes, sb)
+/** What AGF and AGI begin with. */
+function header(plan: Plan, number: number, magic: number): ByteView {
+  const view = sectorOf(plan, number)
+  view.setU32(0, magic)
+  view.setU32(4, 1)
+  view.setU32(8, plan.agno)
+  view.setU32(12, plan.length)
+  return view
+}
+
+function seal({ sb }: Plan, sector: Uint8Array, uuidAt: number, crcAt: number): void {
+  if (!sb.isV5) return
+  sector.set(sb.metaUuid, uuidAt)
+  storeChecksum(sector, crcAt)
+}
+
+function fillAgf(plan: Plan): void {
+  const { sb, places, freeList, freeRuns, freeBlocks } = plan
+  const { bytes } = header(plan, AG_SECTOR.AGF, AGF_MAGIC)
+  const agf = new Agf(bytes, sb)
   agf.bnoRoot = places.bno
   agf.cntRoot = places.cnt
   agf.bnoLevel = 1
@@ -83,24 +118,29 @@ export function agImage(sb: Superblock, contents: AgContents): AgImage {
   agf.agf_flfirst = 1
   agf.agf_fllast = freeList
   agf.agf_flcount = freeList
-  agf.agf_freeblks = total
-  agf.agf_longest = Math.max(0, ...free.map(({ count }) => count))
-  seal(agfView.bytes, 64, AGF_CRC_OFFSET)
+  agf.agf_freeblks = freeBlocks
+  agf.agf_longest = Math.max(0, ...freeRuns.map(({ count }) => count))
+  seal(plan, bytes, AGF_UUID_AT, AGF_CRC_OFFSET)
+}
 
-  const agfl = sector(AG_SECTOR.AGFL, 0x5841_464c)
-  if (sb.isV5) agfl.setU32(4, agno)
+function fillAgfl(plan: Plan): void {
+  const { sb, agno, agflStart, freeList } = plan
+  const view = sectorOf(plan, AG_SECTOR.AGFL)
+  if (sb.isV5) {
+    view.setU32(0, AGFL_MAGIC)
+    view.setU32(4, agno)
+  }
   const ring = sb.isV5 ? AGFL_HEADER : 0
   for (let place = 0; place < agflSize(sb); place++)
-    agfl.setU32(ring + place * 4, place >= 1 && place <= freeList ? agflStart + place - 1 : 0xffff_ffff)
-  seal(agfl.bytes, 8, AGFL_CRC_OFFSET)
+    view.setU32(ring + place * 4, place >= 1 && place <= freeList ? agflStart + place - 1 : NULL_BLOCK)
+  seal(plan, view.bytes, AGFL_UUID_AT, AGFL_CRC_OFFSET)
+}
 
-  const chunks = inodeRecords(sb, inodes)
-  const agiView = sector(AG_SECTOR.AGI, 0x5841_4749)
-  agiView.setU32(4, 1)
-  agiView.setU32(8, agno)
-  agiView.setU32(12, length)
-  const agi = new Agi(agiView.bytes, sb)
-  agi.agi_count = chunks.length * INODES_PER_CHUNK
+function fillAgi(plan: Plan): void {
+  const { sb, places, inodes } = plan
+  const { bytes } = header(plan, AG_SECTOR.AGI, AGI_MAGIC)
+  const agi = new Agi(bytes, sb)
+  agi.agi_count = (inodes?.count ?? 0) * sb.sb_inopblock
   agi.agi_root = places.inobt
   agi.agi_level = 1
   agi.agi_freecount = agi.agi_count - (inodes?.used ?? 0)
@@ -113,32 +153,36 @@ export function agImage(sb: Superblock, contents: AgContents): AgImage {
     agi.agi_free_level = 1
     agi.agi_fblocks = 1
   }
-  seal(agiView.bytes, 296, AGI_CRC_OFFSET)
+  seal(plan, bytes, AGI_UUID_AT, AGI_CRC_OFFSET)
+}
 
+function fillRoots(plan: Plan): void {
+  const { sb, agno, places, bytes, freeRuns } = plan
   const root = <Record>(
-    kind: Parameters<typeof fillRoot<Record>>[1],
+    kind: BtreeKind<Record>,
     block: number | undefined,
     records: readonly WriteRecord[],
-  ) => {
+  ): void => {
     if (block === undefined) return
     const at = block * sb.sb_blocksize
     const daddr = (agno * sb.sb_agblocks + block) * (sb.sb_blocksize / BASIC_BLOCK)
     fillRoot(bytes.subarray(at, at + sb.sb_blocksize), kind, { agno, daddr }, records, sb)
   }
-  const allocRecord =
-    ({ start, count }: AgRun): WriteRecord =>
-    (view, at) => {
-      view.setU32(at, start)
-      view.setU32(at + 4, count)
-    }
-  root(BNOBT, places.bno, free.map(allocRecord))
-  const byLength = [...free].sort((a, b) => a.count - b.count || a.start - b.start)
+  const byLength = [...freeRuns].sort((a, b) => a.count - b.count || a.start - b.start)
+  const chunks = inodeRecords(plan)
+  root(BNOBT, places.bno, freeRuns.map(allocRecord))
   root(CNTBT, places.cnt, byLength.map(allocRecord))
   root(inobtKind(sb.hasSparseInodes), places.inobt, chunks)
   root(finobtKind(sb.hasSparseInodes), places.finobt, chunks)
-  root(RMAPBT, places.rmap, rmapRecords(places, contents, agflStart))
+  root(RMAPBT, places.rmap, rmapRecords(plan))
   root(REFCBT, places.refcount, [])
-  return { bytes, free: total + freeList }
+}
+
+function allocRecord({ start, count }: AgRun): WriteRecord {
+  return (view, at) => {
+    view.setU32(at, start)
+    view.setU32(at + 4, count)
+  }
 }
 
 /** What lies between and behind runs that are in order. */
@@ -152,7 +196,7 @@ function gaps(used: readonly AgRun[], end: number): AgRun[] {
   return free
 }
 
-function inodeRecords(sb: Superblock, inodes: AgContents['inodes']): WriteRecord[] {
+function inodeRecords({ sb, inodes }: Plan): WriteRecord[] {
   if (inodes === undefined) return []
   const count = (inodes.count * sb.sb_inopblock) / INODES_PER_CHUNK
   return Array.from({ length: count }, (_, chunk): WriteRecord => {
@@ -169,11 +213,8 @@ function inodeRecords(sb: Superblock, inodes: AgContents['inodes']): WriteRecord
 }
 
 /** Every block that is in use, by whom; neighbours of one owner are one record. */
-function rmapRecords(
-  { headers, bno, inobt, finobt, rmap, refcount, end }: AgPlaces,
-  { log, freeList, inodes }: AgContents,
-  agflStart: number,
-): WriteRecord[] {
+function rmapRecords({ places, log = 0, freeList, agflStart, inodes }: Plan): WriteRecord[] {
+  const { headers, bno, inobt, finobt, rmap, refcount, end } = places
   const owned: (AgRun & { owner: bigint })[] = []
   const own = (owner: bigint, start: number | undefined, count: number) => {
     if (start === undefined || count === 0) return
@@ -187,7 +228,7 @@ function rmapRecords(
   own(OWN.INOBT, inobt, finobt === undefined ? 1 : 2)
   own(OWN.AG, rmap, 1)
   own(OWN.REFC, refcount, 1)
-  own(OWN.LOG, end, log ?? 0)
+  own(OWN.LOG, end, log)
   own(OWN.AG, agflStart, freeList)
   own(OWN.INODES, inodes?.start, inodes?.count ?? 0)
   return owned.map(

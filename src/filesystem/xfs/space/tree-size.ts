@@ -2,15 +2,21 @@ import { btreeHeaderSize } from '../btree-block.ts'
 import { BNOBT, type BtreeKind } from '../btree-kinds.ts'
 import type { Superblock } from '../superblock.ts'
 
+/** What decides how much fits in a tree's block. */
+export type BlockShape = Pick<Superblock, 'sb_blocksize' | 'isV5'>
+
 /** Records that a leaf has at least, and entries a node; a root may have fewer. */
-function leastEntries<Record>(kind: BtreeKind<Record>, sb: Superblock): { leaf: number; node: number } {
+export function leastEntries<Record>(
+  kind: BtreeKind<Record>,
+  sb: BlockShape,
+): { leaf: number; node: number } {
   const room = sb.sb_blocksize - btreeHeaderSize(kind.pointers, sb.isV5)
   const half = (size: number) => Math.floor(Math.floor(room / size) / 2)
   return { leaf: half(kind.recordSize), node: half(kind.keySize + (kind.pointers === 'short' ? 4 : 8)) }
 }
 
 /** Blocks of each level, from the leaves up, of a tree whose blocks are as empty as they may be. */
-function levels<Record>(kind: BtreeKind<Record>, sb: Superblock, records: number): number[] {
+function levels<Record>(kind: BtreeKind<Record>, sb: BlockShape, records: number): number[] {
   const { leaf, node } = leastEntries(kind, sb)
   const found = [Math.max(1, Math.ceil(records / leaf))]
   for (let blocks = found[0] ?? 1; blocks > 1; ) {
@@ -21,11 +27,16 @@ function levels<Record>(kind: BtreeKind<Record>, sb: Superblock, records: number
 }
 
 /** Blocks that a tree of so many records takes at worst (xfs_btree_calc_size). */
-export function mostBlocks<Record>(kind: BtreeKind<Record>, sb: Superblock, records: number): number {
+export function mostBlocks<Record>(kind: BtreeKind<Record>, sb: BlockShape, records: number): number {
   return levels(kind, sb, records).reduce((sum, blocks) => sum + blocks, 0)
 }
 
+/** Levels of a tree of so many records at worst (xfs_btree_compute_maxlevels). */
+export function levelsFor<Record>(kind: BtreeKind<Record>, sb: BlockShape, records: number): number {
+  return levels(kind, sb, records).length
+}
+
 /** Levels of a free-space tree at worst: every other block of an allocation group is free (xfs_alloc_compute_maxlevels). */
-export function mostLevels(sb: Superblock): number {
-  return levels(BNOBT, sb, Math.ceil(sb.sb_agblocks / 2)).length
+export function mostLevels(sb: BlockShape & Pick<Superblock, 'sb_agblocks'>): number {
+  return levelsFor(BNOBT, sb, Math.ceil(sb.sb_agblocks / 2))
 }
