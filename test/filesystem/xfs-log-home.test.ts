@@ -235,6 +235,26 @@ describe.skipIf(!haveTool('mkfs.xfs') || !haveTool('xfs_logprint'))('the log of 
     await fc.assert(property, propertySettings(60))
   })
 
+  test('a record that was torn right behind an unmount', async () => {
+    const image = join(quickFolder(), 'image')
+    await makeXfs(image, 64, ['-m', 'reflink=0', '-l', 'size=4m'])
+    await withImage(image, 'write', async device => {
+      const sb = await readSuperblock(device)
+      const log = new LogArea(device, sb)
+      const { head } = await findActiveLog(log)
+      const record = unmountRecord(sb, { cycle: 1, block: head, logBlocks: log.blocks, previous: 0 })
+      record[521] = 2
+      await log.write(head, record)
+    })
+    expect(await bring(image)).toMatchObject({
+      dirty: false,
+      warnings: [expect.stringContaining('were being written')],
+    })
+    await expectClean(image)
+    await expectRepaired(image)
+    if (haveXfsMounts()) await expectKernelGoesOn(image)
+  })
+
   test('a clean log stays, and bits that only a log needs go', async () => {
     const image = join(quickFolder(), 'image')
     await makeXfs(image, 32, [])

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -8,9 +9,10 @@ import { isDrydiskError } from '../../src/errors.ts'
 import { findActiveLog } from '../../src/filesystem/xfs/log/find-tail.ts'
 import { LogArea } from '../../src/filesystem/xfs/log/log-area.ts'
 import { recoverLog } from '../../src/filesystem/xfs/log/recover.ts'
-import { readSuperblock } from '../../src/filesystem/xfs/open.ts'
-import { propertySettings } from '../support/native.ts'
+import { openXfs, readSuperblock } from '../../src/filesystem/xfs/open.ts'
+import { haveTool, propertySettings, temporaryFolder } from '../support/native.ts'
 import { ChangedDevice } from '../support/xfs-log.ts'
+import { expectRepaired, logState } from '../support/xfs-oracles.ts'
 
 const SECTOR = 512
 const PIECE = 64 * 1024
@@ -62,6 +64,21 @@ describe.each(['v4-log-v1', 'v4-log-v2'])('%s', name => {
       if (!(await piece(recovery.device, at)).equals(await piece(theirs, at))) differ.push(at)
     expect(differ).toEqual([])
     expect(replayed.size).toBeGreaterThan(30)
+  })
+
+  test.skipIf(!haveTool('xfs_repair'))('is brought home', async () => {
+    const home = new MemoryDevice(volume.slice())
+    const fs = await openXfs(home, { writable: true })
+    expect(fs.warnings).toEqual([])
+    await fs.sync()
+    const image = join(temporaryFolder(), 'image')
+    const bytes = new Uint8Array(home.size)
+    await home.read(0, bytes)
+    writeFileSync(image, bytes)
+    expect((await logState(image)).state).toBe('CLEAN')
+    await expectRepaired(image)
+    const active = await findActiveLog(new LogArea(home, await readSuperblock(home)))
+    expect(active).toMatchObject({ clean: true, torn: 0 })
   })
 
   test('damage gives a replay or a typed error', async () => {
