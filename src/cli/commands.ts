@@ -54,6 +54,11 @@ export const commands: readonly CommandEntry[] = [
     statuses: { error: 2 },
   },
   {
+    name: 'serve',
+    summary: 'export an image over NBD',
+    load: () => import('./commands/serve.ts'),
+  },
+  {
     name: 'create',
     summary: 'make an empty disk image',
     load: () => import('./commands/create.ts'),

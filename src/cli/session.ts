@@ -33,6 +33,12 @@ export async function openDisk(path: string, options: ImageOptions, writable: bo
     throw new UsageError(`--format is ${format}; expected raw, qcow2 or auto`)
   const chosen: { format?: 'raw' | 'qcow2' } = format === undefined ? {} : { format }
   if (/^https?:/i.test(path)) return openRemote(path, { ...chosen, allowBacking }, writable)
+  if (/^nbds?(\+\w+)?:/i.test(path)) {
+    const { openNbd } = await import('../image/open-nbd.ts')
+    const image = await openNbd(path, { ...chosen, writable })
+    if (writable) openImages.add(image)
+    return image
+  }
   const { openImage } = await import('../image/open.ts')
   const image = await openImage(path, {
     writable,

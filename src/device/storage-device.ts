@@ -55,8 +55,26 @@ export class StorageDevice implements BlockDevice, MappedDevice {
     checkRange(this.size, offset, length)
     const end = offset + length
     const stored = Math.max(offset, Math.min(end, this.storage.size))
-    if (stored > offset) yield { offset, length: stored - offset, kind: 'data', depth: 0 }
+    if (stored > offset) yield* this.#stored(offset, stored - offset)
     if (end > stored) yield { offset: stored, length: end - stored, kind: 'zero', depth: 0 }
+  }
+
+  async *#stored(offset: number, length: number): AsyncIterable<Extent> {
+    const runs = this.storage.stored?.(offset, length)
+    if (runs === undefined) {
+      yield { offset, length, kind: 'data', depth: 0 }
+      return
+    }
+    let held: Extent | undefined
+    for await (const run of runs) {
+      const kind = run.zero ? 'zero' : 'data'
+      if (held?.kind === kind) held = { ...held, length: held.length + run.length }
+      else {
+        if (held !== undefined) yield held
+        held = { offset: run.offset, length: run.length, kind, depth: 0 }
+      }
+    }
+    if (held !== undefined) yield held
   }
 
   async *mappedRuns(offset: number, length: number): AsyncIterable<readonly MappedRun[]> {

@@ -1,3 +1,10 @@
+/** A run of a storage, as far as its medium tells: what is not known to be zeros has to be read. */
+export interface StoredRun {
+  readonly offset: number
+  readonly length: number
+  readonly zero: boolean
+}
+
 /**
  * A growable array of bytes in which an image format lives: a file, memory, or (in tests) a medium that
  * loses power. A `BlockDevice` has a fixed size and hides layout; a `Storage` is the layout's raw bytes.
@@ -15,6 +22,8 @@ export interface Storage {
    * cost much less than as many calls of `read`.
    */
   readPieces?(offsets: ArrayLike<number>, length: number, into: Uint8Array): Promise<void>
+  /** Where the medium knows what reads as zeros: gapless runs of the window, in order. */
+  stored?(offset: number, length: number): AsyncIterable<StoredRun>
   /** Writes all of `from`, growing as needed; a gap reads as zeros. `ENOSPC` and `EIO` as the medium says. */
   write(offset: number, from: Uint8Array): Promise<void>
   /** Sets the length. */

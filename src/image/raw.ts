@@ -118,7 +118,13 @@ export class RawImage implements DiskImage, MappedDevice {
       const place = { offset: start, length: end - start, depth: 0 }
       if (page !== undefined) batch.add({ ...place, kind: 'staged' })
       else if (zero) batch.add({ ...place, kind: 'zero', allocated: true })
-      else batch.add({ ...place, kind: 'data', storage: this.#storage, host: start })
+      else
+        for await (const { offset: at, length: count, kind } of this.#base.extents(start, end - start)) {
+          const run = { offset: at, length: count, depth: 0 }
+          if (kind === 'zero') batch.add({ ...run, kind, allocated: false })
+          else batch.add({ ...run, kind, storage: this.#storage, host: at })
+          if (batch.full) yield batch.take()
+        }
       if (batch.full) yield batch.take()
     }
     const rest = batch.takeAll()
