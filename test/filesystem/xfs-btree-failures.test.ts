@@ -133,6 +133,30 @@ describe('a damaged B+tree', () => {
     })
 })
 
+describe('a block that a tree has already', () => {
+  for (const [name, subject] of all)
+    it(`${name}: is not taken for a new one`, async () => {
+      const { tree, random } = await filled(subject, { seed: 5, records: 100 })
+      const pointers: number[] = []
+      for await (const pointer of tree.editor.blocks()) pointers.push(pointer)
+      const { free } = tree.blocks
+      let refused = 0
+      for (const pointer of pointers)
+        await tree
+          .change(async () => {
+            tree.blocks.free = [pointer, pointer, pointer]
+            for (let count = 0; count < 100; count++)
+              await tree.editor.insert(subject.make(random(100_000), random))
+          })
+          .catch((error: unknown) => {
+            expect(error).toMatchObject({ code: 'ERR_CORRUPT' })
+            if (String(error).includes('which it has already')) refused++
+          })
+      tree.blocks.free = free
+      expect(refused).toBeGreaterThan(0)
+    })
+})
+
 describe('the tree of a fork', () => {
   const record = (order: number): BmbtRecord => bmbt.make(order, () => 1)
 
