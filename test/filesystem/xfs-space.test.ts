@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { withXfsMount } from '../../native-fixtures/xfs-images.ts'
+import { RangeSet } from '../../src/bytes/range-set.ts'
 import { FileStorage } from '../../src/device/file-storage.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
 import { openXfs } from '../../src/filesystem/xfs/open.ts'
@@ -120,6 +121,40 @@ describe.skipIf(!haveTool('mkfs.xfs'))('the space of XFS', () => {
         await allGroups(bench.volume)
       })
     })
+
+  test('without one free block, trees grow with what is freed', async () => {
+    const image = await makeTinyXfs(64, ['-b', 'size=1024', '-m', 'rmapbt=1,reflink=0'])
+    await withSpace(image, async bench => {
+      const { space, volume } = bench
+      const before = await spare(bench)
+      const life = new Life(bench)
+      await fill(bench, life, true)
+      for (const state of await allGroups(volume)) expect(state.free.includes(1)).toBe(false)
+      const [largest] = life.held.sort((a, b) => b.extent.count - a.extent.count)
+      if (largest === undefined) throw new Error('nothing was allocated')
+      const { extent, owner } = largest
+      life.held.shift()
+      const kept = new RangeSet()
+      kept.add(0, extent.count)
+      // Each takes a record of the reverse mapping apart, in a place that is not near the last one.
+      for (let step = 0; step < 700; step++) {
+        const index = (step * 1009) % extent.count
+        kept.delete(index, index + 1)
+        const single = { start: extent.start + index, count: 1 }
+        await inTransaction(bench, () => space.free(single, { ...owner, offset: owner.offset + index }))
+      }
+      for (const { start, end } of kept.ranges())
+        life.held.push({
+          extent: { start: extent.start + start, count: end - start },
+          owner: { ...owner, offset: owner.offset + start },
+        })
+      await expectAsHeld(bench, before, life)
+      expect((await volume.readAgf(volume.geometry.agOf(extent.start))).rmapLevel).toBeGreaterThan(1)
+      for (const held of life.held) await inTransaction(bench, () => space.free(held.extent, held.owner))
+      life.held.length = 0
+      await expectAsHeld(bench, before, life)
+    })
+  })
 
   test('what is free already is not freed, and what is metadata is not either', async () => {
     const image = await makeTinyXfs(64, ['-m', 'rmapbt=0'])

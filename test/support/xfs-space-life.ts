@@ -216,11 +216,11 @@ export async function cutFreeSpace(bench: SpaceBench, life: Life): Promise<void>
 }
 
 /** Allocates until there is nothing left. */
-export async function fill(bench: SpaceBench, life: Life): Promise<void> {
+export async function fill(bench: SpaceBench, life: Life, fromReserve = false): Promise<void> {
   const owner = file(9, 0)
   for (;;)
     try {
-      const request = { goal: 3000, wanted: 4000, owner }
+      const request = { goal: 3000, wanted: 4000, owner, fromReserve }
       const extent = await inTransaction(bench, () => bench.space.allocate(request))
       life.held.push({ extent, owner })
     } catch (error) {

@@ -1,3 +1,4 @@
+import { DrydiskError } from '../../../errors.ts'
 import type { BlockSource } from '../btree-edit-store.ts'
 import { corrupt } from '../errors.ts'
 import type { XfsVolume } from '../volume.ts'
@@ -240,12 +241,10 @@ export class GroupSpace {
           owner: OWN_REFC,
         })
         if (found === undefined)
-          throw corrupt(
-            'refcountbt',
-            `allocation group ${this.#agno} has no block left for its reference counts`,
-            {
-              agno: this.#agno,
-            },
+          throw new DrydiskError(
+            'ENOSPC',
+            `xfs: allocation group ${this.#agno} has no block left for its reference counts; free some space`,
+            { agno: this.#agno },
           )
         await count(1)
         return found.start
