@@ -8,7 +8,7 @@ import { readVolumes } from '../../volume/read-volumes.ts'
 import { UsageError } from '../errors.ts'
 import { stoppable, uninterrupted } from '../interruption.ts'
 import { type ImageOptions, imageOptions } from '../options.ts'
-import { print, printJson, warn } from '../output.ts'
+import { print, printEvent, warn } from '../output.ts'
 import { closeDisk, openDisk } from '../session.ts'
 
 interface ServeCommandOptions extends ImageOptions {
@@ -112,7 +112,7 @@ async function serve(
     })
     try {
       const uri = listener.uri(options.name)
-      if (options.json) await printJson({ uri, size: device.size, writable: device.writable })
+      if (options.json) await printEvent({ uri, size: device.size, writable: device.writable })
       else await print(`${uri}\n`)
       await Promise.race([stopped, allGone])
     } finally {

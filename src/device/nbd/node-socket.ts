@@ -17,6 +17,8 @@ export class SocketConnection implements Connection {
   readonly name: string
   readonly #socket: Socket
   readonly #pieces: AsyncIterator<Uint8Array>
+  /** While the socket takes no more: settles when it does, or is closed. */
+  #room: Promise<void> | undefined
 
   constructor(socket: Socket, name: string) {
     this.#socket = socket
@@ -59,12 +61,22 @@ export class SocketConnection implements Connection {
     for (const piece of pieces) room = this.#socket.write(piece)
     this.#socket.uncork()
     if (this.#socket.errored !== null) throw SocketConnection.#failed(this.name, this.#socket.errored)
-    if (!room && !this.#socket.destroyed)
-      await Promise.race([once(this.#socket, 'drain'), once(this.#socket, 'close')]).catch(
-        (error: unknown) => {
-          throw SocketConnection.#failed(this.name, error)
-        },
-      )
+    if (!room && !this.#socket.destroyed) await this.#drained()
+  }
+
+  /** All senders wait for the same event: each with its own listener would be many. */
+  #drained(): Promise<void> {
+    this.#room ??= new Promise<void>(resolve => {
+      const go = () => {
+        this.#room = undefined
+        this.#socket.off('drain', go)
+        this.#socket.off('close', go)
+        resolve()
+      }
+      this.#socket.once('drain', go)
+      this.#socket.once('close', go)
+    })
+    return this.#room
   }
 
   close(): void {

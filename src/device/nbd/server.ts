@@ -28,8 +28,9 @@ export interface ServeOptions {
   readonly warn?: (message: string) => void
 }
 
-/** Requests of one client that are worked on at once, and bytes of them. */
+/** Requests of one client that are worked on at once, and bytes that they move. */
 const AT_ONCE = 16
+const BYTES_AT_ONCE = 64 << 20
 /** Runs in one answer to a request for the status of blocks. */
 const MOST_RUNS = 4096
 
@@ -98,6 +99,7 @@ export class NbdServer {
 
   async #transmit(connection: Connection, receiver: Receiver, agreement: Agreement): Promise<void> {
     const under = new Set<Promise<void>>()
+    let bytes = 0
     const replies = new Replies(connection, agreement)
     for (;;) {
       if (await receiver.ended()) break
@@ -107,11 +109,17 @@ export class NbdServer {
         await this.#commit()
         break
       }
-      const work = this.#answer(request, replies, agreement).finally(() => under.delete(work))
+      const moved = request.command === COMMAND.READ || request.command === COMMAND.WRITE ? request.length : 0
+      while (under.size >= AT_ONCE || (under.size > 0 && bytes + moved > BYTES_AT_ONCE))
+        await Promise.race(under)
+      bytes += moved
+      const work = this.#answer(request, replies, agreement).finally(() => {
+        bytes -= moved
+        under.delete(work)
+      })
       // A connection that breaks is met by the next request's reading as well.
       work.catch(() => undefined)
       under.add(work)
-      if (under.size >= AT_ONCE) await Promise.race(under)
     }
     await Promise.allSettled(under)
   }
