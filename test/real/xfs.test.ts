@@ -45,7 +45,7 @@ describe.runIf(haveScripts).each([
     })
   })
 
-  it('is listed, read and copied out by the command line, and not written', async () => {
+  it('is listed, read and copied out by the command line', async () => {
     const drydisk = (...args: string[]) => runOk(process.execPath, [main, ...args])
     expect(await drydisk('info', raw)).toMatch(/xfs/)
     expect(await drydisk('cat', raw, '/etc/fstab')).toContain('/boot')
@@ -55,8 +55,5 @@ describe.runIf(haveScripts).each([
     await withPartition(raw, ROOT, loop =>
       mounted(loop, top => runOk('diff', ['-r', '--no-dereference', join(top, 'etc'), join(folder, 'etc')])),
     )
-    const sum = await runOk('sha256sum', [raw])
-    await expect(drydisk('customize', raw, '--hostname', 'x')).rejects.toThrow(/xfs/)
-    expect(await runOk('sha256sum', [raw])).toBe(sum)
   })
 })
