@@ -81,7 +81,9 @@ describe.skipIf(!tools)('directories of XFS', () => {
       const forms: DirectoryForm[] = []
       const note = async (lab: DirectoryLab) => {
         const form = await lab.form()
-        if (forms.at(-1) !== form) forms.push(form)
+        if (forms.at(-1) === form) return
+        forms.push(form)
+        await lab.checkParent()
       }
       let step = 0
       const wrap = stingy(() => 1 + (step++ % 9))

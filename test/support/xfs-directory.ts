@@ -7,6 +7,7 @@ import {
   isEmptyDirectory,
   removeEntry,
   replaceEntry,
+  setParent,
 } from '../../src/filesystem/xfs/directory-edit/directory-edit.ts'
 import { ForkMap } from '../../src/filesystem/xfs/fork-map.ts'
 import { inTransaction } from '../../src/filesystem/xfs/transaction.ts'
@@ -124,6 +125,17 @@ export class DirectoryLab {
     if (blocks === undefined) return 'block'
     const bytes = await volume.buffer(blocks)
     return [0xd2f1, 0x3df1].includes((bytes[8] ?? 0) * 256 + (bytes[9] ?? 0)) ? 'leaf' : 'node'
+  }
+
+  /** `..` leads to the root, and elsewhere for a while. */
+  async checkParent(): Promise<void> {
+    const { sb_rootino } = this.writer.volume.superblock
+    for (const parent of [sb_rootino + 1, 2 ** 40, sb_rootino]) {
+      await inTransaction(this.writer, async () =>
+        setParent(this.writer, await this.writer.inodes.edit(this.ino), parent),
+      )
+      expect(await lookupName(this.writer, await this.inode(), bytesOf('..'))).toBe(parent)
+    }
   }
 
   /** Every name is listed once and found, others are not. */
