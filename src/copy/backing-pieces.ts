@@ -1,5 +1,5 @@
 import type { BlockDevice } from '../device/block-device.ts'
-import { fileIdentity, imageChain } from './image-chain.ts'
+import { imageChain } from './image-chain.ts'
 import { partOf, type SourcePiece } from './source-pieces.ts'
 
 /**
@@ -8,9 +8,9 @@ import { partOf, type SourcePiece } from './source-pieces.ts'
  */
 export function sharedLayer(source: BlockDevice, backing: BlockDevice): number | undefined {
   const [wanted] = imageChain(backing)
-  const identity = fileIdentity(wanted?.[0])
+  const identity = wanted?.[0]?.identity
   if (identity === undefined) return undefined
-  const layer = imageChain(source).findIndex(([storage]) => fileIdentity(storage) === identity)
+  const layer = imageChain(source).findIndex(([storage]) => storage?.identity === identity)
   // The same file as the top layer is the whole source: comparing finds everything equal.
   return layer > 0 ? layer : undefined
 }

@@ -3,7 +3,6 @@ import type { BlockDevice } from '../device/block-device.ts'
 import { type MappedRun, runsOf } from '../device/mapped-runs.ts'
 import type { Storage } from '../device/storage.ts'
 import { DrydiskError } from '../errors.ts'
-import { fileIdentity } from './image-chain.ts'
 
 /** Guest bytes of one piece of work, and how many of them are under way at once: two buffers each. */
 const PIECE = 1 << 20
@@ -127,8 +126,8 @@ function same(one: MappedRun, other: MappedRun, offset: number): boolean {
 
 function sameFile(one: Storage, other: Storage): boolean {
   if (one === other) return true
-  const identity = fileIdentity(one)
-  return identity !== undefined && identity === fileIdentity(other)
+  const identity = one.identity
+  return identity !== undefined && identity === other.identity
 }
 
 /** Ranges to be read from both and held against each other, several at a time. */

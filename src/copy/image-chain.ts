@@ -35,11 +35,6 @@ export function plainFiles(device: BlockDevice): readonly Storage[] {
   return files
 }
 
-/** Names a file however it is opened; `undefined` for what is no file. */
-export function fileIdentity(storage: Storage | undefined): string | undefined {
-  return storage instanceof FileStorage ? `${storage.device}:${storage.inode}` : undefined
-}
-
 /**
  * A target that replaces a file which its own content comes from would take it away from whatever else relies on it.
  * Errors: `ERR_INVALID_ARGUMENT`.
@@ -53,7 +48,7 @@ export async function checkNotSource(
   if (identity === undefined) return
   for (const device of backing === undefined ? sources : [...sources, backing])
     for (const [depth, storages] of imageChain(device).entries())
-      if (storages.some(storage => fileIdentity(storage) === identity))
+      if (storages.some(storage => storage.identity === identity))
         throw new DrydiskError(
           'ERR_INVALID_ARGUMENT',
           `${path} is ${device === backing ? 'what the target is to be a difference to' : depth === 0 ? 'the source itself' : 'a backing file of the source'}; ` +
@@ -67,5 +62,5 @@ async function pathIdentity(path: string): Promise<string | undefined> {
   const storage = await FileStorage.open(path, 'read').catch(() => undefined)
   if (storage === undefined) return undefined
   await storage.close()
-  return fileIdentity(storage)
+  return storage.identity
 }

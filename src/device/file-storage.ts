@@ -84,6 +84,10 @@ export class FileStorage implements Storage {
     }
   }
 
+  get identity(): string {
+    return `${this.device}:${this.inode}`
+  }
+
   get size(): number {
     return this.#size
   }

@@ -12,6 +12,8 @@ export interface StoredRun {
 export interface Storage {
   /** For messages: the path of a file. Never used to open anything. */
   readonly name: string
+  /** The same for one file of the host however it is opened; `undefined` for what is no file. */
+  readonly identity?: string
   readonly writable: boolean
   /** Current length in bytes. */
   readonly size: number
