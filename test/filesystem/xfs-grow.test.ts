@@ -219,13 +219,18 @@ describe.skipIf(!haveTool('mkfs.xfs'))('an XFS filesystem that grows', () => {
         let kib = 300 * 1024 + (steps[0] ?? 0)
         await storage.truncate(kib * 1024)
         const device = new StorageDevice(storage)
-        await makeOwnXfs(device, {
+        const made = await makeOwnXfs(device, {
           blockSize: block,
           small: true,
           agCount,
           features: names.map(([name, on]) => (on ? name : `^${name}`)),
+        }).catch((error: unknown) => {
+          // With large blocks and many trees, the least log does not fit into a group.
+          expect(error).toMatchObject({ code: 'ENOSPC' })
+          return 'too small'
         })
         await device.close()
+        fc.pre(made === undefined)
         for (const step of steps) {
           kib += step
           await resize(image, kib * 1024)
