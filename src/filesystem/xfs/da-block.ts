@@ -95,13 +95,21 @@ export class DaFork {
     return view
   }
 
+  /** Whether a block is there. */
+  async isMapped(first: number): Promise<boolean> {
+    return (await this.#place(first)) !== undefined
+  }
+
   /** Where a block is in the volume. */
   async #blocks(first: number): Promise<readonly VolumeBlock[]> {
-    const known = this.#places.get(first)
-    if (known !== undefined) return known
-    const blocks = await this.map.blocks(first, this.blockCount)
+    const blocks = await this.#place(first)
     if (blocks === undefined) throw this.corrupt(`block ${first} is referred to, and is a hole`)
-    this.#places.set(first, blocks)
+    return blocks
+  }
+
+  async #place(first: number): Promise<readonly VolumeBlock[] | undefined> {
+    const blocks = this.#places.get(first) ?? (await this.map.blocks(first, this.blockCount))
+    if (blocks !== undefined) this.#places.set(first, blocks)
     return blocks
   }
 

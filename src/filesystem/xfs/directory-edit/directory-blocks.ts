@@ -97,11 +97,6 @@ export class DirectoryBlocks {
     return Math.ceil(Math.min(this.inode.di_size, LEAF_OFFSET) / this.layout.blockSize)
   }
 
-  /** @param first its first filesystem block in the fork. */
-  async isMapped(first: number): Promise<boolean> {
-    return (await this.fork.map.blocks(first, this.blockCount)) !== undefined
-  }
-
   /** Blocks for one more block of the directory, in a hole. */
   async grow(first: number): Promise<void> {
     this.#fork = undefined

@@ -88,7 +88,7 @@ export class FreeIndex {
   async #read(first: number): Promise<FreeBlock | undefined> {
     const { fork, layout } = this.#blocks
     const at = this.#blockOf(first)
-    if (!(await this.#blocks.isMapped(at))) return undefined
+    if (!(await fork.isMapped(at))) return undefined
     const magic = freeBlockMagic(layout.isV5)
     const { view } = await fork.read(at, 'data', [magic], found => checkFreeBlock(found, layout, first))
     return new FreeBlock(view, layout)
