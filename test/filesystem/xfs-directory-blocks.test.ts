@@ -27,7 +27,10 @@ const layouts = fc
   .map(shape => new DirLayout(shape, 99))
 
 const lengths = fc.oneof(fc.integer({ min: 1, max: 30 }), fc.integer({ min: 1, max: 255 }))
-const moves = fc.array(fc.record({ length: lengths, pick: fc.nat(), add: fc.boolean() }), { maxLength: 400 })
+const moves = fc.array(fc.record({ length: lengths, pick: fc.nat(), add: fc.boolean() }), {
+  maxLength: 400,
+  size: 'max',
+})
 
 function block(layout: DirLayout) {
   return bigEndian(new Uint8Array(layout.blockSize), 'block')
@@ -107,7 +110,7 @@ describe('blocks of XFS directories', () => {
         expect(Buffer.compare(view.slice(layout.blockSize - 8, 8), before.subarray(-8))).toBe(0)
         expect([...single.data.entries()].length).toBe(model.length)
       }),
-      propertySettings(40),
+      propertySettings(30),
     )
   })
 
@@ -209,7 +212,7 @@ describe('blocks of XFS directories', () => {
           expect(least + (read.entries.length + 2) * 8 + 8).toBeLessThanOrEqual(layout.blockSize)
         }
       }),
-      propertySettings(60),
+      propertySettings(15),
     )
   })
 })

@@ -53,7 +53,7 @@ const steps = fc.array(
     count: fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 160 })),
     stride: fc.constantFrom(1, 7, 39, 331),
   }),
-  { minLength: 5, maxLength: 25 },
+  { minLength: 5, maxLength: 12, size: 'max' },
 )
 
 /** Short and long names, plain ones and such with one hash. */
