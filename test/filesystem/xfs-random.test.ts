@@ -12,7 +12,7 @@ import { applyToBoth, fileSystemCommands } from '../support/filesystem-commands.
 import { snapshot } from '../support/filesystem-snapshot.ts'
 import { haveLoopMounts, haveTool, propertySettings, run, temporaryFolder } from '../support/native.ts'
 import { digester, kernelTree, ownTree } from '../support/tree-rows.ts'
-import { makeXfsShape, xfsShape } from '../support/xfs-random.ts'
+import { makeXfsShape, type XfsShape, xfsShape } from '../support/xfs-random.ts'
 
 /** A time that every inode can hold. */
 const NOW = 1_700_000_000_000_000_000n
@@ -30,11 +30,16 @@ async function openImage(path: string): Promise<{ fs: FileSystem; close(): Promi
   }
 }
 
+/** Linux mounts version 4 and names without case only where that is built in. */
+function isMountable({ isV5, options }: XfsShape): boolean {
+  return isV5 && !options.some(option => option.includes('version=ci'))
+}
+
 /** xfs_repair finds nothing, and the kernel, where it mounts such a filesystem, shows what drydisk reads. */
-async function checkImage(path: string, isV5: boolean): Promise<void> {
+async function checkImage(path: string, shape: XfsShape): Promise<void> {
   const check = await run('xfs_repair', ['-n', '-f', path])
   expect(`${check.status}\n${check.stdout}${check.stderr}`).toMatch(/^0\n/)
-  if (!isV5 || !haveLoopMounts() || !haveTool('python3')) return
+  if (!isMountable(shape) || !haveLoopMounts() || !haveTool('python3')) return
   const own = await openImage(path)
   const rows = await ownTree(own.fs, digester(own.fs)).finally(() => own.close())
   await withXfsMount(path, 'ro,noatime', async folder => {
@@ -59,7 +64,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('random operations on filesystems of rand
           } finally {
             await image.close()
           }
-          await checkImage(path, shape.isV5)
+          await checkImage(path, shape)
         },
       ),
       propertySettings(8),
@@ -108,7 +113,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('random operations on filesystems of rand
         } finally {
           await image.close()
         }
-        await checkImage(path, shape.isV5)
+        await checkImage(path, shape)
       }),
       propertySettings(3),
     )
