@@ -1,7 +1,7 @@
 import { Command, CommanderError, type OutputConfiguration } from 'commander'
+import { drydiskVersion } from '../library/version.ts'
 import { commands } from './commands.ts'
 import { reportError, STATUS, UsageError } from './errors.ts'
-import { drydiskVersion } from './version.ts'
 
 const EXAMPLES = `
 Examples:

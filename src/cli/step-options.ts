@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
 import { DrydiskError, isDrydiskError } from '../errors.ts'
+import { hostAccess } from '../library/host-access.ts'
+import { refuseLarge, unreadable } from '../library/host-text.ts'
 import { type HostAccess, type Planned, type Step, steps } from '../operations/steps/index.ts'
 import { describe, UsageError } from './errors.ts'
-import { hostAccess } from './host-access.ts'
-import { refuseLarge, unreadable } from './host-text.ts'
 
 /**
  * Gives a command every edit as an option, but those that it does itself. What comes back plans those that were given, in the order of the

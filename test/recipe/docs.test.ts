@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { phonyGuest } from '../../native-fixtures/phony-guests.ts'
-import { hostRecipes } from '../../src/cli/recipes.ts'
+import { hostRecipes } from '../../src/library/recipes.ts'
 import { steps } from '../../src/operations/steps/index.ts'
 import { applyRecipe, loadRecipe, planRecipe } from '../../src/recipe/index.ts'
 import { testHost } from './support/recipes.ts'

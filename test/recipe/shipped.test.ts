@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type PhonyGuestName, phonyGuest, phonyGuests } from '../../native-fixtures/phony-guests.ts'
-import { hostRecipes, shippedRecipeNames } from '../../src/cli/recipes.ts'
+import { hostRecipes, shippedRecipeNames } from '../../src/library/recipes.ts'
 import { steps } from '../../src/operations/steps/index.ts'
 import { applyRecipe, loadRecipe, planRecipe } from '../../src/recipe/index.ts'
 import { watched } from '../operations/support/operations.ts'

@@ -1,6 +1,9 @@
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
+import { hostAccess } from '../../library/host-access.ts'
+import { hostRecipes, shippedRecipeNames } from '../../library/recipes.ts'
+import { drydiskVersion } from '../../library/version.ts'
 import { steps } from '../../operations/steps/index.ts'
 import {
   loadRecipe,
@@ -12,11 +15,8 @@ import {
 } from '../../recipe/index.ts'
 import { applyToImages, type ImageResult } from '../apply-images.ts'
 import { AlreadyReported, Finished, STATUS, UsageError } from '../errors.ts'
-import { hostAccess } from '../host-access.ts'
 import { type WriteOptions, writeOptions } from '../options.ts'
 import { print, printJson, warn } from '../output.ts'
-import { hostRecipes, shippedRecipeNames } from '../recipes.ts'
-import { drydiskVersion } from '../version.ts'
 
 interface ApplyOptions extends WriteOptions {
   readonly var: readonly string[]
