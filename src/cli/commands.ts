@@ -141,4 +141,9 @@ export const commands: readonly CommandEntry[] = [
     summary: 'make a disk image from a folder',
     load: () => import('./commands/make-fs.ts'),
   },
+  {
+    name: 'completion',
+    summary: 'print a completion script for bash, zsh or fish',
+    load: () => import('./commands/completion.ts'),
+  },
 ]
