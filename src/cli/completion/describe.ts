@@ -100,6 +100,9 @@ function optionsOf(command: Command, recipes: Offer): DescribedOption[] {
       // commander takes any [ in an option's form for the mark of a value that may be left out.
       const [, open, value] = /([<[])(.+)[>\]]$/.exec(option.flags) ?? []
       const long = option.long ?? ''
+      const { defaultValue } = option
+      const byDefault =
+        typeof defaultValue === 'string' && defaultValue !== '' ? ` (default: ${defaultValue})` : ''
       const offer =
         `${name} ${long}` === 'apply --show'
           ? recipes
@@ -107,7 +110,7 @@ function optionsOf(command: Command, recipes: Offer): DescribedOption[] {
       return {
         ...(option.short === undefined ? {} : { short: option.short }),
         ...(option.long === undefined ? {} : { long: option.long }),
-        help: option.description,
+        help: `${option.description}${byDefault}`,
         ...(value === undefined ? {} : { value: { name: value, optional: open === '[', offer } }),
       }
     })
