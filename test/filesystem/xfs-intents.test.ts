@@ -24,11 +24,11 @@ import { replayTransactions } from '../../src/filesystem/xfs/log/recover.ts'
 import { openXfs, readSuperblock } from '../../src/filesystem/xfs/open.ts'
 import { propertySettings } from '../support/native.ts'
 import { digester, kernelTree, ownTree, type TreeRow } from '../support/tree-rows.ts'
-import { type Cut, cutImage, cuts } from '../support/xfs-cut-logs.ts'
+import { type Cut, type CutImages, cutImage, cuts } from '../support/xfs-cut-logs.ts'
 import { counters, expectRepaired, logState } from '../support/xfs-oracles.ts'
 
 /** Combinations of intents that are looked at in each filesystem. */
-const TRIED = Number(process.env.DRYDISK_RUNS ?? 2)
+const TRIED = Number(process.env.DRYDISK_RUNS ?? 1)
 const SEED = Number(process.env.DRYDISK_SEED ?? 3)
 
 async function withXfs<T>(
@@ -81,19 +81,36 @@ function without(
 
 const namesOf = ({ open }: Cut) => open.map(({ name }) => name).join(' ')
 
-/** One cut of each combination of intents, and more of each in turn; the same ones for the same log. */
+/** One cut of each combination of intents, the richest first, and more of each in turn. */
 function choose(all: readonly Cut[], count: number): Cut[] {
   const groups = new Map<string, Cut[]>()
   for (const cut of all)
     if (cut.open.length > 0) groups.set(namesOf(cut), [...(groups.get(namesOf(cut)) ?? []), cut])
   const chosen: Cut[] = []
-  const order = [...groups.values()].sort((a, b) => b.length - a.length)
+  const kinds = ([cut]: readonly Cut[]) => new Set(cut?.open.map(({ name }) => name)).size
+  const order = [...groups.values()].sort((a, b) => kinds(b) - kinds(a) || b.length - a.length)
   for (let round = 0; chosen.length < count && order.some(group => group.length > round); round++)
     for (const group of order) {
       const cut = group[(round * 7) % group.length]
       if (cut !== undefined && chosen.length < count && round < group.length) chosen.push(cut)
     }
   return chosen
+}
+
+/** A log with such intents left open at some places: which ones there are depends on how its writers take turns. */
+async function unfinished(
+  base: string,
+  mkfs: readonly string[],
+  options: Parameters<typeof makeUnfinishedXfs>[3],
+  needs: readonly string[],
+): Promise<{ images: CutImages; all: readonly Cut[] }> {
+  for (let attempt = 0; ; attempt++) {
+    const images = await makeUnfinishedXfs(base, [...mkfs, '-l', 'size=30m'], SEED + attempt, options)
+    const all = await cuts(images)
+    const names = new Set(all.flatMap(({ open }) => open.map(({ name }) => String(name))))
+    if (needs.every(name => names.has(name))) return { images, all }
+    if (attempt === 4) throw new Error(`no log has the intents ${needs.join(', ')}`)
+  }
 }
 
 interface Variant {
@@ -123,12 +140,7 @@ describe.skipIf(!haveXfsMounts())('steps that a log leaves to be done', () => {
     '$name: as the kernel does them',
     async ({ mkfs, needs, kind = 'all', incompat = 0 }) => {
       const base = join(quickFolder(), 'image')
-      const options = { kind, incompat }
-      const images = await makeUnfinishedXfs(base, [...mkfs, '-l', 'size=30m'], SEED, options)
-      const all = await cuts(images)
-      expect([...new Set(all.flatMap(({ open }) => open.map(({ name }) => name)))]).toEqual(
-        expect.arrayContaining([...needs]),
-      )
+      const { images, all } = await unfinished(base, mkfs, { kind, incompat }, needs)
       for (const [index, cut] of choose(all, TRIED).entries()) {
         const [image, kernel] = [`${base}.cut`, `${base}.kernel`]
         // The next record may have begun.
@@ -154,17 +166,6 @@ describe.skipIf(!haveXfsMounts())('steps that a log leaves to be done', () => {
           rows: without(theirs, sizes),
         })
         // When files were looked at: the kernel has then taken back what it had allocated ahead for them.
-        if (
-          process.env.KEEP &&
-          JSON.stringify(await counters(image)) !== JSON.stringify(await counters(kernel))
-        ) {
-          for (const [a, b] of [
-            [image, 'ours'],
-            [kernel, 'kernel'],
-          ] as const)
-            copyFileSync(a, `/dev/shm/g/${b}`)
-          await cutImage(images, { ...cut, block: cut.block + torn }, '/dev/shm/g/cut')
-        }
         if (sizes.size === 0)
           expect({ what, ...(await counters(image)) }).toEqual({ what, ...(await counters(kernel)) })
         rmSync(kernel)
@@ -176,9 +177,8 @@ describe.skipIf(!haveXfsMounts())('steps that a log leaves to be done', () => {
   test('parent pointers are not shown, and not written', async () => {
     const base = join(quickFolder(), 'image')
     const options = { kind: 'attributes', incompat: INCOMPAT.PARENT } as const
-    const images = await makeUnfinishedXfs(base, ['-l', 'size=30m'], SEED, options)
-    const withAttributes = (await cuts(images)).filter(cut => namesOf(cut).includes('ATTRI'))
-    expect(withAttributes.length).toBeGreaterThan(0)
+    const { images, all } = await unfinished(base, [], options, ['ATTRI'])
+    const withAttributes = all.filter(cut => namesOf(cut).includes('ATTRI'))
     for (const cut of choose(withAttributes, TRIED)) {
       const [image, kernel] = [`${base}.cut`, `${base}.kernel`]
       await cutImage(images, cut, image)
@@ -199,8 +199,8 @@ describe.skipIf(!haveXfsMounts())('steps that a log leaves to be done', () => {
   test('a changed intent is refused with its transaction, or carried out', async () => {
     const base = join(quickFolder(), 'image')
     const options = { kind: 'exchange', incompat: INCOMPAT.EXCHRANGE } as const
-    const images = await makeUnfinishedXfs(base, ['-m', 'rmapbt=1', '-l', 'size=30m'], SEED, options)
-    const chosen = choose(await cuts(images), 5)
+    const { images, all } = await unfinished(base, ['-m', 'rmapbt=1'], options, ['XMI', 'BUI'])
+    const chosen = choose(all, 5)
     const image = `${base}.cut`
     const replays: { volume: OverlayDevice; open: readonly OpenIntent[] }[] = []
     for (const [index, cut] of chosen.entries()) {

@@ -33,12 +33,15 @@ export function digest(path: string): string {
   return createHash('sha1').update(readFileSync(path)).digest('hex')
 }
 
-/** The superblock's counters as xfs_db reads them. */
-export async function counters(image: string): Promise<Record<string, number>> {
-  const printed = await runOk('xfs_db', ['-r', '-c', 'sb 0', '-c', 'print fdblocks icount ifree', image])
-  const found = [...printed.matchAll(/^(\w+) = (\d+)$/gm)].map(([, name = '', value]) => [
-    name,
-    Number(value),
-  ])
-  return Object.fromEntries(found)
+/**
+ * Inodes and free blocks of a filesystem of four groups, as xfs_db reads them. The blocks of the trees of reference counts are counted as free: how full a tree's
+ * blocks are depends on the order in which it was changed.
+ */
+export async function counters(image: string): Promise<Record<'free' | 'icount' | 'ifree', number>> {
+  const groups = [0, 1, 2, 3].flatMap(agno => [`agf ${agno}`, 'print refcntblocks'])
+  const commands = ['sb 0', 'print fdblocks icount ifree', ...groups]
+  const printed = await runOk('xfs_db', ['-r', ...commands.flatMap(command => ['-c', command]), image])
+  const values = [...printed.matchAll(/ = (\d+)$/gm)].map(([, value]) => Number(value))
+  const [fdblocks = 0, icount = 0, ifree = 0, ...trees] = values
+  return { free: trees.reduce((sum, blocks) => sum + blocks, fdblocks), icount, ifree }
 }
