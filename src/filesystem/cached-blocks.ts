@@ -50,6 +50,11 @@ export class CachedBlocks {
     return this.#changed.has(block) || this.#clean.has(block)
   }
 
+  /** The block's bytes, as `read` gives them, where that needs no input. */
+  held(block: BlockNumber): Uint8Array | undefined {
+    return this.#changed.get(block) ?? this.#clean.get(block)
+  }
+
   /** Whether the block waits to be written. */
   changed(block: BlockNumber): boolean {
     return this.#changed.has(block)
@@ -60,7 +65,7 @@ export class CachedBlocks {
    * An unmodified block may be dropped from memory; a buffer in hand stays valid.
    */
   async read(block: BlockNumber): Promise<Uint8Array> {
-    const held = this.#held(block)
+    const held = this.held(block)
     if (held !== undefined) return held
     const underWay = this.#reading.get(block)
     if (underWay !== undefined) return underWay
@@ -177,14 +182,10 @@ export class CachedBlocks {
     }
   }
 
-  #held(block: BlockNumber): Uint8Array | undefined {
-    return this.#changed.get(block) ?? this.#clean.get(block)
-  }
-
   async #load(block: BlockNumber): Promise<Uint8Array> {
     const bytes = new Uint8Array(this.#blockSize)
     await this.#device.read(block * this.#blockSize, bytes)
-    const held = this.#held(block)
+    const held = this.held(block)
     if (held !== undefined) return held
     this.#clean.set(block, bytes, this.#blockSize)
     return bytes

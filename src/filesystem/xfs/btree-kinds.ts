@@ -144,10 +144,19 @@ function inobt(name: string, magic: number, crcMagic: number, sparse: boolean): 
   }
 }
 
-export const inobtKind = (sparse: boolean): BtreeKind<InobtRecord> =>
-  inobt('inobt', 0x4941_4254, 0x4941_4233, sparse)
-export const finobtKind = (sparse: boolean): BtreeKind<InobtRecord> =>
-  inobt('finobt', 0x4649_4254, 0x4649_4233, sparse)
+const inobtKinds = (sparse: boolean) => ({
+  inobt: inobt('inobt', 0x4941_4254, 0x4941_4233, sparse),
+  finobt: inobt('finobt', 0x4649_4254, 0x4649_4233, sparse),
+})
+/** Of each there is one object, by which trees are told apart. */
+const KINDS = { sparse: inobtKinds(true), whole: inobtKinds(false) } as const
+
+export function inobtKind(sparse: boolean): BtreeKind<InobtRecord> {
+  return KINDS[sparse ? 'sparse' : 'whole'].inobt
+}
+export function finobtKind(sparse: boolean): BtreeKind<InobtRecord> {
+  return KINDS[sparse ? 'sparse' : 'whole'].finobt
+}
 
 /** struct xfs_rmap_rec */
 export interface RmapRecord {

@@ -6,6 +6,8 @@ import type { VolumeBlock } from './geometry.ts'
 
 /** Bytes of directory blocks made of several filesystem blocks that are kept in memory. */
 const JOINED_BYTES = 4 << 20
+/** Bytes of copies of blocks that are kept for the next transaction: making new ones for each costs more than filling them. */
+const SPARE_BYTES = 1 << 20
 
 /** A structure with a checksum in a buffer: where it begins, its bytes, and where in it the checksum is. */
 export interface Seal {
@@ -48,6 +50,10 @@ export class Buffers {
   /** The transaction under way, or the part of it that can be taken back on its own. */
   #level: Level | undefined
 
+  /** Copies that the transaction under way may need, and those that none needs any more. */
+  #copies: Uint8Array[] = []
+  readonly #spare: Uint8Array[] = []
+
   /** @param checksums whether structures have them (version 5). */
   constructor(device: BlockDevice, blockSize: number, blocks: number, checksums: boolean) {
     this.#blocks = new CachedBlocks(device, blockSize, blocks, { filesystem: 'xfs', checker: 'xfs_repair' })
@@ -68,6 +74,11 @@ export class Buffers {
 
   async prefetch(run: { readonly block: VolumeBlock; readonly count: number }): Promise<void> {
     await this.#blocks.prefetch(run)
+  }
+
+  /** As `read`, where that needs no input: most reading does not, and need not wait. */
+  held(block: VolumeBlock): Uint8Array | undefined {
+    return this.#blocks.held(block)
   }
 
   /** One block's bytes, not to be changed by the caller. `ERR_CORRUPT` outside the volume. */
@@ -99,13 +110,14 @@ export class Buffers {
     const [first] = blocks
     const { undo, kept } = this.#transaction()
     if (first === undefined) throw new Error('a buffer of no blocks')
-    const bytes = await this.readJoined(blocks)
     const isJoined = blocks.length > 1
+    const held = isJoined ? undefined : this.#blocks.held(first)
+    const bytes = held ?? (await this.readJoined(blocks))
     const wasChanged = isJoined ? this.#joinedChanged.has(first) : this.#blocks.changed(first)
     const seals = this.#seals.get(first)
     if (!kept.has(bytes)) {
       kept.add(bytes)
-      const before = bytes.slice()
+      const before = this.#copy(bytes)
       const sealsBefore = seals && new Map(seals)
       undo.push(() => {
         bytes.set(before)
@@ -116,7 +128,7 @@ export class Buffers {
       })
     }
     if (isJoined) this.#joinedChanged.set(first, { blocks, bytes })
-    else if (!wasChanged) await this.#blocks.edit(first)
+    else if (!wasChanged) this.#blocks.restore(first, bytes, true)
     this.#seal(first, seal)
     return bytes
   }
@@ -191,7 +203,10 @@ export class Buffers {
   end(): void {
     const { undo, kept, outer } = this.#transaction()
     this.#level = outer
-    if (outer === undefined) return
+    if (outer === undefined) {
+      this.#reuseCopies()
+      return
+    }
     for (const step of undo) outer.undo.push(step)
     for (const bytes of kept) outer.kept.add(bytes)
   }
@@ -201,6 +216,27 @@ export class Buffers {
     const { undo, outer } = this.#transaction()
     this.#level = outer
     for (const step of undo.reverse()) step()
+    if (outer === undefined) this.#reuseCopies()
+  }
+
+  /** What a buffer holds before the transaction changes it, in memory that an earlier transaction had. */
+  #copy(bytes: Uint8Array): Uint8Array {
+    const copy = bytes.length === this.#blockSize ? this.#spare.pop() : undefined
+    if (copy === undefined) {
+      const fresh = bytes.slice()
+      this.#copies.push(fresh)
+      return fresh
+    }
+    copy.set(bytes)
+    this.#copies.push(copy)
+    return copy
+  }
+
+  #reuseCopies(): void {
+    for (const copy of this.#copies)
+      if (copy.length === this.#blockSize && this.#spare.length * this.#blockSize < SPARE_BYTES)
+        this.#spare.push(copy)
+    this.#copies = []
   }
 
   /** Computes checksums and writes what changed, in the order of the volume. Not in a transaction. */

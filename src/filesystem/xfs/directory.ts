@@ -93,17 +93,25 @@ async function* dataBlocks(fork: DaFork, inode: Dinode, dirBlockSize: number): A
 
 /** `ENOENT` when there is no such name. `.` and `..` are found. */
 export async function lookupName(
-  { volume }: DirectoryContext,
+  context: DirectoryContext,
   inode: Dinode,
   name: Uint8Array,
 ): Promise<InodeNumber> {
+  const found = await findEntry(context, inode, name)
+  if (found === undefined) throw new DrydiskError('ENOENT', 'no such file or directory', { inode: inode.ino })
+  return found
+}
+
+/** As `lookupName`; `undefined` when there is no such name. */
+export async function findEntry(
+  { volume }: Pick<DirectoryContext, 'volume'>,
+  inode: Dinode,
+  name: Uint8Array,
+): Promise<InodeNumber | undefined> {
   if (name.length > MOST_NAME)
     throw new DrydiskError('ENAMETOOLONG', `a name of ${name.length} bytes: ${MOST_NAME} is the longest`)
   if (dots(name) === 1) return inode.ino
-  const found =
-    inode.data.format === FORMAT.LOCAL ? inShort(volume, inode, name) : await inBlocks(volume, inode, name)
-  if (found === undefined) throw new DrydiskError('ENOENT', 'no such file or directory', { inode: inode.ino })
-  return found
+  return inode.data.format === FORMAT.LOCAL ? inShort(volume, inode, name) : inBlocks(volume, inode, name)
 }
 
 function inShort(volume: XfsVolume, inode: Dinode, name: Uint8Array): InodeNumber | undefined {

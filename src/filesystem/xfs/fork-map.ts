@@ -32,55 +32,90 @@ export class ForkMap {
 
   /** Blocks `from` up to, not including, `to`, without gaps; neighbouring extents stay apart. */
   async *runs(from: number, to: number): AsyncIterable<ForkRun> {
+    if (this.#fork.format === FORMAT.EXTENTS) {
+      yield* this.#runsInInode(from, to)
+      return
+    }
     let at = from
-    for await (const { br_startoff, br_startblock, br_blockcount, unwritten } of this.extents(from)) {
-      const end = br_startoff + br_blockcount
-      if (end <= at) continue
-      if (br_startoff >= to) break
-      if (br_startoff > at) yield { logical: at, count: br_startoff - at, block: undefined, unwritten: false }
-      const logical = Math.max(at, br_startoff)
-      at = Math.min(end, to)
-      const block = this.#volume.geometry.volumeBlock(br_startblock) + (logical - br_startoff)
-      yield { logical, count: at - logical, block, unwritten }
+    for await (const record of this.extents(from)) {
+      if (record.br_startoff >= to) break
+      for (const run of this.#runsUpTo(record, at, to)) {
+        yield run
+        at = run.logical + run.count
+      }
       if (at === to) return
     }
-    if (at < to) yield { logical: at, count: to - at, block: undefined, unwritten: false }
+    if (at < to) yield hole(at, to)
   }
 
   /** All of `count` blocks from `from`; `undefined` when one is a hole or unwritten. */
   async blocks(from: number, count: number): Promise<number[] | undefined> {
     const blocks: number[] = []
-    for await (const run of this.runs(from, from + count)) {
-      if (run.block === undefined || run.unwritten) return undefined
-      for (let index = 0; index < run.count; index++) blocks.push(run.block + index)
+    const add = ({ block, count: length, unwritten }: ForkRun): boolean => {
+      if (block === undefined || unwritten) return false
+      for (let index = 0; index < length; index++) blocks.push(block + index)
+      return true
     }
+    // Most forks are in their inodes, and there is nothing to wait for.
+    if (this.#fork.format === FORMAT.EXTENTS) {
+      for (const run of this.#runsInInode(from, from + count)) if (!add(run)) return undefined
+    } else for await (const run of this.runs(from, from + count)) if (!add(run)) return undefined
     return blocks
   }
 
   /** Extents in order, from the one that `from` may lie in. All lie in the volume, and none overlaps another in the fork. */
   async *extents(from = 0): AsyncIterable<BmbtRecord> {
+    if (this.#fork.format === FORMAT.EXTENTS) {
+      yield* this.#inInode()
+      return
+    }
     let end = 0
-    let first = true
     for await (const records of this.#lists(from))
       for (const record of records) {
-        const { br_startoff, br_startblock, br_blockcount } = record
-        const wrong = (what: string) =>
-          corrupt('extent', `inode ${this.#inode.ino}: the extent at block ${br_startoff} ${what}`, {
-            inode: this.#inode.ino,
-          })
-        if (!first && br_startoff < end) throw wrong(`overlaps the one before, which ends at ${end}`)
-        if (!this.#volume.geometry.isRun(br_startblock, br_blockcount))
-          throw wrong(`has ${br_blockcount} blocks from ${br_startblock}, which do not exist`)
-        first = false
-        end = br_startoff + br_blockcount
+        this.#check(record, end)
+        end = record.br_startoff + record.br_blockcount
         yield record
       }
   }
 
+  *#runsInInode(from: number, to: number): Iterable<ForkRun> {
+    let at = from
+    for (const record of this.#inInode()) {
+      if (record.br_startoff >= to) break
+      for (const run of this.#runsUpTo(record, at, to)) {
+        yield run
+        at = run.logical + run.count
+      }
+      if (at === to) return
+    }
+    if (at < to) yield hole(at, to)
+  }
+
+  /** The hole before an extent, and the extent, from block `at` on. */
+  *#runsUpTo(record: BmbtRecord, at: number, to: number): Iterable<ForkRun> {
+    const { br_startoff, br_startblock, br_blockcount, unwritten } = record
+    const end = br_startoff + br_blockcount
+    if (end <= at) return
+    if (br_startoff > at) yield hole(at, br_startoff)
+    const logical = Math.max(at, br_startoff)
+    const block = this.#volume.geometry.volumeBlock(br_startblock) + (logical - br_startoff)
+    yield { logical, count: Math.min(end, to) - logical, block, unwritten }
+  }
+
+  /** @param end of the extent before. */
+  #check({ br_startoff, br_startblock, br_blockcount }: BmbtRecord, end: number): void {
+    const wrong = (what: string) =>
+      corrupt('extent', `inode ${this.#inode.ino}: the extent at block ${br_startoff} ${what}`, {
+        inode: this.#inode.ino,
+      })
+    if (br_startoff < end) throw wrong(`overlaps the one before, which ends at ${end}`)
+    if (!this.#volume.geometry.isRun(br_startblock, br_blockcount))
+      throw wrong(`has ${br_blockcount} blocks from ${br_startblock}, which do not exist`)
+  }
+
   async *#lists(from: number): AsyncIterable<readonly BmbtRecord[]> {
     const { format } = this.#fork
-    if (format === FORMAT.EXTENTS) yield this.#inInode()
-    else if (format === FORMAT.BTREE) yield* this.#tree().leaves(from)
+    if (format === FORMAT.BTREE) yield* this.#tree().leaves(from)
     else
       throw corrupt(
         'inode',
@@ -99,8 +134,16 @@ export class ForkMap {
       throw corrupt('inode', `inode ${this.#inode.ino} counts ${nextents} extents, and ${most} fit into it`, {
         inode: this.#inode.ino,
       })
-    this.#records = Array.from({ length: nextents }, (_, index) => parseBmbtRecord(literal, index * RECORD))
-    return this.#records
+    const records: BmbtRecord[] = []
+    let end = 0
+    for (let index = 0; index < nextents; index++) {
+      const record = parseBmbtRecord(literal, index * RECORD)
+      this.#check(record, end)
+      end = record.br_startoff + record.br_blockcount
+      records.push(record)
+    }
+    this.#records = records
+    return records
   }
 
   #tree(): Btree<BmbtRecord> {
@@ -124,4 +167,8 @@ export class ForkMap {
       })
     return root
   }
+}
+
+function hole(from: number, to: number): ForkRun {
+  return { logical: from, count: to - from, block: undefined, unwritten: false }
 }

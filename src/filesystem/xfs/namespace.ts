@@ -3,7 +3,7 @@ import { DrydiskError } from '../../errors.ts'
 import type { DeviceNumber, FileType, InodeNumber, NewInode } from '../filesystem.ts'
 import { type Dinode, FORMAT } from './dinode.ts'
 import { dots } from './dir-name.ts'
-import { lookupName } from './directory.ts'
+import { findEntry } from './directory.ts'
 import { addEntry, initDirectory, isEmptyDirectory, removeEntry } from './directory-edit/directory-edit.ts'
 import {
   dropLinkCount,
@@ -28,12 +28,8 @@ export async function findName(
   directory: Dinode,
   name: Uint8Array,
 ): Promise<Dinode | undefined> {
-  try {
-    return await writer.inodes.read(await lookupName(writer, directory, name))
-  } catch (error) {
-    if (error instanceof DrydiskError && error.code === 'ENOENT') return undefined
-    throw error
-  }
+  const ino = await findEntry(writer, directory, name)
+  return ino === undefined ? undefined : writer.inodes.read(ino)
 }
 
 /** As `findName`, and `ENOENT`. */

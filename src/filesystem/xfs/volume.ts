@@ -24,6 +24,13 @@ export interface Counters {
 
 const COUNTERS = { icount: 128, ifree: 136, fdblocks: 144 } as const
 
+/** A block of a tree in its buffer. That its kind is the same makes its records those of that kind. */
+interface KnownTreeBlock {
+  readonly kind: object
+  readonly owner: number
+  readonly block: { readonly level: number; readonly count: number }
+}
+
 /** One filesystem's device, superblock and metadata in memory. */
 export class XfsVolume {
   readonly device: BlockDevice
@@ -32,6 +39,10 @@ export class XfsVolume {
   readonly buffers: Buffers
   /** Where in buffers something was found right since they were read. */
   readonly #verified = new WeakMap<Uint8Array, Set<number>>()
+  /** What was found right in a buffer, and is changed in it: headers, of which a buffer has those of one group, and blocks of trees. */
+  readonly #agfs = new WeakMap<Uint8Array, Agf>()
+  readonly #agis = new WeakMap<Uint8Array, Agi>()
+  readonly #trees = new WeakMap<Uint8Array, KnownTreeBlock>()
 
   constructor(device: BlockDevice, superblock: Superblock) {
     this.device = device
@@ -62,7 +73,7 @@ export class XfsVolume {
 
   /** The superblock's counters as they are now. */
   async counters(): Promise<Counters> {
-    const view = bigEndian(await this.buffers.read(0), 'xfs superblock')
+    const view = bigEndian(this.buffers.held(0) ?? (await this.buffers.read(0)), 'xfs superblock')
     return {
       icount: view.u64(COUNTERS.icount),
       ifree: view.u64(COUNTERS.ifree),
@@ -91,34 +102,49 @@ export class XfsVolume {
   }
 
   async readAgf(agno: number): Promise<Agf> {
-    const sector = await this.#sector(agno, AG_SECTOR.AGF, bytes =>
-      checkAgf(bytes, this.superblock, this.geometry, agno),
-    )
-    return new Agf(sector, this.superblock)
+    const { block, at, length } = this.#sectorPlace(agno, AG_SECTOR.AGF)
+    const buffer = this.buffers.held(block) ?? (await this.buffers.read(block))
+    const known = this.#agfs.get(buffer)
+    if (known !== undefined) return known
+    const sector = buffer.subarray(at, at + length)
+    checkAgf(sector, this.superblock, this.geometry, agno)
+    const agf = new Agf(sector, this.superblock)
+    this.#agfs.set(buffer, agf)
+    return agf
   }
 
   /** Its fields may be set, until the transaction ends. */
   async editAgf(agno: number): Promise<Agf> {
     await this.readAgf(agno)
-    return new Agf((await this.#editSector(agno, AG_SECTOR.AGF, AGF_CRC_OFFSET)).bytes, this.superblock)
+    await this.#editBuffer(agno, AG_SECTOR.AGF, AGF_CRC_OFFSET)
+    return this.readAgf(agno)
   }
 
   async readAgi(agno: number): Promise<Agi> {
-    const sector = await this.#sector(agno, AG_SECTOR.AGI, bytes =>
-      checkAgi(bytes, this.superblock, this.geometry, agno),
-    )
-    return new Agi(sector, this.superblock)
+    const { block, at, length } = this.#sectorPlace(agno, AG_SECTOR.AGI)
+    const buffer = this.buffers.held(block) ?? (await this.buffers.read(block))
+    const known = this.#agis.get(buffer)
+    if (known !== undefined) return known
+    const sector = buffer.subarray(at, at + length)
+    checkAgi(sector, this.superblock, this.geometry, agno)
+    const agi = new Agi(sector, this.superblock)
+    this.#agis.set(buffer, agi)
+    return agi
   }
 
   /** Its fields may be set, until the transaction ends. */
   async editAgi(agno: number): Promise<Agi> {
     await this.readAgi(agno)
-    return new Agi((await this.#editSector(agno, AG_SECTOR.AGI, AGI_CRC_OFFSET)).bytes, this.superblock)
+    await this.#editBuffer(agno, AG_SECTOR.AGI, AGI_CRC_OFFSET)
+    return this.readAgi(agno)
   }
 
   /** The blocks in an allocation group's free list. */
   async readAgfl(agno: number, agf: Agf): Promise<number[]> {
-    const sector = await this.#sector(agno, AG_SECTOR.AGFL, bytes => checkAgfl(bytes, this.superblock, agno))
+    const { block, at, length } = this.#sectorPlace(agno, AG_SECTOR.AGFL)
+    const buffer = this.buffers.held(block) ?? (await this.buffers.read(block))
+    const sector = buffer.subarray(at, at + length)
+    this.verifyOnce(buffer, () => checkAgfl(sector, this.superblock, agno), at)
     return agflBlocks(sector, this.superblock, agf, agno)
   }
 
@@ -128,18 +154,15 @@ export class XfsVolume {
     return this.#editSector(agno, AG_SECTOR.AGFL, AGFL_CRC_OFFSET)
   }
 
-  async #sector(agno: number, number: number, check: (bytes: Uint8Array) => void): Promise<Uint8Array> {
-    const { block, at, length } = this.#sectorPlace(agno, number)
-    const buffer = await this.buffers.read(block)
-    const bytes = buffer.subarray(at, at + length)
-    this.verifyOnce(buffer, () => check(bytes), at)
-    return bytes
+  async #editSector(agno: number, number: number, crcAt: number): Promise<ByteView> {
+    const { at, length } = this.#sectorPlace(agno, number)
+    const buffer = await this.#editBuffer(agno, number, crcAt)
+    return bigEndian(buffer.subarray(at, at + length), 'xfs header of an allocation group')
   }
 
-  async #editSector(agno: number, number: number, crcAt: number): Promise<ByteView> {
+  async #editBuffer(agno: number, number: number, crcAt: number): Promise<Uint8Array> {
     const { block, at, length } = this.#sectorPlace(agno, number)
-    const buffer = await this.buffers.edit([block], { at, length, crcAt })
-    return bigEndian(buffer.subarray(at, at + length), 'xfs header of an allocation group')
+    return this.buffers.edit([block], { at, length, crcAt })
   }
 
   #sectorPlace(agno: number, number: number): { block: VolumeBlock; at: number; length: number } {
@@ -181,11 +204,17 @@ export class XfsVolume {
     block: VolumeBlock,
     reference: { level: number; owner: number; isRoot: boolean },
   ): Promise<BtreeBlock<Record>> {
-    const bytes = await this.buffers.read(block)
+    const bytes = this.buffers.held(block) ?? (await this.buffers.read(block))
+    const { level, owner, isRoot } = reference
+    const known = this.#trees.get(bytes)
+    // What does not agree with the reference is parsed again, for the words of the error.
+    if (known?.kind === kind && known.owner === owner && known.block.level === level)
+      if (known.block.count > 0 || (isRoot && level === 0)) return known.block as BtreeBlock<Record>
     const daddr = this.geometry.diskAddress(block)
     const verified = this.#verified.get(bytes)?.has(0) ?? false
     const parsed = parseBtreeBlock(kind, bytes, { ...reference, daddr }, this.superblock, verified)
     if (!verified) this.trust(bytes)
+    this.#trees.set(bytes, { kind, owner, block: parsed })
     return parsed
   }
 }
