@@ -15,6 +15,7 @@
  * const saved = patchedBlob(file, patched) // refers to the file for all that did not change
  * ```
  */
+export { printable, printableText } from './bytes/names.ts'
 export { type Range, RangeSet } from './bytes/range-set.ts'
 export { type CompareOptions, type Comparison, compareDevices } from './copy/compare.ts'
 export {
