@@ -242,7 +242,7 @@ export class XfsFileSystem implements FileSystem {
     const writer = this.#writer
     if (writer === undefined) throw new DrydiskError('EROFS', 'the xfs filesystem is open for reading only')
     const result = await inTransaction(writer, async () => {
-      if (!this.#changed) await forgetQuotaCheck(this.#volume)
+      await forgetQuotaCheck(this.#volume)
       return how(writer)
     })
     this.#changed = true

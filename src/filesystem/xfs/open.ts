@@ -10,6 +10,7 @@ import { Inodes } from './inodes.ts'
 import { bringLogHome } from './log/bring-home.ts'
 import { recoverLog } from './log/recover.ts'
 import { destroyInode } from './new-inode.ts'
+import { forgetQuotaCheck } from './quota.ts'
 import { readSuperblock } from './read-superblock.ts'
 import { recoverCow } from './space/recover-cow.ts'
 import { createSpace } from './space/space.ts'
@@ -66,6 +67,7 @@ export async function openXfs(device: BlockDevice, options: OpenXfsOptions = {})
   const writer = createWriter(volume, inodes, now)
   await inTransaction(writer, () => recoverCow(writer))
   const unlinked = await finishUnlinked(writer, inode => destroyInode(writer, inode))
+  if (unlinked.count > 0) await inTransaction(writer, () => forgetQuotaCheck(volume))
   state.warnings.push(...unlinked.warnings)
   return new XfsFileSystem(volume, inodes, writer, { ...state, changed: volume.buffers.changedBytes > 0 })
 }

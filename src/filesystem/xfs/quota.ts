@@ -1,3 +1,4 @@
+import { bigEndian } from '../../bytes/byte-view.ts'
 import type { XfsVolume } from './volume.ts'
 
 /** sb_qflags (xfs_log_format.h): XFS_UQUOTA_CHKD, XFS_OQUOTA_CHKD, XFS_GQUOTA_CHKD, XFS_PQUOTA_CHKD. */
@@ -10,6 +11,6 @@ const SB_QFLAGS = 176
  */
 export async function forgetQuotaCheck(volume: XfsVolume): Promise<void> {
   if ((volume.superblock.sb_qflags & CHECKED) === 0) return
-  const view = await volume.editSuperblock()
-  view.setU16(SB_QFLAGS, view.u16(SB_QFLAGS) & ~CHECKED)
+  const marks = bigEndian(await volume.buffers.read(0), 'xfs superblock').u16(SB_QFLAGS)
+  if ((marks & CHECKED) !== 0) (await volume.editSuperblock()).setU16(SB_QFLAGS, marks & ~CHECKED)
 }
