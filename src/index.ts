@@ -2,19 +2,13 @@
  * drydisk edits disk images of virtual machines that are not running.
  *
  * ```ts
- * import { openGuest, openImage, operations, readVolumes } from 'drydisk'
+ * import { openImage, operate } from 'drydisk'
  *
- * const image = await openImage('disk.qcow2', { writable: true })
- * try {
- *   const { volumes } = await readVolumes(image)
- *   const guest = await openGuest(volumes, { writable: true })
- *   await guest.fs.writeFile('/etc/motd', 'hello\n')
- *   await operations.hostname.run(guest.fs, { hostname: 'web1' })
- *   await guest.close()
- *   await image.commit() // until here, nothing has changed
- * } finally {
- *   await image.close()
- * }
+ * await using image = await openImage('disk.qcow2', { writable: true })
+ * const { fs } = await image.guest()
+ * await fs.writeFile('/etc/motd', 'hello\n')
+ * await operate.hostname(fs, { hostname: 'web1' })
+ * await image.commit() // until here, nothing has changed
  * ```
  */
 export { type Range, RangeSet } from './bytes/range-set.ts'
@@ -106,7 +100,6 @@ export { type CheckOptions, checkFile, type FileCheck, type RepairMode } from '.
 export { type CommitImageOptions, type CommittedImage, commitImage } from './image/commit-down.ts'
 export { type CreateImageOptions, createImage } from './image/create-file.ts'
 export type { ImageFormat } from './image/detect.ts'
-export { type OpenImageOptions, openImage } from './image/open.ts'
 export { isNbdUri, type OpenNbdOptions, openNbd } from './image/open-nbd.ts'
 export { type OpenStorageOptions, openStorage } from './image/open-storage.ts'
 export { type OpenUrlOptions, openUrl, type RemoteImage } from './image/open-url.ts'
@@ -124,6 +117,31 @@ export {
   listSnapshots,
   type SnapshotOptions,
 } from './image/snapshots.ts'
+export { type AppliedImage, type ApplyOptions, type ApplyProgress, apply } from './library/apply.ts'
+export {
+  type ConvertedImage,
+  type ConvertImageOptions,
+  convert,
+  type ImageSource,
+  type SparsifyOptions,
+  type SparsifyProgress,
+  sparsify,
+} from './library/convert.ts'
+export { type DoctorImageOptions, doctor, type ImageDiagnosis } from './library/doctor.ts'
+export { hostAccess } from './library/host-access.ts'
+export { type GuestChoice, Image, type ImageParts } from './library/image.ts'
+export type {
+  FileSystemInfo,
+  GuestInfo,
+  ImageInfo,
+  VolumeGroupInfo,
+  VolumeInfo,
+} from './library/image-info.ts'
+export { type OpenDiskOptions, type OpenedDisk, openDisk } from './library/open-disk.ts'
+export { openImage } from './library/open-image.ts'
+export type { OpenStoredOptions } from './library/open-stored.ts'
+export { type Operate, operate } from './library/operate.ts'
+export { hostRecipes, shippedRecipeNames } from './library/recipes.ts'
 export { demoGuest } from './operations/demo-guest.ts'
 export type { Check as DoctorCheck, DiskFacts, Profile as DoctorProfile } from './operations/doctor/check.ts'
 export { readDiskFacts } from './operations/doctor/disk-facts.ts'
@@ -147,6 +165,7 @@ export { type HostAccess, type Planned, type Step, steps } from './operations/st
 export { readTar, type TarEntry } from './operations/tar/read-tar.ts'
 export { type WriteTarOptions, writeTar } from './operations/tar/write-tar.ts'
 export {
+  type ApplyRecipeOptions,
   applyRecipe,
   type LoadOptions,
   loadRecipe,

@@ -3,7 +3,7 @@ import { Qcow2Image } from '../image/qcow2/qcow2-image.ts'
 
 /** What only some formats have: the facts of a qcow2 header, its backing file and snapshots. */
 export function formatFacts(disk: DiskImage): {
-  formatSpecific?: unknown
+  formatSpecific?: Readonly<Record<string, unknown>>
   backingFile?: string
   snapshots: { id: string; name: string }[]
 } {

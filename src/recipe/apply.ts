@@ -30,11 +30,22 @@ export interface RecipeReport {
   readonly skipped: readonly SkippedStep[]
 }
 
+export interface ApplyRecipeOptions {
+  /** Aborted: `ERR_ABORTED` before the next step. */
+  readonly signal?: AbortSignal
+  /** Told after each step, how many are dealt with. */
+  readonly onStep?: (done: number) => void
+}
+
 /**
  * Runs a recipe's steps on a guest, in their order. The first error ends it; it names the step by the recipe's file and line.
  * `ERR_INVALID_ARGUMENT` where the plan has errors.
  */
-export async function applyRecipe(guest: GuestFs, plan: RecipePlan): Promise<RecipeReport> {
+export async function applyRecipe(
+  guest: GuestFs,
+  plan: RecipePlan,
+  options: ApplyRecipeOptions = {},
+): Promise<RecipeReport> {
   throwProblems(plan.problems)
   const { variables } = plan
   const facts = new ConditionFacts(guest)
@@ -49,7 +60,9 @@ export async function applyRecipe(guest: GuestFs, plan: RecipePlan): Promise<Rec
   }
   const steps: StepReport[] = []
   const skipped: SkippedStep[] = []
-  for (const step of plan.steps) {
+  for (const [index, step] of plan.steps.entries()) {
+    if (options.signal?.aborted)
+      throw new DrydiskError('ERR_ABORTED', `the recipe was stopped after ${index} of its steps`)
     const named = {
       ...(step.label === undefined ? {} : { label: step.label }),
       recipe: `${step.place.file}:${step.place.line}`,
@@ -61,6 +74,7 @@ export async function applyRecipe(guest: GuestFs, plan: RecipePlan): Promise<Rec
     } catch (error) {
       throw withPlace(error, step, variables.hide)
     }
+    options.onStep?.(index + 1)
   }
   return { recipe: plan.name, steps, skipped }
 }

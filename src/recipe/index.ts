@@ -1,4 +1,10 @@
-export { applyRecipe, type RecipeReport, type SkippedStep, type StepReport } from './apply.ts'
+export {
+  type ApplyRecipeOptions,
+  applyRecipe,
+  type RecipeReport,
+  type SkippedStep,
+  type StepReport,
+} from './apply.ts'
 export { type LoadOptions, loadRecipe, type Recipe, type RecipeReader, type RecipeText } from './load.ts'
 export { planRecipe, type RecipePlan, throwProblems } from './plan.ts'
 export { type Place, problemText, type RecipeProblem } from './problem.ts'

@@ -1,16 +1,12 @@
 import type { Command } from 'commander'
 import { printable } from '../../bytes/names.ts'
-import type { DiskImage } from '../../device/block-device.ts'
-import { isDrydiskError } from '../../errors.ts'
-import type { FileSystemUsage } from '../../filesystem/filesystem.ts'
-import { isSupported, openFileSystem } from '../../filesystem/open.ts'
-import type { GuestIdentity } from '../../guest/identity.ts'
-import { openGuest } from '../../guest/open-guest.ts'
-import { type GuestVolume, probeVolumes } from '../../guest/volume-spec.ts'
-import { formatFacts } from '../../library/format-facts.ts'
-import { type GuestFacts, readGuestFacts } from '../../operations/guest-facts.ts'
-import { readVolumes } from '../../volume/read-volumes.ts'
-import type { PhysicalVolume, Volume, VolumeGroup } from '../../volume/volume.ts'
+import {
+  type ImageInfo,
+  readImageInfo,
+  type VolumeGroupInfo,
+  type VolumeInfo,
+} from '../../library/image-info.ts'
+import type { GuestFacts } from '../../operations/guest-facts.ts'
 import { UsageError } from '../errors.ts'
 import { type ImageOptions, imageOptions } from '../options.ts'
 import { humanSize, print, printJson } from '../output.ts'
@@ -40,7 +36,7 @@ Examples:
       if (paths.length > 0) throw new UsageError(`one image at a time: what is "${paths[0]}"?`)
       const disk = await openDisk(path, options, false)
       try {
-        const info = await gather(path, disk, options.root)
+        const info = await readImageInfo(path, disk, options.root)
         if (options.json) await printJson(info)
         else await print(asText(info))
       } finally {
@@ -49,141 +45,7 @@ Examples:
     })
 }
 
-interface FilesystemInfo {
-  readonly type: string
-  readonly uuid: string
-  readonly label: string
-  readonly needsRecovery: boolean
-  /** Bytes. */
-  readonly size?: number
-  readonly free?: number
-}
-
-type VolumeInfo = Pick<
-  Volume,
-  'kind' | 'name' | 'aliases' | 'type' | 'typeName' | 'label' | 'uuid' | 'length' | 'unreadable' | 'readOnly'
-> & {
-  /** None of a logical volume. */
-  readonly offset?: number
-  readonly filesystem?: FilesystemInfo
-}
-
-type GroupInfo = Omit<VolumeGroup, 'physicalVolumes'> & {
-  readonly physicalVolumes: readonly (Omit<PhysicalVolume, 'free' | 'name'> & { readonly name?: string })[]
-}
-
-interface Info {
-  readonly image: string
-  readonly format: string
-  readonly virtualSize: number
-  readonly formatSpecific?: unknown
-  readonly backingFile?: string
-  readonly snapshots: readonly { id: string; name: string }[]
-  readonly table: string
-  readonly sectorSize: number
-  readonly volumes: readonly VolumeInfo[]
-  readonly groups: readonly GroupInfo[]
-  readonly guest?: GuestIdentity &
-    Omit<GuestFacts, 'warnings'> & {
-      root: string
-      mounts: readonly { path: string; source: string; type: string }[]
-    }
-  readonly warnings: readonly string[]
-}
-
-async function gather(path: string, disk: DiskImage, root: string | undefined): Promise<Info> {
-  const { table, sectorSize, volumes, groups, warnings: tableWarnings } = await readVolumes(disk)
-  const warnings = [...tableWarnings]
-  const listed: VolumeInfo[] = []
-  for (const volume of await probeVolumes(volumes)) {
-    const { kind, name, aliases, type, typeName, label, uuid, offset, length, unreadable, readOnly } = volume
-    const filesystem = await filesystemInfo(volume, warnings)
-    listed.push({
-      ...{ kind, name, aliases, type, typeName, label, uuid },
-      ...(offset === undefined ? {} : { offset }),
-      length,
-      ...(unreadable === undefined ? {} : { unreadable }),
-      ...(readOnly === undefined ? {} : { readOnly }),
-      ...(filesystem ? { filesystem } : {}),
-    })
-  }
-  let guest: Info['guest']
-  try {
-    const opened = await openGuest(volumes, root === undefined ? {} : { root })
-    try {
-      const identity = await opened.identity()
-      const mounts = opened.mounts.map(mount => ({
-        path: mount.path,
-        source: mount.source,
-        type: mount.type,
-      }))
-      if (identity.id !== 'unknown' || identity.hostname !== '' || root !== undefined) {
-        const { warnings: unread, ...facts } = await readGuestFacts(opened.fs)
-        guest = { root: opened.fs.table.root.source, ...identity, mounts, ...facts }
-        warnings.push(...unread)
-      }
-      warnings.push(...opened.warnings.filter(warning => !warnings.includes(warning)))
-    } finally {
-      await opened.close()
-    }
-  } catch (error) {
-    // An image need not hold a guest; why none was found is worth a word all the same.
-    if (!isDrydiskError(error)) throw error
-    warnings.push(error.message)
-  }
-  return {
-    image: path,
-    format: disk.format,
-    virtualSize: disk.size,
-    ...formatFacts(disk),
-    table,
-    sectorSize,
-    volumes: listed,
-    groups: groups.map(groupInfo),
-    ...(guest ? { guest } : {}),
-    warnings,
-  }
-}
-
-function groupInfo({ physicalVolumes, ...group }: VolumeGroup): GroupInfo {
-  return {
-    ...group,
-    physicalVolumes: physicalVolumes.map(({ uuid, name, extents, freeExtents }) => ({
-      uuid,
-      ...(name === undefined ? {} : { name }),
-      extents,
-      freeExtents,
-    })),
-  }
-}
-
-async function filesystemInfo(volume: GuestVolume, warnings: string[]): Promise<FilesystemInfo | undefined> {
-  const { found } = volume
-  if (!found) return undefined
-  const { type, uuid, label, needsRecovery } = found
-  const common = { type, uuid, label, needsRecovery }
-  if (!isSupported(type)) return common
-  try {
-    const fs = await openFileSystem(volume.device, { writable: false, found })
-    try {
-      const usage: FileSystemUsage = await fs.statfs()
-      return {
-        ...common,
-        type: fs.type,
-        size: usage.blocks * usage.blockSize,
-        free: usage.freeBlocks * usage.blockSize,
-      }
-    } finally {
-      await fs.close()
-    }
-  } catch (error) {
-    if (!isDrydiskError(error)) throw error
-    warnings.push(`${volume.name}: ${error.message}`)
-    return common
-  }
-}
-
-function asText(info: Info): string {
+function asText(info: ImageInfo): string {
   const lines = [
     `image:    ${printable(info.image)}`,
     `format:   ${info.format}${detailsOf(info.formatSpecific)}`,
@@ -249,7 +111,7 @@ function detailsOf(facts: unknown): string {
   return words.length === 0 ? '' : ` (${printable(words.join(', '))})`
 }
 
-function volumeLines({ volumes, groups }: Info): string[] {
+function volumeLines({ volumes, groups }: ImageInfo): string[] {
   let width = 12
   for (const { name } of volumes) width = Math.min(40, Math.max(width, name.length))
   const groupOf = new Map<string | undefined, string>()
@@ -279,7 +141,7 @@ function volumeLine(volume: VolumeInfo, width: number, group: string | undefined
   return parts.join('')
 }
 
-function groupLine({ name, extentSize, physicalVolumes }: GroupInfo): string {
+function groupLine({ name, extentSize, physicalVolumes }: VolumeGroupInfo): string {
   const total = physicalVolumes.reduce((sum, { extents }) => sum + extents, 0)
   const free = physicalVolumes.reduce((sum, { freeExtents }) => sum + freeExtents, 0)
   const missing = physicalVolumes.filter(volume => volume.name === undefined).length

@@ -21,6 +21,8 @@ export interface DoctorOptions {
   readonly checks?: readonly string[]
   /** Left out for a tree of files: what concerns the disk is then not looked at. */
   readonly disk?: DiskFacts
+  /** Aborted: `ERR_ABORTED` before the next check. */
+  readonly signal?: AbortSignal
 }
 
 export interface Diagnosis {
@@ -52,6 +54,7 @@ export async function diagnose(guest: GuestFs, options: DoctorOptions = {}): Pro
   const findings: Finding[] = []
   const reports: OperationReport[] = []
   for (const check of chosen) {
+    if (options.signal?.aborted) throw new DrydiskError('ERR_ABORTED', 'the checks were stopped')
     const found = new Findings(check.name)
     const mend = async (step: (guest: GuestFs) => Promise<OperationReport>): Promise<boolean> => {
       if (!fix) return false
