@@ -38,6 +38,7 @@ export type DrydiskCode =
   /** Stopped by an AbortSignal. */
   | 'ERR_ABORTED'
 
+/** What `DrydiskError.code` is. */
 export type ErrorCode = PosixCode | DrydiskCode
 
 /** Where an error was met: path, structure, inode, cluster, byte offset, … */

@@ -4,6 +4,7 @@ import { checkNotInUse } from '../image/in-use.ts'
 import { maintainFile } from '../image/maintain-file.ts'
 import { type CompactOptions, type CompactResult, compactQcow2 } from '../image/qcow2/compact.ts'
 
+/** What `compactImage` takes: `force` goes on with an image that is in use. */
 export interface CompactImageOptions extends CompactOptions {
   /** Goes on although something else holds the image. */
   readonly force?: boolean

@@ -8,6 +8,7 @@ import { DrydiskError } from '../errors.ts'
 const PIECE = 1 << 20
 const AT_ONCE = 4
 
+/** What `compareDevices` takes. `strict` wants the same size and the same allocation too; progress is in bytes. */
 export interface CompareOptions {
   /** Sizes, and what is allocated, have to be the same too. */
   readonly strict?: boolean
@@ -16,6 +17,7 @@ export interface CompareOptions {
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void
 }
 
+/** What `compareDevices` found: nothing that differs, or the first byte that does. */
 export type Comparison =
   /** What the larger of both has beyond the smaller is zeros. */
   | { readonly identical: true; readonly sameSize: boolean }

@@ -14,6 +14,7 @@ import { Planner } from './planner.ts'
 import { TargetLayout } from './target-layout.ts'
 import type { ClusterSettings } from './task.ts'
 
+/** What `convertImage` takes. Sizes are in bytes. */
 export interface ConvertOptions extends CopyOptions {
   readonly format: 'raw' | 'qcow2'
   /** Compresses clusters, each where that makes it smaller. Only of a qcow2 image. */
@@ -43,6 +44,7 @@ export interface ConvertOptions extends CopyOptions {
   readonly workers?: WorkerChoice
 }
 
+/** What `convertImage` made. Sizes are in bytes. */
 export interface ConvertResult {
   /** Bytes of the target's disk. */
   readonly size: number

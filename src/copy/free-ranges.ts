@@ -12,6 +12,7 @@ import type { Volume, VolumeList } from '../volume/volume.ts'
 import { DroppableRanges } from './droppable-ranges.ts'
 import { VolumeOwners } from './volume-owners.ts'
 
+/** What `freeRanges` takes. */
 export interface FreeRangesOptions {
   /** What is on the disk, where the caller has read it already. */
   readonly volumes?: VolumeList
@@ -34,6 +35,7 @@ export interface VolumeFreeSpace {
   readonly reason?: string
 }
 
+/** What of a disk nobody uses: its ranges, in bytes of the disk, and how they came about. */
 export interface DiskFreeSpace {
   /** Bytes of the disk, in multiples of 512: their content can become zeros, and nobody will miss it. */
   readonly ranges: RangeSet

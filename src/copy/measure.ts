@@ -13,6 +13,7 @@ export interface Measure {
   readonly bitmaps?: number
 }
 
+/** The image that `measureDevice` and `measureSize` reckon with. */
 export interface MeasureOptions {
   readonly format: 'raw' | 'qcow2'
   /** Bytes; 64 KiB when left out. */

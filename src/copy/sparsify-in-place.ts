@@ -9,6 +9,7 @@ import { compactImage } from './compact.ts'
 import { freeRanges, type VolumeFreeSpace } from './free-ranges.ts'
 import { heldClusters, zeroClusters } from './held-clusters.ts'
 
+/** What `sparsifyInPlace` takes. */
 export interface SparsifyInPlaceOptions {
   /** Goes on although something else holds the image. */
   readonly force?: boolean
@@ -26,6 +27,7 @@ export interface SparsifyInPlaceOptions {
   readonly onProgress?: (phase: 'zeros' | 'move', done: number, total: number) => void
 }
 
+/** What `sparsifyInPlace` did. Sizes are in bytes. */
 export interface SparsifyInPlaceResult {
   /** Bytes of the disk that nobody wants. */
   readonly free: number

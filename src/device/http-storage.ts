@@ -10,6 +10,7 @@ const BLOCK = 64 << 10
 const MOST_AHEAD = 4 << 20
 const CACHE_BYTES = 64 << 20
 
+/** What `HttpStorage.open` takes. */
 export interface HttpStorageOptions extends HttpOptions {
   /** Bytes of the file to keep in memory; 64 MiB when left out. */
   readonly cacheBytes?: number

@@ -1,6 +1,7 @@
 /** An inode number. Filesystems refuse an image whose inode numbers reach 2^53. */
 export type InodeNumber = number
 
+/** What an inode is, as `S_IFMT` of its mode says it. */
 export type FileType =
   | 'file'
   | 'directory'
@@ -13,6 +14,7 @@ export type FileType =
 /** Nanoseconds since 1970-01-01T00:00:00Z; may be negative. */
 export type Timestamp = bigint
 
+/** What stat(2) tells of an inode. `size` is in bytes; `mode` has the permissions alone. */
 export interface InodeStat {
   readonly ino: InodeNumber
   readonly type: FileType
@@ -38,11 +40,13 @@ export interface InodeStat {
   readonly generation: number
 }
 
+/** Of a character or block device. */
 export interface DeviceNumber {
   readonly major: number
   readonly minor: number
 }
 
+/** A name in a directory. */
 export interface DirectoryEntry {
   /** Bytes as on disk, without `.` and `..`; need not be UTF-8. */
   readonly name: Uint8Array
@@ -70,6 +74,7 @@ export interface AttributeChange {
   readonly ctime?: Timestamp
 }
 
+/** How full a filesystem is, as statvfs(3) counts it. Blocks have `blockSize` bytes. */
 export interface FileSystemUsage {
   readonly blockSize: number
   /** Of the filesystem, all in all. */

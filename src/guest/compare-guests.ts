@@ -5,6 +5,7 @@ import { type Captured, type ChangedAspect, capture, differences, type GuestChan
 import type { GuestFs, GuestPath, GuestStats } from './guest-fs.ts'
 import { childPath, joinNames, pathText, splitPath } from './guest-path.ts'
 
+/** What `compareGuests` takes. */
 export interface CompareGuestsOptions {
   /** What is compared; `/` when left out. */
   readonly path?: GuestPath

@@ -16,6 +16,7 @@ export interface Captured {
   readonly xattrs: ReadonlyMap<string, Uint8Array>
 }
 
+/** In what a file differs from what it was. */
 export type ChangedAspect = 'content' | 'mode' | 'owner' | 'times' | 'xattrs' | 'target' | 'type' | 'device'
 
 /** One path that is not as it was. */

@@ -33,6 +33,7 @@ export interface GuestStats {
   isSocket(): boolean
 }
 
+/** A name in a directory of a guest. */
 export interface GuestDirent {
   readonly name: Uint8Array
   readonly type: FileType

@@ -5,6 +5,7 @@ import { parseOsRelease } from './os-release.ts'
 /** Guests that keep their configuration in the same places. */
 export type GuestFamily = 'debian' | 'rhel' | 'suse' | 'alpine' | 'arch' | 'cirros' | 'unknown'
 
+/** What system a guest is, by its os-release and its older kin. */
 export interface GuestIdentity {
   /** `debian`, `ubuntu`, `centos`, `fedora`, …: ID of os-release, or told from older files; `unknown`. */
   readonly id: string

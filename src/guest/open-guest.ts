@@ -13,6 +13,7 @@ import { mountOptionsOf, sourceText, subvolumeOf } from './subvolumes.ts'
 import { findVolume, type GuestVolume, probeVolumes, whyNot } from './volume-spec.ts'
 import { walk } from './walk.ts'
 
+/** What `openGuest` takes. */
 export interface OpenGuestOptions {
   /** Default false. The volumes' devices have to be writable then. */
   readonly writable?: boolean

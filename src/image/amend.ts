@@ -5,6 +5,7 @@ import { neighbourOpeners, type OpenImageOptions } from './open.ts'
 import type { AmendOptions } from './qcow2/amend.ts'
 import type { Job } from './qcow2/amend-zeros.ts'
 
+/** What `amendImage` takes. */
 export interface AmendImageOptions
   extends AmendOptions,
     Job,

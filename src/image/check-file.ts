@@ -12,6 +12,7 @@ import type { RepairMode, RepairResult } from './qcow2/repair.ts'
 
 export type { RepairMode } from './qcow2/repair.ts'
 
+/** What `checkFile` takes. */
 export interface CheckOptions {
   /** Left out: nothing is written. */
   readonly repair?: RepairMode

@@ -7,6 +7,7 @@ import { type OpenImageOptions, openImage } from './open.ts'
 import type { Qcow2Image } from './qcow2/qcow2-image.ts'
 import type { CopyWork } from './qcow2/rebase.ts'
 
+/** What `commitImage` takes. */
 export interface CommitImageOptions
   extends Pick<OpenImageOptions, 'force' | 'allowBacking' | 'keepCompressed'>,
     CopyWork {
@@ -16,6 +17,7 @@ export interface CommitImageOptions
   readonly empty?: boolean
 }
 
+/** What `commitImage` did. Amounts are in bytes. */
 export interface CommittedImage {
   /** Path of the file that was committed into. */
   readonly base: string

@@ -8,6 +8,7 @@ import { NewFile } from './new-file.ts'
 import { openImage } from './open.ts'
 import { type CreateQcow2Options, createQcow2 } from './qcow2/create.ts'
 
+/** What `createImage` takes. Sizes are in bytes. */
 export interface CreateImageOptions {
   readonly format: ImageFormat
   /** Bytes of the disk, rounded up to a whole sector; those of the backing file when left out. */

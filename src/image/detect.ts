@@ -1,6 +1,7 @@
 import type { Storage } from '../device/storage.ts'
 import { DrydiskError } from '../errors.ts'
 
+/** The formats of disk images that are read and written. */
 export type ImageFormat = 'raw' | 'qcow2'
 
 interface Signature {

@@ -11,6 +11,7 @@ const PORT = 10_809
 /** Connections, where the server lets one client have several. */
 const CONNECTIONS = 2
 
+/** What `openNbd` takes. */
 export interface OpenNbdOptions {
   /** For writing; false when left out. */
   readonly writable?: boolean

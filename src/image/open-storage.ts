@@ -5,6 +5,7 @@ import { DrydiskError } from '../errors.ts'
 import { detectFormat, type ImageFormat } from './detect.ts'
 import { RawImage } from './raw.ts'
 
+/** What `openStorage` takes. */
 export interface OpenStorageOptions {
   /** Found from the content when left out. */
   readonly format?: ImageFormat

@@ -5,6 +5,7 @@ import { DrydiskError } from '../errors.ts'
 import type { ImageFormat } from './detect.ts'
 import { openStorage } from './open-storage.ts'
 
+/** What `openUrl` takes. */
 export interface OpenUrlOptions extends HttpStorageOptions {
   readonly format?: ImageFormat
   /** Which backing files may be opened: those in the image's own folder on its server (when left out), any on the web, or none. */

@@ -11,6 +11,7 @@ import type { Qcow2Image } from './qcow2/qcow2-image.ts'
 import type { CopyWork } from './qcow2/rebase.ts'
 import type { BackingName } from './qcow2/rebase-header.ts'
 
+/** What `rebaseImage` takes. */
 export interface RebaseOptions
   extends Pick<OpenImageOptions, 'force' | 'allowBacking' | 'keepCompressed'>,
     CopyWork {
@@ -25,6 +26,7 @@ export interface RebaseOptions
   readonly unsafe?: boolean
 }
 
+/** What `rebaseImage` did. Amounts are in bytes. */
 export interface RebasedImage {
   readonly backingFile: string | undefined
   readonly backingFormat: ImageFormat | undefined

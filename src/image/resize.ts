@@ -5,6 +5,7 @@ import { lookAgain, maintainFile } from './maintain-file.ts'
 import { neighbourOpeners, type OpenImageOptions } from './open.ts'
 import { checkSize } from './resize-size.ts'
 
+/** What `resizeImage` takes. Progress is in bytes. */
 export interface ResizeImageOptions extends Pick<OpenImageOptions, 'force' | 'format' | 'allowBacking'> {
   /** Consent to losing what lies beyond the new size; false when left out. */
   readonly shrink?: boolean
@@ -14,6 +15,7 @@ export interface ResizeImageOptions extends Pick<OpenImageOptions, 'force' | 'fo
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void
 }
 
+/** What `resizeImage` did. Sizes are in bytes. */
 export interface ResizedImage {
   readonly format: ImageFormat
   /** Bytes of the disk. */

@@ -10,6 +10,7 @@ import type { Snapshot } from './qcow2/snapshot-table.ts'
 import type { NewSnapshot } from './qcow2/snapshots.ts'
 import type { Switching } from './qcow2/table-references.ts'
 
+/** What the functions for snapshots take: `force` goes on with an image that is in use. */
 export interface SnapshotOptions {
   /** Goes on although something else holds the image. */
   readonly force?: boolean

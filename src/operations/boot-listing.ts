@@ -17,6 +17,7 @@ import type { GuestFs } from '../guest/guest-fs.ts'
 import { type BootSource, type BootSources, findBootSources, inSource } from './boot-sources.ts'
 import { commandLineText, effectiveCommandLine } from './unified-images.ts'
 
+/** Who starts an entry of a boot menu. */
 export type BootLoader = 'grub2' | 'grub-legacy' | 'extlinux' | 'systemd-boot' | 'uki'
 
 /** One entry of a boot menu of the guest. */

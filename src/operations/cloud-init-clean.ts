@@ -8,6 +8,7 @@ import type { Operation } from './operation.ts'
 import { byteCount, ReportBuilder } from './report.ts'
 import { readSshdSetting } from './sshd.ts'
 
+/** Arguments of the operation `cloud-init-clean`. */
 export interface CloudInitCleanArguments {
   /** Also what an image builder put into /var/lib/cloud/seed (`cloud-init clean --seed`). */
   readonly seed?: boolean

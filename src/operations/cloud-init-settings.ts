@@ -5,11 +5,13 @@ import { readDatasources } from './cloud-init-state.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `cloud-init-datasources`. */
 export interface CloudInitDatasourcesArguments {
   /** In the order in which they are tried, spelt as cloud-init spells them: `OpenStack`, `ConfigDrive`, `None`. */
   readonly datasources: readonly string[]
 }
 
+/** Arguments of the operation `cloud-init-user`. */
 export interface CloudInitUserArguments {
   /** The name of the user that instances get their keys for. */
   readonly user: string

@@ -43,6 +43,7 @@ const UNITS = [
 const INSTALLER_FILES =
   /\/(99-installer|subiquity-disable-cloudinit-networking|90-installer-network|50-curtin-networking)\.cfg$/
 
+/** What keeps cloud-init from running in a guest, each with the file that does. */
 export async function readCloudInitBlocks(guest: GuestFs): Promise<CloudInitBlock[]> {
   const blocks: CloudInitBlock[] = []
   // cloud-init-generator asks the kernel's arguments, then these files; .enabled comes first.
@@ -163,6 +164,7 @@ export interface Datasources {
   readonly overrides: readonly { readonly file: string; readonly line: number; readonly text: string }[]
 }
 
+/** The datasources of cloud-init as they are in effect; undefined where there is no cloud-init. */
 export async function readDatasources(guest: GuestFs): Promise<Datasources | undefined> {
   const config = await CloudConfig.load(guest)
   if (!config) return undefined
@@ -194,6 +196,7 @@ export interface RootGrowth {
   readonly tool: string | undefined
 }
 
+/** Whether a module of cloud-init that grows the root runs, and the place that decides. */
 export interface GrowthModule {
   readonly runs: boolean
   /** The file (and line) that decides: the list of modules, or what switches one off. */
@@ -201,6 +204,7 @@ export interface GrowthModule {
   readonly line: number | undefined
 }
 
+/** Whether cloud-init makes the root partition and its filesystem larger; undefined where there is no cloud-init. */
 export async function readRootGrowth(guest: GuestFs): Promise<RootGrowth | undefined> {
   const config = await CloudConfig.load(guest)
   if (!config) return undefined

@@ -4,6 +4,7 @@ import { CloudConfig, showValue } from './cloud-config-of-guest.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `cloud-init`. */
 export interface CloudInitArguments {
   /** `KEY=VALUE`, `KEY+=ITEM`, `KEY-=ITEM`; dots between the keys of maps; the value is YAML. */
   readonly setting: string

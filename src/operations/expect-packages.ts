@@ -3,6 +3,7 @@ import { installedPackages } from '../guest/packages/installed.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `expect-packages`. */
 export interface ExpectPackagesArguments {
   readonly packages: readonly string[]
 }

@@ -5,6 +5,7 @@ import { displayPath, statOrUndefined } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { octal, ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `chmod`. */
 export interface ChmodArguments {
   readonly path: GuestPath
   /** Permission bits, 0 to 0o7777. */
@@ -25,6 +26,7 @@ export const chmod: Operation<ChmodArguments> = {
   },
 }
 
+/** Arguments of the operation `chown`. */
 export interface ChownArguments {
   readonly path: GuestPath
   /** `USER:GROUP`, `USER`, `:GROUP`; names are looked up in the guest's own passwd and group, numbers are ids. */
@@ -53,6 +55,7 @@ export const chown: Operation<ChownArguments> = {
   },
 }
 
+/** Arguments of the operation `touch`. */
 export interface TouchArguments {
   readonly path: GuestPath
 }

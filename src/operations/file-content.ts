@@ -20,6 +20,7 @@ const SECRET = /(^|\/)(g?shadow-?|ssh_host_\w+_key|id_\w+|.*\.pem|.*\.key)$/
 /** More changed lines than this are counted, not listed. */
 const LISTED_LINES = 50
 
+/** Arguments of the operation `write`. */
 export interface WriteArguments {
   readonly path: GuestPath
   readonly content: string | Uint8Array
@@ -42,6 +43,7 @@ export const write: Operation<WriteArguments> = {
   },
 }
 
+/** Arguments of the operation `append-line`. */
 export interface AppendLineArguments {
   readonly path: GuestPath
   /** Without a newline; embedded newlines make several lines. */
@@ -77,6 +79,7 @@ export const appendLine: Operation<AppendLineArguments> = {
   },
 }
 
+/** Arguments of the operation `edit`. */
 export interface EditArguments {
   readonly path: GuestPath
   /** A Perl substitution, or several with `;` between them: `s/^#?(UseDNS).*$/$1 no/i`. */
@@ -103,6 +106,7 @@ export const edit: Operation<EditArguments> = {
   },
 }
 
+/** Arguments of the operation `upload`. */
 export interface UploadArguments {
   readonly source: ByteSource
   /** A file, or an existing folder that it goes into under its source's name. */
@@ -133,6 +137,7 @@ export const upload: Operation<UploadArguments> = {
   },
 }
 
+/** Arguments of the operation `truncate`. */
 export interface TruncateArguments {
   readonly path: GuestPath
 }

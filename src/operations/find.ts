@@ -28,6 +28,7 @@ export interface FindTests {
   readonly empty?: boolean
 }
 
+/** What `findFiles` takes: what a file has to be, and where to look. */
 export interface FindOptions extends FindTests {
   /** How far below the start; 0 is the start alone. */
   readonly maxDepth?: number
@@ -38,6 +39,7 @@ export interface FindOptions extends FindTests {
   readonly onError?: (path: Uint8Array, error: unknown) => void
 }
 
+/** A file that `findFiles` found. */
 export interface Found {
   readonly path: Uint8Array
   readonly stats: GuestStats

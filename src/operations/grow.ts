@@ -7,6 +7,7 @@ import { growPartition, type PartitionGrowth } from '../volume/grow-partition.ts
 import { readVolumes } from '../volume/read-volumes.ts'
 import type { VolumeList } from '../volume/volume.ts'
 
+/** What `grow` takes. */
 export interface GrowOptions {
   /** As an fstab names it: `/dev/sda3`, `/dev/vg/root`, `UUID=…`. What can grow, where only one filesystem can, when left out. */
   readonly volume?: string
@@ -14,6 +15,7 @@ export interface GrowOptions {
   readonly keepPartition?: boolean
 }
 
+/** What `grow` did. */
 export interface Grown {
   /** `/dev/sda3` */
   readonly volume: string

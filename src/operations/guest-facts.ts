@@ -10,6 +10,7 @@ import { initSystem } from './services/init-system.ts'
 
 export type BootLoaderName = BootEntry['loader'] | 'unknown'
 
+/** A kernel of a guest: its image, its modules, and the boot entries that start it. */
 export interface GuestKernel {
   /** As `uname -r`: `6.1.0-13-amd64`; the file's name where that does not tell (Alpine's `vmlinuz-virt`). */
   readonly release: string

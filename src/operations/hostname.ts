@@ -7,6 +7,7 @@ import { lstatOrUndefined, readConfig, statOrUndefined, writeConfig } from './gu
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `hostname`. */
 export interface HostnameArguments {
   readonly hostname: string
 }

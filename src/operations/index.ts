@@ -200,4 +200,5 @@ export const operations = {
   write,
 } as const
 
+/** The name of an operation: a key of `operations`. */
 export type OperationName = keyof typeof operations

@@ -3,6 +3,7 @@ import { changeKernelCommandLines } from './kernel-command-line.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `kernel-arg`. */
 export interface KernelArgArguments {
   /** In order; `parseKernelArgumentChange` reads them from text. */
   readonly changes: readonly KernelArgumentChange[]

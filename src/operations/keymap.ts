@@ -7,6 +7,7 @@ import { displayPath, readConfig, writeConfig } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `keymap`. */
 export interface KeymapArguments {
   /** As loadkeys(1) or, on Debian and Ubuntu, as XKB calls it: `de`, `us`, `de-latin1-nodeadkeys`. */
   readonly keymap: string

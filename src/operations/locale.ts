@@ -7,6 +7,7 @@ import { displayPath, lstatOrUndefined, readConfig, statOrUndefined, writeConfig
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `locale`. */
 export interface LocaleArguments {
   /** As setlocale(3) takes it: `de_DE.UTF-8`. */
   readonly locale: string

@@ -14,6 +14,7 @@ import { type CopyCounts, copyInto } from './copy-tree.ts'
 import { joinPath } from './guest-files.ts'
 import type { SourceNode } from './source-tree.ts'
 
+/** What `makeFs` takes. */
 export interface MakeFsOptions {
   /** `gpt`: one partition, aligned to 1 MiB. `none`: the filesystem fills the disk. Default `gpt`. */
   readonly partition?: 'gpt' | 'none'

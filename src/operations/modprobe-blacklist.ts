@@ -6,6 +6,7 @@ import { readConfig, writeConfig } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `modprobe-blacklist`. */
 export interface ModprobeBlacklistArguments {
   /** Names of kernel modules. */
   readonly modules: readonly string[]

@@ -27,6 +27,7 @@ export interface Unchanged {
   readonly line?: number
 }
 
+/** What an operation did. */
 export interface OperationReport {
   readonly operation: string
   readonly changes: readonly Change[]

@@ -28,6 +28,7 @@ export type PasswordSelector =
   | { readonly kind: 'unlocked' }
   | { readonly kind: 'deleted' }
 
+/** Arguments of the operation `password`. */
 export interface PasswordArguments {
   readonly user: string
   readonly selector: PasswordSelector

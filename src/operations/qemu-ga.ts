@@ -3,6 +3,7 @@ import type { Operation } from './operation.ts'
 import { type QemuGaState, type RpcList, readQemuGa, rpcDecision } from './qemu-ga-lists.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `qemu-ga`. */
 export interface QemuGaArguments {
   /** Commands to allow; when nothing at all is given, those that OpenStack Nova calls. */
   readonly allow?: readonly string[]

@@ -5,6 +5,7 @@ import { displayPath, statOrUndefined } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { byteCount, ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `scrub`. */
 export interface ScrubArguments {
   readonly path: GuestPath
 }

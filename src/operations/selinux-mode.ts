@@ -10,6 +10,7 @@ import { ReportBuilder } from './report.ts'
 
 export type SelinuxMode = 'enforcing' | 'permissive' | 'disabled'
 
+/** Arguments of the operation `selinux-mode`. */
 export interface SelinuxModeArguments {
   readonly mode: SelinuxMode
 }

@@ -10,6 +10,7 @@ import { joinPath, lstatOrUndefined, pathBytes } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `selinux-relabel`. */
 export type SelinuxRelabelArguments = Readonly<Record<string, never>>
 
 /** What init of the guest looks for at boot: it relabels everything and boots once more (fixfiles(8)). */

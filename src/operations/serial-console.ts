@@ -10,6 +10,7 @@ import { changeKernelCommandLines } from './kernel-command-line.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `serial-console`. */
 export interface SerialConsoleArguments {
   /** `ttyS0` when left out. */
   readonly device?: string

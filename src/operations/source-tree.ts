@@ -100,6 +100,7 @@ async function holds(guest: GuestFs, path: GuestPath, offset: number, chunk: Uin
 
 /** Four bytes at a time where both are aligned; chunks are large. */
 
+/** Bytes in memory as the content of a file. */
 export function bytesSource(name: string, bytes: Uint8Array): ByteSource {
   return {
     name,

@@ -9,6 +9,7 @@ import type { Operation } from './operation.ts'
 import { octal, ReportBuilder } from './report.ts'
 import { readSshdSetting } from './sshd.ts'
 
+/** Arguments of the operation `ssh-inject`. */
 export interface SshInjectArguments {
   readonly user: string
   /** Public keys as in a .pub file, one per line. */

@@ -20,6 +20,7 @@ import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 import { readSshdCommandLine } from './sshd-command-line.ts'
 
+/** Arguments of the operation `sshd`. */
 export interface SshdArguments {
   /** A keyword of sshd_config(5), in any case. */
   readonly keyword: string

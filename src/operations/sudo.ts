@@ -13,6 +13,7 @@ import { listFolder, readConfig, requireConfig } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { octal, ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `sudo`. */
 export interface SudoArguments {
   /** A user, or a group as `%wheel`. */
   readonly user: string

@@ -6,6 +6,7 @@ import { readConfig, writeConfig } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `sysctl`. */
 export interface SysctlArguments {
   /** `net.ipv4.ip_forward`, or with slashes. */
   readonly key: string

@@ -7,6 +7,7 @@ import { displayPath, lstatOrUndefined, readConfig, statOrUndefined, writeConfig
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** Arguments of the operation `timezone`. */
 export interface TimezoneArguments {
   /** A name of the tz database: `Europe/Berlin`. */
   readonly timezone: string

@@ -15,6 +15,7 @@ import type { Operation } from './operation.ts'
 import { byteCount, octal, ReportBuilder } from './report.ts'
 import type { SourceNode } from './source-tree.ts'
 
+/** Arguments of the operation `mkdir`. */
 export interface MkdirArguments {
   readonly path: GuestPath
 }
@@ -31,6 +32,7 @@ export const mkdir: Operation<MkdirArguments> = {
   },
 }
 
+/** Arguments of the operation `delete`. */
 export interface DeleteArguments {
   /** A glob(7) pattern; folders are deleted with all below. Nothing that matches is no error. */
   readonly pattern: GuestPath
@@ -57,6 +59,7 @@ export const remove: Operation<DeleteArguments> = {
   },
 }
 
+/** Arguments of the operations that copy and move within a guest. */
 export interface FromToArguments {
   readonly from: GuestPath
   /** The new name, or an existing folder to go into. */
@@ -106,6 +109,7 @@ export const copy: Operation<FromToArguments> = {
   },
 }
 
+/** Arguments of the operation `copy-in`. */
 export interface CopyInArguments {
   readonly source: SourceNode
   /** An existing folder of the guest. */
@@ -129,6 +133,7 @@ export const copyIn: Operation<CopyInArguments> = {
   },
 }
 
+/** Arguments of the operation `link`. */
 export interface LinkArguments {
   readonly target: GuestPath
   /** Each becomes a symlink to `target`, in place of a symlink or file that is there. */

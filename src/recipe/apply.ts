@@ -24,12 +24,14 @@ export interface SkippedStep {
   readonly when: string
 }
 
+/** What `applyRecipe` did in one guest. */
 export interface RecipeReport {
   readonly recipe: string
   readonly steps: readonly StepReport[]
   readonly skipped: readonly SkippedStep[]
 }
 
+/** What `applyRecipe` takes. */
 export interface ApplyRecipeOptions {
   /** Aborted: `ERR_ABORTED` before the next step. */
   readonly signal?: AbortSignal

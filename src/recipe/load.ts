@@ -41,6 +41,7 @@ export interface LoadedStep {
   readonly conditions: readonly Condition[]
 }
 
+/** A recipe as it was read, those that it includes put in. */
 export interface Recipe {
   readonly file: string
   readonly name: string
@@ -53,6 +54,7 @@ export interface Recipe {
   readonly problems: readonly RecipeProblem[]
 }
 
+/** What `loadRecipe` takes. */
 export interface LoadOptions {
   readonly read: RecipeReader
   /** Every step that a recipe may use. */

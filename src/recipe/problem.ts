@@ -5,6 +5,7 @@ export interface Place {
   readonly column: number
 }
 
+/** A mistake in a recipe, with its line and column. */
 export interface RecipeProblem extends Place {
   readonly severity: 'error' | 'warning'
   readonly message: string

@@ -35,6 +35,7 @@ export interface Volume {
   readonly readOnly?: string
 }
 
+/** What `readVolumes` found on a disk. `sectorSize` is in bytes. */
 export interface VolumeList {
   readonly table: 'gpt' | 'mbr' | 'none'
   /** Bytes; 512 where nothing tells. */

@@ -79,7 +79,8 @@ async function printAsJson(batches: AsyncIterable<readonly MapEntry[]>): Promise
 
 /** Names of files as the user named the image: those beside it have their folder from there. */
 async function shownAs(image: string): Promise<(name: string) => string> {
-  const real = await realpath(image)
+  // What a server has is no file of this machine.
+  const real = await realpath(image).catch(() => image)
   const folder = `${dirname(real)}/`
   return name => {
     if (name === real) return image

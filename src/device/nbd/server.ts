@@ -18,6 +18,7 @@ import {
 } from './protocol.ts'
 import { type Agreement, ALLOCATION_ID, ServerHandshake } from './server-handshake.ts'
 
+/** What an `NbdServer` tells its clients, and whom it tells what they did. */
 export interface ServeOptions {
   /** Of the export; the empty one when left out. A client that names none gets it too. */
   readonly name?: string

@@ -22,6 +22,7 @@ const XATTR_SIZE_MAX = 65_536
 const ROOT = 2
 const NAMESPACES = ['user.', 'trusted.', 'security.', 'system.']
 
+/** What a `MemoryFileSystem` is made with. */
 export interface MemoryFileSystemOptions {
   /** Writing is `EROFS` when false. Default true. */
   readonly writable?: boolean

@@ -28,11 +28,13 @@ const LENGTH_AT = 12
 /** Bytes of struct xfs_dsb that version 4 has, and version 5 without features that are not written. */
 const SUPERBLOCK_BYTES = { v4: 208, v5: 264 } as const
 
+/** What `growXfs` takes. */
 export interface GrowXfsOptions {
   /** Bytes of the volume that the filesystem is to fill; all of them when left out. */
   readonly size?: number
 }
 
+/** What `growXfs` did. Sizes are in bytes. */
 export interface GrownXfs {
   /** Bytes of the filesystem. The same as `after` where there is no room for more. */
   readonly before: number

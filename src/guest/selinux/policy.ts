@@ -35,6 +35,7 @@ interface Candidate {
   compiled?: Pattern | null
 }
 
+/** What a policy says of a path: a label, none, or something that is not understood and so not guessed. */
 export type LabelAnswer =
   /** `user:role:type[:range]`, without the NUL byte that ends it on disk. */
   | { readonly kind: 'label'; readonly context: string }

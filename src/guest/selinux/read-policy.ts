@@ -10,6 +10,7 @@ export const SELINUX_CONFIG = '/etc/selinux/config'
 /** Those of EL and Fedora have half a megabyte. */
 const MAX_POLICY_BYTES = 16 << 20
 
+/** How SELinux stands in a guest, and its policy where there is one. */
 export type GuestPolicy =
   /** No /etc/selinux/config: labels mean nothing to this guest. */
   | { readonly kind: 'none' }

@@ -17,6 +17,7 @@ export interface CompactOptions {
   readonly beforeSwitch?: () => Promise<void>
 }
 
+/** What compacting did to a file. Sizes are in bytes. */
 export interface CompactResult {
   /** Length of the file in bytes. */
   readonly before: number

@@ -16,6 +16,7 @@ import { COPIED } from './l2-table.ts'
 import { writeRefcount } from './refcount-block.ts'
 import { serializeRefcountTable } from './refcount-table.ts'
 
+/** What a new qcow2 image is made with. Sizes are in bytes. */
 export interface CreateQcow2Options {
   /** Bytes of the virtual disk; rounded up to a whole sector. */
   readonly size: number

@@ -28,6 +28,7 @@ import {
 /** qemu keeps names of up to 255 bytes and cuts longer ones. */
 const MAX_NAME = 255
 
+/** What `createSnapshot` takes. `date` is in milliseconds since 1970; now when left out. */
 export interface NewSnapshot {
   readonly name: string
   /** Milliseconds since 1970; now when left out. */

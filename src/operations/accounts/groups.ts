@@ -82,6 +82,7 @@ export function removeFromGroups(
     )
 }
 
+/** Arguments of the operation `group-add`. */
 export interface GroupAddArguments {
   readonly group: string
   readonly gid?: number
@@ -150,6 +151,7 @@ export const groupDel: Operation<{ readonly group: string }> = {
   },
 }
 
+/** Arguments of the operation `group-member`. */
 export interface GroupMemberArguments {
   readonly group: string
   readonly add?: readonly string[]

@@ -108,6 +108,7 @@ export const passwordExpire: Operation<{ readonly user: string }> = {
   },
 }
 
+/** Arguments of the operation `account-expire`. */
 export interface AccountExpireArguments {
   readonly user: string
   /** The first day on which nobody can log in: `YYYY-MM-DD`, days since 1970, or `never`. */
@@ -125,6 +126,7 @@ export const accountExpire: Operation<AccountExpireArguments> = {
   },
 }
 
+/** Arguments of the operation `password-age`. */
 export interface PasswordAgeArguments {
   readonly user: string
   /** Days; -1 switches the limit off. */

@@ -11,6 +11,7 @@ import { AccountFiles, checkAccountName, today } from './account-files.ts'
 import { addGroup, changeMember, groupsOf, requireGroup } from './groups.ts'
 import { checkHome, mailSpoolOf, makeHome } from './home.ts'
 
+/** Arguments of the operation `user-add`. */
 export interface UserAddArguments {
   readonly user: string
   readonly uid?: number

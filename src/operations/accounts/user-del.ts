@@ -15,6 +15,7 @@ import { AccountFiles } from './account-files.ts'
 import { removeFromGroups, removeGroup } from './groups.ts'
 import { mailSpoolOf } from './home.ts'
 
+/** Arguments of the operation `user-del`. */
 export interface UserDelArguments {
   readonly user: string
   /** Also removes the home, the mail spool and the crontab. */

@@ -12,6 +12,7 @@ import { changeMember, removeFromGroups, requireGroup } from './groups.ts'
 import { changeOwners, checkHome, mailSpoolOf } from './home.ts'
 import { warnOfShell } from './user-add.ts'
 
+/** Arguments of the operation `user-mod`. */
 export interface UserModArguments {
   readonly user: string
   /** A new login name. The home keeps its name unless `home` says otherwise. */

@@ -8,6 +8,7 @@ import type { Findings } from './findings.ts'
 
 /** What a guest is to be ready for. */
 export const PROFILES = ['openstack', 'kvm', 'generic'] as const
+/** What a guest is to be ready for. */
 export type Profile = (typeof PROFILES)[number]
 
 /** What is known of the disk below a guest. */

@@ -12,6 +12,7 @@ import { diskChecks } from './disk-checks.ts'
 import { type Finding, Findings } from './findings.ts'
 import { identityChecks } from './identity-checks.ts'
 
+/** What `diagnose` takes. */
 export interface DoctorOptions {
   /** `openstack` when left out. */
   readonly profile?: Profile
@@ -25,6 +26,7 @@ export interface DoctorOptions {
   readonly signal?: AbortSignal
 }
 
+/** What `diagnose` found, and with `fix` what it mended. */
 export interface Diagnosis {
   readonly profile: Profile
   readonly findings: readonly Finding[]

@@ -8,6 +8,7 @@ import { carriedScript, checkPackageNames, packageScript } from './packages.ts'
 import { type QueuedScript, queueScript } from './queue.ts'
 import { PACKAGES } from './texts.ts'
 
+/** Arguments of the operation `firstboot`. */
 export interface FirstbootArguments {
   /** A program for the guest: anything that it can execute; a text without `#!` is one for sh. */
   readonly script: string | Uint8Array
@@ -15,11 +16,13 @@ export interface FirstbootArguments {
   readonly name: string
 }
 
+/** Arguments of the operation `firstboot-command`. */
 export interface FirstbootCommandArguments {
   /** A command line for sh. */
   readonly command: string
 }
 
+/** Arguments of the operations that install, remove and update packages at the first boot. */
 export interface PackagesArguments {
   readonly packages: readonly string[]
   /** .deb, .rpm or .apk files that are carried into the image and installed there without a network. */

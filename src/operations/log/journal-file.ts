@@ -41,6 +41,7 @@ export interface JournalField {
   readonly unread?: string
 }
 
+/** An entry of a journal of systemd. */
 export interface JournalEntry extends EntryObject {
   readonly fields: readonly JournalField[]
 }

@@ -11,6 +11,7 @@ const JOURNALS = ['/var/log/journal/*/*.journal', '/var/log/journal/*/*.journal~
 /** What most systems write everything to, by preference. */
 const TEXT_LOGS = ['/var/log/syslog', '/var/log/messages']
 
+/** Where the log of a guest is: files of systemd’s journal, or one of text. */
 export type LogSource =
   | { readonly kind: 'journal'; readonly files: readonly Uint8Array[] }
   | { readonly kind: 'text'; readonly path: string }
@@ -51,6 +52,7 @@ async function isJournal(guest: GuestFs, path: Uint8Array): Promise<boolean> {
   return SIGNATURE.every((byte, i) => bytes[i] === byte)
 }
 
+/** What `readJournal` takes. */
 export interface ReadJournalOptions {
   /** Only that many entries, the last ones. */
   readonly last?: number

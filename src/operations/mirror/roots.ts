@@ -1,3 +1,4 @@
+/** Arguments of the operation `mirror`. */
 export interface MirrorArguments {
   /** The root of a mirror of the distribution, or with `name` that of what it names. */
   readonly url: string

@@ -11,6 +11,7 @@ import { dhcpByNetplan } from './netplan.ts'
 import { dhcpByNetworkd } from './networkd.ts'
 import { IFCFG_FOLDER, type NetworkStack, readNetworkStacks, SUSE_FOLDER } from './stack.ts'
 
+/** Arguments of the operation `network-dhcp`. */
 export interface NetworkDhcpArguments {
   /** Every Ethernet interface when left out. */
   readonly interface?: string

@@ -14,6 +14,7 @@ export type NetworkStackKind =
   | 'ifupdown'
   | 'networkd'
 
+/** Who configures the network of a guest, and why that is thought. */
 export interface NetworkStack {
   readonly kind: NetworkStackKind
   /** Why it is thought to be in use: the file that says so. */

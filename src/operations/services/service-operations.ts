@@ -12,6 +12,7 @@ import { disableSysv, enableSysv } from './sysv.ts'
 import { findUnit } from './unit-files.ts'
 import { disableUpstart, enableUpstart } from './upstart.ts'
 
+/** Arguments of the operations on services: names of units or init scripts. */
 export interface ServiceArguments {
   /** Units (`.service` may be left out), or init scripts and jobs on guests without systemd. */
   readonly units: readonly string[]

@@ -6,6 +6,7 @@ import { unitState } from './systemd.ts'
 import { sysvState } from './sysv.ts'
 import { upstartState } from './upstart.ts'
 
+/** Whether a service starts at the next boot, and what decides that. */
 export interface ServiceState {
   /** What the service is called by what starts it: of an alias, the unit that it stands for. */
   readonly name: string

@@ -2,6 +2,7 @@ import { DrydiskError } from '../../errors.ts'
 import { sysprepTasks } from './index.ts'
 import type { SysprepTask } from './task.ts'
 
+/** A task of sysprep that is to run; `named` where it was asked for by its name. */
 export interface ChosenTask {
   readonly task: SysprepTask
   /** By its own name, not as one of `defaults` or `all`. */

@@ -7,6 +7,7 @@ import { type ChosenTask, chooseTasks } from './choose.ts'
 import { GuestTree } from './guest-tree.ts'
 import type { SysprepContext, SysprepSettings } from './task.ts'
 
+/** Arguments of the operation `sysprep`. */
 export interface SysprepArguments extends Partial<SysprepSettings> {
   /**
    * Lists of names as virt-sysprep's --operations takes them: `defaults,-tmp-files,user-account`, `all`. The defaults when left

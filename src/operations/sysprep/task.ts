@@ -15,6 +15,7 @@ export interface SysprepContext {
   readonly named: boolean
 }
 
+/** What the tasks of sysprep are told. */
 export interface SysprepSettings {
   /** Names of user accounts that `user-account` keeps. */
   readonly keepUserAccounts: readonly string[]

@@ -5,6 +5,7 @@ import { ascii, BLOCK, parseHeader, type TarHeader, terminated } from './header.
 import { type PaxRecords, parsePax, paxNumber, paxTime } from './pax.ts'
 import { readGnuSparse, readPaxSparse, type SparseMap } from './sparse.ts'
 
+/** What an entry of a tar archive is. */
 export type TarEntryType =
   | 'file'
   | 'directory'
@@ -20,6 +21,7 @@ export interface TarPiece {
   readonly bytes: Uint8Array
 }
 
+/** An entry of a tar archive. Times are in nanoseconds since 1970, sizes in bytes. */
 export interface TarEntry {
   /** As in the archive, so that it may be absolute or hold `..`; need not be UTF-8. */
   readonly path: Uint8Array

@@ -9,6 +9,7 @@ import { type ByteSource, bytesSource, writeFromSource } from '../source-tree.ts
 import { unpacked } from './decompress.ts'
 import { readTar, type TarEntry, type TarPiece } from './read-tar.ts'
 
+/** Arguments of the operation `tar-in`. */
 export interface TarInArguments {
   /** Plain, or packed by gzip or zstd. */
   readonly source: ByteSource

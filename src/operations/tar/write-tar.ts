@@ -7,6 +7,7 @@ import { pathBytes } from '../guest-files.ts'
 import { BLOCK } from './header.ts'
 import { PaxWriter } from './pax-writer.ts'
 
+/** What `writeTar` takes. */
 export interface WriteTarOptions {
   /** Told of what an archive cannot hold (sockets) or what cannot be read; the rest goes on. Without it, that is an error. */
   readonly problem?: (path: Uint8Array, error: DrydiskError) => void
