@@ -3,15 +3,13 @@
  * operations and recipes. Nothing below this module needs `node:`; `drydisk` itself gives all of it and what works on files.
  *
  * ```ts
- * import { BlobStorage, openGuest, openStorage, operations, PatchedStorage, patchedBlob, readVolumes } from 'drydisk/portable'
+ * import { BlobStorage, openImage, operate, PatchedStorage, patchedBlob } from 'drydisk/portable'
  *
  * const patched = new PatchedStorage(new BlobStorage(file)) // a File that was dropped onto the page
- * const image = await openStorage(patched)
- * const { volumes } = await readVolumes(image)
- * const guest = await openGuest(volumes, { writable: true })
- * await operations.hostname.run(guest.fs, { hostname: 'web1' })
- * await guest.close()
- * await image.commit()
+ * await using image = await openImage(patched)
+ * const { fs } = await image.guest()
+ * await operate.hostname(fs, { hostname: 'web1' })
+ * await image.commit() // in memory
  * const saved = patchedBlob(file, patched) // refers to the file for all that did not change
  * ```
  */
@@ -79,6 +77,10 @@ export { diskUsage, type VolumeUsage } from './guest/usage.ts'
 export type { ImageFormat } from './image/detect.ts'
 export { type OpenStorageOptions, openStorage } from './image/open-storage.ts'
 export { type OpenUrlOptions, openUrl, type RemoteImage } from './image/open-url.ts'
+export { type GuestChoice, Image, type ImageParts } from './library/image.ts'
+export type { ImageInfo } from './library/image-info.ts'
+export { type OpenStoredOptions, openImage } from './library/open-stored.ts'
+export { type Operate, operate } from './library/operate.ts'
 export { demoGuest } from './operations/demo-guest.ts'
 export type { Check as DoctorCheck, DiskFacts, Profile as DoctorProfile } from './operations/doctor/check.ts'
 export { readDiskFacts } from './operations/doctor/disk-facts.ts'

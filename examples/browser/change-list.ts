@@ -24,7 +24,10 @@ export class ChangeList {
         button.type = 'button'
         button.setAttribute('aria-label', `Undo the change of ${change.path}`)
         button.addEventListener('click', () => undo(change))
-        const what = make('p', { className: 'faint', textContent: change.summary })
+        const what = make('p', {
+          className: 'faint',
+          textContent: change.summary.replace(` ${change.path}`, ''),
+        })
         const details = make('details', {}, title, what)
         details.dataset.path = change.path
         details.open = !closed.has(change.path)

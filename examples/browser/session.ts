@@ -1,21 +1,19 @@
 import {
   BlobStorage,
   ChangeRecorder,
-  type DiskImage,
   DrydiskError,
   describeChange,
   type FileType,
   type Guest,
   type GuestChange,
+  type Image,
   isDrydiskError,
   type OperationReport,
-  openGuest,
-  openStorage,
-  operations,
+  openImage,
+  operate,
   PatchedStorage,
   patchedBlob,
   printable,
-  readVolumes,
   unifiedDiff,
 } from 'drydisk/portable'
 
@@ -66,8 +64,7 @@ export class ImageSession {
   readonly warnings: readonly string[]
   readonly #file: Blob
   readonly #patched: PatchedStorage
-  readonly #image: DiskImage
-  readonly #guest: Guest
+  readonly #image: Image
   readonly #fs: ChangeRecorder
   /** One thing at a time: an edit that overlaps another would see it half done. */
   #last: Promise<unknown> = Promise.resolve()
@@ -75,7 +72,7 @@ export class ImageSession {
   private constructor(
     file: Blob,
     patched: PatchedStorage,
-    image: DiskImage,
+    image: Image,
     guest: Guest,
     facts: Facts,
     warnings: readonly string[],
@@ -83,27 +80,20 @@ export class ImageSession {
     this.#file = file
     this.#patched = patched
     this.#image = image
-    this.#guest = guest
     this.#fs = new ChangeRecorder(guest.fs)
     this.facts = facts
     this.warnings = warnings
   }
 
-  /** Errors: what `openStorage`, `readVolumes` and `openGuest` throw. */
+  /** Errors: what `openImage`, `volumes` and `guest` of it throw. */
   static async open(file: Blob, name = 'name' in file ? String(file.name) : 'image'): Promise<ImageSession> {
     const patched = new PatchedStorage(new BlobStorage(file, name))
-    const image = await openStorage(patched)
+    const image = await openImage(patched)
     try {
-      const { volumes, warnings } = await readVolumes(image)
-      const guest = await openGuest(volumes, { writable: true })
-      const identity = await guest.identity()
-      const facts = {
-        file: name,
-        format: image.format,
-        diskSize: image.size,
-        system: identity.prettyName,
-        hostname: identity.hostname,
-      }
+      const { warnings } = await image.volumes()
+      const guest = await image.guest()
+      const { prettyName, hostname } = await guest.identity()
+      const facts = { file: name, format: image.format, diskSize: image.size, system: prettyName, hostname }
       return new ImageSession(file, patched, image, guest, facts, [...warnings, ...guest.warnings])
     } catch (error) {
       await image.close()
@@ -170,16 +160,16 @@ export class ImageSession {
   }
 
   setHostname(hostname: string): Promise<OperationReport> {
-    return this.#inTurn(() => operations.hostname.run(this.#fs, { hostname }))
+    return this.#inTurn(() => operate.hostname(this.#fs, { hostname }))
   }
 
   enableSerialConsole(): Promise<OperationReport> {
-    return this.#inTurn(() => operations['serial-console'].run(this.#fs, {}))
+    return this.#inTurn(() => operate.serialConsole(this.#fs, {}))
   }
 
   /** @param keys public keys, one per line. */
   injectSshKeys(user: string, keys: string): Promise<OperationReport> {
-    return this.#inTurn(() => operations['ssh-inject'].run(this.#fs, { user, keys }))
+    return this.#inTurn(() => operate.sshInject(this.#fs, { user, keys }))
   }
 
   /** What differs from the image as it was opened. */
@@ -206,17 +196,13 @@ export class ImageSession {
    */
   save(): Promise<Blob> {
     return this.#inTurn(async () => {
-      await this.#guest.sync()
       await this.#image.commit()
       return patchedBlob(this.#file, this.#patched)
     })
   }
 
   close(): Promise<void> {
-    return this.#inTurn(async () => {
-      await this.#guest.close()
-      await this.#image.close()
-    })
+    return this.#inTurn(() => this.#image.close())
   }
 
   /** Only what can be undone without a trace. */
