@@ -32,8 +32,10 @@ export interface NbdPlace {
 /** Errors: `ERR_INVALID_ARGUMENT`; `ERR_UNSUPPORTED` for TLS and vsock. */
 export function parseNbdUri(uri: string): NbdPlace {
   let url: URL
+  let exportName: string
   try {
     url = new URL(uri)
+    exportName = decodeURIComponent(url.pathname.slice(1))
   } catch (error) {
     throw new DrydiskError('ERR_INVALID_ARGUMENT', `${JSON.stringify(uri)} is no URI`, {}, error)
   }
@@ -42,7 +44,6 @@ export function parseNbdUri(uri: string): NbdPlace {
       'ERR_UNSUPPORTED',
       `${uri}: drydisk speaks nbd: and nbd+unix:, not ${url.protocol}. Tunnel an encrypted connection (ssh -L, stunnel)`,
     )
-  const exportName = decodeURIComponent(url.pathname.slice(1))
   if (url.protocol === 'nbd:') {
     const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
     if (host === '')

@@ -8,7 +8,6 @@ import {
   CHUNK_DONE,
   CHUNK_ERROR,
   COMMAND,
-  COMMAND_FLAG,
   NBD_ERROR,
   REQUEST,
   SIMPLE_REPLY,
@@ -85,24 +84,24 @@ export class NbdClient {
   }
 
   async read(offset: number, into: Uint8Array): Promise<void> {
-    await this.#ask(COMMAND.READ, 0, offset, into.length, { into })
+    await this.#ask(COMMAND.READ, offset, into.length, { into })
   }
 
   async write(offset: number, from: Uint8Array): Promise<void> {
-    await this.#ask(COMMAND.WRITE, 0, offset, from.length, { from })
+    await this.#ask(COMMAND.WRITE, offset, from.length, { from })
   }
 
   async writeZeroes(offset: number, length: number): Promise<void> {
-    await this.#ask(COMMAND.WRITE_ZEROES, 0, offset, length, {})
+    await this.#ask(COMMAND.WRITE_ZEROES, offset, length)
   }
 
   async flush(): Promise<void> {
-    await this.#ask(COMMAND.FLUSH, 0, 0, 0, {})
+    await this.#ask(COMMAND.FLUSH, 0, 0)
   }
 
   /** Runs from `offset`, one at least; they may end before `length` or go beyond it. */
   async status(offset: number, length: number): Promise<readonly Status[]> {
-    return this.#ask(COMMAND.BLOCK_STATUS, 0, offset, length, {})
+    return this.#ask(COMMAND.BLOCK_STATUS, offset, length)
   }
 
   async close(): Promise<void> {
@@ -117,10 +116,9 @@ export class NbdClient {
 
   async #ask(
     command: number,
-    flags: number,
     offset: number,
     length: number,
-    { into, from }: { into?: Uint8Array; from?: Uint8Array },
+    { into, from }: { into?: Uint8Array; from?: Uint8Array } = {},
   ): Promise<readonly Status[]> {
     if (this.#broken !== undefined) throw this.#broken
     const cookie = this.#cookie++
@@ -128,14 +126,7 @@ export class NbdClient {
     const answered = new Promise<void>((resolve, reject) => {
       this.#waiting.set(cookie, { offset, into, status, filled: 0, resolve, reject })
     })
-    const head = packed(
-      [32, REQUEST],
-      [16, flags | (command === COMMAND.READ ? 0 : flags & COMMAND_FLAG.FUA)],
-      [16, command],
-      [64, cookie],
-      [64, offset],
-      [32, length],
-    )
+    const head = packed([32, REQUEST], [16, 0], [16, command], [64, cookie], [64, offset], [32, length])
     // A connection that breaks fails all that wait.
     this.#connection.send(...(from === undefined ? [head] : [head, from])).catch(error => this.#break(error))
     await answered
@@ -212,6 +203,8 @@ export class NbdClient {
     const chunk = bigEndian(await this.#receiver.bytes(length), 'NBD block status')
     if (chunk.u32(0) !== this.export.contextId)
       throw this.#fail('a status is of something that was not asked for')
+    // Once is enough for the one context that was asked for; again and again would fill the memory.
+    if (waiting.status.length > 0) throw this.#fail('a status of blocks comes twice')
     let at = waiting.offset
     for (let index = 4; index < length; index += 8) {
       const [run, flags] = [chunk.u32(index), chunk.u32(index + 4)]

@@ -40,6 +40,9 @@ const NAMES: Readonly<Record<number, string>> = {
   [REPLY.ERR_BLOCK_SIZE_REQD]: 'the server demands a block size to be agreed on',
 }
 
+/** A server that answers and answers gets no further. */
+const MOST_REPLIES = 1000
+
 interface OptionReply {
   readonly type: number
   readonly data: ByteView
@@ -128,7 +131,7 @@ export class Negotiation {
   /** Replies to an option, up to the one that ends them. */
   async *#replies(option: number, data: Uint8Array): AsyncIterable<OptionReply> {
     await this.#connection.send(packed([64, IHAVEOPT], [32, option], [32, data.length]), data)
-    for (;;) {
+    for (let count = 0; count < MOST_REPLIES; count++) {
       const head = await this.#receiver.view(20, 'NBD option reply')
       const [type, length] = [head.u32(12), head.u32(16)]
       if (head.big(0) !== OPTION_REPLY || head.u32(8) !== option)
@@ -137,6 +140,7 @@ export class Negotiation {
       yield { type, data: bigEndian(await this.#receiver.bytes(length), 'NBD option reply') }
       if (type === REPLY.ACK || type >= REPLY_ERROR) return
     }
+    throw this.#fail('the server answers an option without end')
   }
 
   #refused(type: number, data: ByteView, name: string): DrydiskError {

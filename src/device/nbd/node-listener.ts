@@ -6,7 +6,7 @@ import { fileError } from '../file-error.ts'
 import { type Address, SocketConnection, shownAddress } from './node-socket.ts'
 import type { NbdServer } from './server.ts'
 
-/** Clients at once; more wait to be taken. */
+/** Clients at once; more are turned away. */
 const MOST_CLIENTS = 64
 
 /** Takes the clients of an NBD server from a socket. */
@@ -14,6 +14,7 @@ export class NbdListener {
   readonly address: Address
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
+  readonly #serving = new Set<Promise<void>>()
 
   private constructor(address: Address, server: Server) {
     this.address = address
@@ -49,9 +50,11 @@ export class NbdListener {
       socket.once('close', () => listener.#sockets.delete(socket))
       const { remoteAddress, remotePort } = socket
       const name = remoteAddress === undefined ? 'a client' : `client ${remoteAddress}:${remotePort}`
-      void nbd.serve(new SocketConnection(socket, name)).then(() => {
+      const serving = nbd.serve(new SocketConnection(socket, name)).then(() => {
+        listener.#serving.delete(serving)
         if (nbd.clients === 0) idle()
       })
+      listener.#serving.add(serving)
     })
     return listener
   }
@@ -64,12 +67,13 @@ export class NbdListener {
     return `nbd://${shownAddress(this.address)}/${name}`
   }
 
-  /** Takes no more clients and lets go those that are there. */
+  /** Takes no more clients and lets go those that are there. Of their requests none is under way afterwards. */
   async close(): Promise<void> {
     const closed = once(this.#server, 'close')
     this.#server.close()
     for (const socket of this.#sockets) socket.destroy()
     await closed
+    await Promise.allSettled(this.#serving)
     if ('socket' in this.address) await rm(this.address.socket, { force: true })
   }
 }

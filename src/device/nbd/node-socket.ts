@@ -12,6 +12,9 @@ export function shownAddress(address: Address): string {
   return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`
 }
 
+/** How long a peer has to take what was sent last, and to hang up. */
+const PATIENCE_MS = 1000
+
 /** A socket of node:net as a connection. */
 export class SocketConnection implements Connection {
   readonly name: string
@@ -83,5 +86,7 @@ export class SocketConnection implements Connection {
     // What was sent still goes out.
     this.#socket.end()
     this.#socket.resume()
+    const timer = setTimeout(() => this.#socket.destroy(), PATIENCE_MS)
+    this.#socket.once('close', () => clearTimeout(timer))
   }
 }

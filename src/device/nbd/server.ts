@@ -101,28 +101,40 @@ export class NbdServer {
   async #transmit(connection: Connection, receiver: Receiver, agreement: Agreement): Promise<void> {
     const under = new Set<Promise<void>>()
     let bytes = 0
+    let fault: { readonly error: unknown } | undefined
     const replies = new Replies(connection, agreement)
-    for (;;) {
-      if (await receiver.ended()) break
-      const request = await this.#request(connection, receiver)
-      if (request.command === COMMAND.DISC) {
-        await Promise.all(under)
-        await this.#commit()
-        break
+    try {
+      for (;;) {
+        if (await receiver.ended()) break
+        const request = await this.#request(connection, receiver)
+        if (request.command === COMMAND.DISC) {
+          await Promise.allSettled(under)
+          await this.#commit()
+          break
+        }
+        const moved =
+          request.command === COMMAND.READ || request.command === COMMAND.WRITE ? request.length : 0
+        while (under.size >= AT_ONCE || (under.size > 0 && bytes + moved > BYTES_AT_ONCE))
+          await Promise.race(under)
+        bytes += moved
+        const work = this.#answer(request, replies, agreement).finally(() => {
+          bytes -= moved
+          under.delete(work)
+        })
+        // A connection that breaks is met by the next request's reading as well. A fault of this program has no answer.
+        work.catch((error: unknown) => {
+          if (isDrydiskError(error)) return
+          fault ??= { error }
+          connection.close()
+        })
+        under.add(work)
       }
-      const moved = request.command === COMMAND.READ || request.command === COMMAND.WRITE ? request.length : 0
-      while (under.size >= AT_ONCE || (under.size > 0 && bytes + moved > BYTES_AT_ONCE))
-        await Promise.race(under)
-      bytes += moved
-      const work = this.#answer(request, replies, agreement).finally(() => {
-        bytes -= moved
-        under.delete(work)
-      })
-      // A connection that breaks is met by the next request's reading as well.
-      work.catch(() => undefined)
-      under.add(work)
+    } catch (error) {
+      fault ??= { error }
     }
+    // What a client asked for and did not wait for ends before the device may be closed.
     await Promise.allSettled(under)
+    if (fault !== undefined) throw fault.error
   }
 
   async #request(connection: Connection, receiver: Receiver): Promise<Request> {
