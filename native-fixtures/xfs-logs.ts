@@ -136,7 +136,7 @@ export async function makeUnfinishedXfs(
   await runOk('cp', ['--sparse=always', before, dirty])
   const work = async (folder: string) => {
     const script = new URL('./xfs/intent-workload.py', import.meta.url).pathname
-    await runOk('python3', [script, folder, `${seed}`, kind === 'exchange' ? '1000' : '3000', kind])
+    await runOk('python3', [script, folder, `${seed}`, '16000', kind])
     await runOk('xfs_io', ['-x', '-c', 'shutdown -f', folder])
   }
   // With wsync the log is written behind the first transaction of each change of a name.

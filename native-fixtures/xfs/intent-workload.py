@@ -1,7 +1,8 @@
 """Changes that take several transactions each, while others have the log written all the time.
 
-intent-workload.py FOLDER SEED RECORDS KIND: records end between the transactions of one change, so that a log that stops there
-leaves steps to be done. KIND `exchange` has files exchange their blocks, `attributes` changes names and attributes alone.
+intent-workload.py FOLDER SEED BLOCKS KIND: records end between the transactions of one change, so that a log that stops there
+leaves steps to be done. It ends when the log, which is in its first cycle, has so many more basic blocks. KIND `exchange` has
+files exchange their blocks, `attributes` changes names and attributes alone, `all` does all else.
 """
 import ctypes
 import fcntl
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 
-folder, seed, records, kind = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+folder, seed, blocks, kind = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 os.chdir(folder)
 rng = random.Random(seed)
 FICLONE = 0x40049409
@@ -20,16 +21,16 @@ EXCHANGE_RANGE = 0x40285881
 EXCHANGE_TO_EOF = 1
 EXCHANGE_FILE1_WRITTEN = 8
 done = False
-written = [0, 0]
 
 
 def write_log(number):
     file = os.open('sync%d' % number, os.O_CREAT | os.O_RDWR)
+    turn = 0
     while not done:
         # A change of the inode, so that there is something to wait for.
-        os.fchmod(file, 0o600 + written[number] % 64)
+        os.fchmod(file, 0o600 + turn % 64)
         os.fsync(file)
-        written[number] += 1
+        turn += 1
 
 
 def fragmented(path, pieces):
@@ -78,8 +79,19 @@ for thread in threads:
     thread.start()
 names = []
 count = 0
+device = os.stat('.').st_dev
+name = os.path.basename(os.path.realpath('/sys/dev/block/%d:%d' % (os.major(device), os.minor(device))))
+
+
+def log_head():
+    with open('/sys/fs/xfs/%s/log/log_head_lsn' % name) as file:
+        cycle, block = file.read().split(':')
+    return int(block) if int(cycle) == 1 else 1 << 30
+
+
+start = log_head()
 end = time.time() + 20
-while (sum(written) < records or count < 60) and sum(written) < 3 * records and time.time() < end:
+while log_head() - start < blocks and time.time() < end:
     count += 1
     chance = rng.random()
     try:
