@@ -64,7 +64,9 @@ export class BtreeBlocks<Record> {
   /** To be changed until the transaction ends. */
   async editAt(pointer: number, level: number, isRoot = false): Promise<BtreeBlock<Record>> {
     await this.#openForChange(pointer)
-    return this.read(pointer, level, isRoot)
+    const block = await this.read(pointer, level, isRoot)
+    this.#requireSiblings(pointer, block, isRoot)
+    return block
   }
 
   /** The block of a step, to be changed until the transaction ends. Only now is it sure to be the one in memory. */
@@ -75,7 +77,22 @@ export class BtreeBlocks<Record> {
       step.block = rootInInode(kind, root.literal().bytes)
     } else if ((await this.#openForChange(step.pointer)) !== step.block.bytes)
       step.block = await this.read(step.pointer, step.block.level, isRoot)
+    if (step.pointer !== undefined) this.#requireSiblings(step.pointer, step.block, isRoot)
     return step.block
+  }
+
+  /** What is beside a block that is to be changed exists, and is another one; nothing is beside the root (xfs_btree_check_block). */
+  #requireSiblings(
+    pointer: number,
+    { leftSibling, rightSibling }: BtreeBlock<Record>,
+    isRoot: boolean,
+  ): void {
+    for (const sibling of [leftSibling, rightSibling]) {
+      if (sibling === undefined) continue
+      if (isRoot || sibling === pointer)
+        throw this.wrong(`has block ${pointer} name block ${sibling} beside it`)
+      this.#store.volumeBlock(sibling)
+    }
   }
 
   /** Before it is read, so that it stays in memory from then on. */

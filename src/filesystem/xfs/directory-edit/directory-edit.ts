@@ -37,6 +37,7 @@ export async function addEntry(
     const form = readShort(writer, directory)
     const grown = withEntry(form, entry, blocks.layout)
     if (grown !== undefined && fits(writer, directory, grown)) return storeShort(writer, directory, grown)
+    requireInodes(blocks, form)
     await shortToSingle(blocks, form)
   }
   const form = await formOf(blocks)
@@ -105,7 +106,10 @@ export async function setParent(writer: XfsWriter, directory: Dinode, parent: nu
 
 /** A directory in its inode gets a block, for whoever needs the room in the inode. */
 export async function shortToBlock(writer: XfsWriter, directory: Dinode): Promise<void> {
-  await shortToSingle(new DirectoryBlocks(writer, directory), readShort(writer, directory))
+  const blocks = new DirectoryBlocks(writer, directory)
+  const form = readShort(writer, directory)
+  requireInodes(blocks, form)
+  await shortToSingle(blocks, form)
 }
 
 /** Whether the directory has no entries. */
@@ -124,6 +128,13 @@ async function formOf(blocks: DirectoryBlocks): Promise<BlockForm> {
 function readShort({ volume }: XfsWriter, directory: Dinode): ShortForm {
   const layout = new DirLayout(volume.superblock, directory.ino)
   return readShortForm(directory.data.literal, directory.di_size, layout)
+}
+
+/** Linux reads no block with numbers that no inode can have (xfs_dir3_data_check): what is in the inode is not to become one. */
+function requireInodes(blocks: DirectoryBlocks, { parent, entries }: ShortForm): void {
+  for (const ino of [parent, ...entries.map(entry => entry.ino)])
+    if (blocks.writer.volume.geometry.inodePlace(ino) === undefined)
+      throw blocks.layout.corrupt(`it leads to inode ${ino}, which does not exist`)
 }
 
 /** Whether the inode has room. */

@@ -40,9 +40,16 @@ export class LeafBlock {
     this.view.setU16(this.layout.leafCountAt + 2, 0)
   }
 
-  /** Stale entries go. */
+  /** Stale entries go. `ERR_CORRUPT` when there are not as many as it says (xfs_dir3_leaf_check_int). */
   compact(): void {
-    if (this.view.u16(this.layout.leafCountAt + 2) !== 0) this.live = this.live
+    const stale = this.view.u16(this.layout.leafCountAt + 2)
+    if (stale === 0) return
+    const { live, count } = this
+    if (count - live.length !== stale)
+      throw this.layout.corrupt(
+        `its leaf says that ${stale} entries are stale, and ${count - live.length} are`,
+      )
+    this.live = live
   }
 
   /** There is room for it, and no entry is stale. */

@@ -134,6 +134,7 @@ export class LeafForm implements BlockForm {
     const { fork, layout, leafBlock } = this.#blocks
     const { check } = dirLeafShape(fork)
     const { view } = await fork.edit(leafBlock, 'index', [LEAF1_MAGIC[layout.isV5 ? 1 : 0]], check)
+    if (view.u32(0) !== 0 || view.u32(4) !== 0) throw layout.corrupt('its only leaf names others beside it')
     return new LoneLeafBlock(view, layout)
   }
 }
