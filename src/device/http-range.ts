@@ -21,17 +21,45 @@ export interface RangeAnswer extends RemoteFile {
 export interface HttpOptions {
   /** The platform's when left out. */
   readonly fetch?: typeof fetch
-  /** Sent with every request. */
+  /** Sent with every request. Of these, a redirect to another server gets all but `Authorization` and `Cookie` (Fetch Standard). */
   readonly headers?: Readonly<Record<string, string>>
   readonly signal?: AbortSignal
   /** @internal Milliseconds before a request is sent a second time. */
   readonly firstPause?: number
 }
 
-/** A URL as messages show it: without user, password and query, where signatures and tokens are. */
+/** `ERR_INVALID_ARGUMENT`, without what may be secret. */
+function parseUrl(url: string): URL {
+  try {
+    return new URL(url)
+  } catch {
+    throw notUrl(url)
+  }
+}
+
+/** The cause is left out, because it repeats the whole URL. */
+function notUrl(url: string): DrydiskError {
+  const shown = url.replace(/[?#].*$/s, '').replace(/\/\/[^/]*@/, '//')
+  return new DrydiskError(
+    'ERR_INVALID_ARGUMENT',
+    `${JSON.stringify(shown)} is no URL of a file on a web server`,
+  )
+}
+
+/** A URL as messages show it: without user, password and query, where signatures and tokens are. `ERR_INVALID_ARGUMENT`. */
 export function shownUrl(url: string): string {
-  const { protocol, host, pathname } = new URL(url)
+  const { protocol, host, pathname } = parseUrl(url)
   return `${protocol}//${host}${pathname}`
+}
+
+/** RFC 7617 has the user of a URL in a header; fetch refuses URLs with one. */
+function basicAuthorization(url: string, { username, password }: URL): string {
+  try {
+    const user = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`
+    return `Basic ${base64(new TextEncoder().encode(user))}`
+  } catch {
+    throw notUrl(url)
+  }
 }
 
 /** Asks one server for parts of one file (RFC 9110, section 14). */
@@ -44,14 +72,14 @@ export class RangeRequests {
   bytes = 0
 
   constructor(url: string, options: HttpOptions) {
-    const parsed = new URL(url)
+    const parsed = parseUrl(url)
     this.#shown = shownUrl(url)
     // A body that is compressed on the way has no ranges of the file.
-    this.#headers = { 'accept-encoding': 'identity', ...options.headers }
+    this.#headers = { 'accept-encoding': 'identity' }
+    for (const [name, value] of Object.entries(options.headers ?? {}))
+      this.#headers[name.toLowerCase()] = value
     if (parsed.username !== '' || parsed.password !== '') {
-      // fetch refuses URLs with a user; RFC 7617 has them in a header.
-      const user = `${decodeURIComponent(parsed.username)}:${decodeURIComponent(parsed.password)}`
-      this.#headers.authorization ??= `Basic ${base64(new TextEncoder().encode(user))}`
+      this.#headers.authorization ??= basicAuthorization(url, parsed)
       parsed.username = ''
       parsed.password = ''
     }

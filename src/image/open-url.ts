@@ -8,7 +8,7 @@ import { openStorage } from './open-storage.ts'
 /** What `openUrl` takes. */
 export interface OpenUrlOptions extends HttpStorageOptions {
   readonly format?: ImageFormat
-  /** Which backing files may be opened: those in the image's own folder on its server (when left out), any on the web, or none. */
+  /** Which backing files may be opened (one on another server is asked for without `headers`): those in the image's own folder on its server (when left out), any on the web, or none. */
   readonly allowBacking?: 'beside' | 'any' | 'none'
 }
 
@@ -34,7 +34,9 @@ export async function openUrl(url: string, options: OpenUrlOptions = {}): Promis
   /** The whole URL of each storage, which its name does not tell. */
   const urls = new Map<string, string>()
   const open = async (where: string): Promise<Storage> => {
-    const storage = await HttpStorage.open(where, options)
+    // What the caller sends to its server is not for another one, which only the image names.
+    const { headers = {}, ...others } = options
+    const storage = await HttpStorage.open(where, isSameServer(where, url) ? { ...others, headers } : others)
     opened.push(storage)
     urls.set(storage.name, where)
     return storage
@@ -57,6 +59,10 @@ export async function openUrl(url: string, options: OpenUrlOptions = {}): Promis
         { size: 0, bytes: 0, requests: 0 },
       ),
   }
+}
+
+function isSameServer(one: string, other: string): boolean {
+  return URL.canParse(one) && URL.canParse(other) && new URL(one).origin === new URL(other).origin
 }
 
 /** @param image the image that was asked for: what lies in its folder lies beside it. */

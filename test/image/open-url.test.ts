@@ -97,4 +97,40 @@ describe.skipIf(!haveTool('qemu-img') || !haveTool('mke2fs'))('an image on a web
       new Set(['/top.qcow2?sig=1', '/disk.qcow2?sig=1']),
     )
   })
+
+  test('what is sent to its server is not sent to another one that it names', async () => {
+    const { folder } = await images()
+    const [here, there] = [await webServer(folder), await webServer(folder)]
+    const overlay = join(folder, 'remote.qcow2')
+    const backing = `${there.url}/disk.qcow2`
+    await runOk('qemu-img', [
+      'create',
+      '-q',
+      '-f',
+      'qcow2',
+      '-F',
+      'qcow2',
+      '-u',
+      '-b',
+      backing,
+      overlay,
+      '64M',
+    ])
+    const { image } = await openUrl(`${here.url}/remote.qcow2`, {
+      allowBacking: 'any',
+      headers: { Authorization: 'Bearer secret', 'X-Token': 'secret' },
+    })
+    await image.close()
+    expect(here.requests[0]?.headers).toMatchObject({ authorization: 'Bearer secret', 'x-token': 'secret' })
+    expect(there.requests.length).toBeGreaterThan(0)
+    for (const { headers } of there.requests) expect(JSON.stringify(headers)).not.toMatch(/secret/)
+  })
+})
+
+test('what is no URL, and a user that is not encoded as one, are told as such', async () => {
+  for (const url of ['http://', 'http://a%zz:b@127.0.0.1:9/x', 'http://127.0.0.1:99999/x'])
+    await expect(openUrl(url)).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' })
+  const { status, stderr } = await cli('cat', 'http://a%zz:word@127.0.0.1:9/x', '/etc/passwd')
+  expect(status).not.toBe(0)
+  expect(stderr).not.toMatch(/word/)
 })

@@ -19,6 +19,8 @@ export class NbdStorage implements Storage {
   readonly #block: number
   readonly #most: number
   #next = 0
+  /** The last write of a part of a block. */
+  #partial: Promise<void> = Promise.resolve()
 
   /**
    * @param clients connections to the same export: more than one only where the server allows it (NBD_FLAG_CAN_MULTI_CONN).
@@ -136,11 +138,16 @@ export class NbdStorage implements Storage {
       const zeroes = (client.export.flags & EXPORT.SEND_WRITE_ZEROES) !== 0 && isZero(from)
       return zeroes ? client.writeZeroes(offset, from.length) : client.write(offset, from)
     }
-    // A server with larger blocks gets whole ones.
-    const whole = new Uint8Array(stop - start)
-    await client.read(start, whole)
-    whole.set(from, offset - start)
-    await client.write(start, whole)
+    // A server with larger blocks gets whole ones, one after another: each takes what is beside it in its blocks as it is then.
+    const before = this.#partial
+    const turn = before.then(async () => {
+      const whole = new Uint8Array(stop - start)
+      await client.read(start, whole)
+      whole.set(from, offset - start)
+      await client.write(start, whole)
+    })
+    this.#partial = turn.catch(() => undefined)
+    await turn
   }
 
   #aligned(offset: number, length: number): { start: number; stop: number } {

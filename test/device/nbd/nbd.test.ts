@@ -241,6 +241,12 @@ describe.skipIf(!haveTool('nbdkit') || !haveTool('nbdcopy') || !haveTool('nbdinf
         const into = new Uint8Array(5000)
         await storage.read(100_001, into)
         expect(Buffer.compare(into, pattern(5000, index))).toBe(0)
+        // Neighbours in one of its blocks, at once.
+        const small = Array.from({ length: 40 }, (_, piece) => pattern(100, piece))
+        await Promise.all(small.map((bytes, piece) => storage.write(200_000 + piece * 100, bytes)))
+        const all = new Uint8Array(4000)
+        await storage.read(200_000, all)
+        expect(Buffer.compare(all, Buffer.concat(small))).toBe(0)
         await storage.close()
       }
       const socket = join(folder, 'e')
