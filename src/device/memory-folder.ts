@@ -6,6 +6,7 @@ import { checkPlainName } from './storage-name.ts'
 
 /** A `StorageFolder` in memory. */
 export class MemoryFolder implements StorageFolder {
+  readonly temporary = true
   readonly #files = new Map<string, MemoryFile>()
 
   get names(): string[] {

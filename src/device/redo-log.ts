@@ -73,8 +73,10 @@ export class RedoLog {
     } catch (error) {
       throw new DrydiskError(
         error instanceof DrydiskError ? error.code : 'EIO',
-        `the commit counts and is whole in ${this.#name}, but bringing it into the image failed: ${messageOf(error)}. ` +
-          'Put the cause right and open the image for writing: that finishes it. Let nothing else use the image before',
+        this.#folder.temporary
+          ? `the image has a part of the commit, because writing it failed: ${messageOf(error)}. Commit again before the image is closed, or make it anew`
+          : `the commit counts and is whole in ${this.#name}, but bringing it into the image failed: ${messageOf(error)}. ` +
+              'Put the cause right and open the image for writing: that finishes it. Let nothing else use the image before',
         { published: true, path: this.#name },
         error,
       )

@@ -40,6 +40,8 @@ export interface Storage {
  * that the crash tests can lose unflushed creations and removals as well as unflushed bytes.
  */
 export interface StorageFolder {
+  /** What it holds ends with the process. */
+  readonly temporary?: boolean
   /** `undefined` when there is no such file. */
   open(name: string, mode: 'read' | 'write'): Promise<Storage | undefined>
   /** A new empty file for reading and writing; `EEXIST` when there is one. */

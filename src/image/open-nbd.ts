@@ -1,4 +1,5 @@
 import type { DiskImage } from '../device/block-device.ts'
+import { TemporaryFolder } from '../device/file-temporary.ts'
 import { NbdClient } from '../device/nbd/client.ts'
 import { NbdStorage } from '../device/nbd/nbd-storage.ts'
 import { type Address, SocketConnection } from '../device/nbd/node-socket.ts'
@@ -64,7 +65,11 @@ export function parseNbdUri(uri: string): NbdPlace {
  */
 export async function openNbd(uri: string, options: OpenNbdOptions = {}): Promise<DiskImage> {
   const storage = await openNbdStorage(uri, options.writable ?? false)
-  return openStorage(storage, options.format === undefined ? {} : { format: options.format })
+  // What is staged would otherwise be all in memory.
+  return openStorage(storage, {
+    folder: new TemporaryFolder(),
+    ...(options.format === undefined ? {} : { format: options.format }),
+  })
 }
 
 /** The export itself. */

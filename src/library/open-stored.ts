@@ -1,4 +1,5 @@
 import { BlobStorage } from '../device/blob-storage.ts'
+import { shownUrl } from '../device/http-range.ts'
 import type { HttpStorageOptions } from '../device/http-storage.ts'
 import type { Storage } from '../device/storage.ts'
 import { DrydiskError } from '../errors.ts'
@@ -35,12 +36,15 @@ export async function openImage(
 
 async function openOnWeb(url: string, options: OpenStoredOptions): Promise<Image> {
   if (!isUrl(url))
-    throw new DrydiskError('ERR_UNSUPPORTED', `${url} is no address of a web server (https://…)`)
+    throw new DrydiskError(
+      'ERR_UNSUPPORTED',
+      'the address is not one of a web server (https://…), and no other is opened here',
+    )
   const chosen: { format?: ImageFormat } = options.format === undefined ? {} : { format: options.format }
   const open = () => openUrl(url, { ...options.http, ...chosen })
   const { image, fetched } = await open()
   return new Image(image, {
-    name: options.name ?? url,
+    name: options.name ?? shownUrl(url),
     fetched,
     committed: async () => (await open()).image,
   })
