@@ -67,6 +67,9 @@ export interface InodeTable {
   free(inode: Inode): Promise<void>
 }
 
+/** What the checksums of metadata are made from. */
+export type ChecksumContext = Pick<Ext4Context, 'metadataChecksums' | 'checksumSeed'>
+
 /** What every part of the ext4 code shares about one opened filesystem. */
 export interface Ext4Context {
   readonly device: BlockDevice

@@ -2,7 +2,7 @@ import { littleEndian } from '../../bytes/byte-view.ts'
 import { crc32c } from '../../bytes/crc32c.ts'
 import { DrydiskError } from '../../errors.ts'
 import { ensureBlocks, mapBlocks, mapOne } from './block-mapping.ts'
-import type { BlockNumber, Ext4Context } from './context.ts'
+import type { BlockNumber, ChecksumContext, Ext4Context } from './context.ts'
 import { EntryArea, entryFormat } from './directory-entry.ts'
 import { INODE_FLAG, type Inode } from './inode.ts'
 import { inodeSeed } from './inode-seed.ts'
@@ -132,12 +132,12 @@ export function leafArea(ctx: Ext4Context, directory: Inode, logical: number, by
 }
 
 /** crc32c of the block up to its tail, from the inode's seed (fs/ext4/namei.c, ext4_dirblock_csum). */
-function leafChecksum(ctx: Ext4Context, directory: Inode, bytes: Uint8Array): number {
+function leafChecksum(ctx: ChecksumContext, directory: Inode, bytes: Uint8Array): number {
   return crc32c(inodeSeed(ctx, directory), bytes.subarray(0, bytes.length - TAIL_SIZE))
 }
 
 /** Writes the checksum tail of a changed leaf. */
-export function sealLeaf(ctx: Ext4Context, directory: Inode, bytes: Uint8Array): void {
+export function sealLeaf(ctx: ChecksumContext, directory: Inode, bytes: Uint8Array): void {
   if (!ctx.metadataChecksums) return
   const tail = bytes.length - TAIL_SIZE
   const view = littleEndian(bytes, `directory ${directory.ino}`)

@@ -1,7 +1,7 @@
 import { type ByteView, littleEndian } from '../../bytes/byte-view.ts'
 import { crc32c } from '../../bytes/crc32c.ts'
 import { DrydiskError } from '../../errors.ts'
-import type { Ext4Context } from './context.ts'
+import type { ChecksumContext, Ext4Context } from './context.ts'
 import { markVerified, verifyOnce } from './directory-block.ts'
 import { ENTRY_HEADER, entrySize } from './directory-entry.ts'
 import type { Inode } from './inode.ts'
@@ -177,9 +177,8 @@ export class IndexNode {
   }
 
   /** Writes the checksum of a changed node. */
-  seal(ctx: Ext4Context, directory: Inode): void {
+  seal(ctx: ChecksumContext, directory: Inode): void {
     if (!ctx.metadataChecksums) return
-    this.#view.setU32(this.#tail, 0)
     this.#view.setU32(this.#tail + 4, this.#checksum(ctx, directory))
     markVerified(this.bytes)
   }
@@ -189,7 +188,7 @@ export class IndexNode {
   }
 
   /** Everything up to the last entry in use, then the tail with a checksum of 0 (fs/ext4/namei.c, ext4_dx_csum). */
-  #checksum(ctx: Ext4Context, directory: Inode): number {
+  #checksum(ctx: ChecksumContext, directory: Inode): number {
     const used = crc32c(
       inodeSeed(ctx, directory),
       this.bytes.subarray(0, this.#start + this.count * DX_ENTRY_SIZE),

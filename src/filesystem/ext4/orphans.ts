@@ -63,7 +63,8 @@ async function cleanFile(volume: Ext4Volume): Promise<number> {
   return seen.size
 }
 
-function readOrphanBlock(
+/** Inode numbers in a block of the orphan file; its checksum is verified. */
+export function readOrphanBlock(
   volume: Ext4Volume,
   file: Inode,
   block: BlockNumber,

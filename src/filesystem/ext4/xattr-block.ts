@@ -1,7 +1,7 @@
 import { littleEndian } from '../../bytes/byte-view.ts'
 import { crc32c } from '../../bytes/crc32c.ts'
 import { DrydiskError } from '../../errors.ts'
-import type { BlockNumber, Ext4Context } from './context.ts'
+import type { BlockNumber, ChecksumContext, Ext4Context } from './context.ts'
 import type { Inode } from './inode.ts'
 import {
   compareEntries,
@@ -76,14 +76,14 @@ export async function writeXattrBlock(
   view.setU32(REFCOUNT, 1)
   view.setU32(BLOCKS, 1)
   view.setU32(HASH, blockHash(bytes))
-  seal(ctx, block, bytes)
+  sealXattrBlock(ctx, block, bytes)
 }
 
 /** Changes how many inodes share a block; its content stays. */
 export async function setRefcount(ctx: Ext4Context, block: BlockNumber, refcount: number): Promise<void> {
   const bytes = await ctx.blocks.edit(block)
   littleEndian(bytes, `xattr block ${block}`).setU32(REFCOUNT, refcount)
-  seal(ctx, block, bytes)
+  sealXattrBlock(ctx, block, bytes)
 }
 
 /** h_hash, by which the kernel finds equal blocks: over e_hash of all entries, 0 if one has none (ext4_xattr_rehash). */
@@ -98,13 +98,14 @@ function blockHash(bytes: Uint8Array): number {
   return hash >>> 0
 }
 
-function seal(ctx: Ext4Context, block: BlockNumber, bytes: Uint8Array): void {
+/** Writes the checksum of a changed block. */
+export function sealXattrBlock(ctx: ChecksumContext, block: BlockNumber, bytes: Uint8Array): void {
   if (!ctx.metadataChecksums) return
   littleEndian(bytes, `xattr block ${block}`).setU32(CHECKSUM, checksum(ctx, block, bytes))
 }
 
 /** crc32c of the block's number in 64 bits, then of the block with a checksum of 0 (ext4_xattr_block_csum). */
-function checksum(ctx: Ext4Context, block: BlockNumber, bytes: Uint8Array): number {
+function checksum(ctx: ChecksumContext, block: BlockNumber, bytes: Uint8Array): number {
   const number = new Uint8Array(8)
   littleEndian(number, 'block number').setU64(0, block)
   const head = crc32c(crc32c(ctx.checksumSeed, number), bytes.subarray(0, CHECKSUM))
