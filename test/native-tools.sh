@@ -5,7 +5,7 @@
 set -u
 export PATH="$PATH:/usr/sbin:/sbin" DEBIAN_FRONTEND=noninteractive
 tools='qemu-img:qemu-utils e2fsck:e2fsprogs mkfs.ext4:e2fsprogs debugfs:e2fsprogs sgdisk:gdisk sfdisk:fdisk setfattr:attr setfacl:acl xfs_repair:xfsprogs sshd:openssh-server python3:python3 ssh-keygen:openssh-client openssl:openssl perl:perl grub-editenv:grub-common lvm:lvm2 patch:patch xz:xz-utils qemu-storage-daemon:qemu-system-common mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.vfat:dosfstools mcopy:mtools visudo:sudo useradd:passwd systemctl:systemd update-rc.d:init-system-helpers netplan:netplan.io cloud-init:cloud-init matchpathcon:selinux-utils journalctl:systemd /lib/systemd/systemd-journal-remote:systemd-journal-remote busybox:busybox rpm:rpm rpmbuild:rpm sqlite3:sqlite3 grub-script-check:grub-common objcopy:binutils nbdkit:nbdkit nbdcopy:libnbd-bin nbdinfo:libnbd-bin zsh:zsh fish:fish'
-[ "${1:-}" = boot ] && tools="$tools qemu-system-x86_64:qemu-system-x86 debootstrap:debootstrap"
+[ "${1:-}" = boot ] && tools="$tools qemu-system-x86_64:qemu-system-x86 debootstrap:debootstrap chromium:chromium"
 missing_packages() { for t in $tools; do command -v "${t%%:*}" >/dev/null || echo "${t#*:}"; done | sort -u; }
 packages=$(missing_packages)
 if [ -n "$packages" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
