@@ -1,16 +1,9 @@
-import {
-  type Attributes,
-  type CreationOptions,
-  FileSystem,
-  type InodeLike,
-  type UsageInfo,
-} from '@zenfs/core'
-import { equalBytes } from '../bytes/compare.ts'
+import { type CreationOptions, FileSystem, type InodeLike, type UsageInfo } from '@zenfs/core'
 import { DrydiskError } from '../errors.ts'
 import type { FileSystemUsage } from '../filesystem/filesystem.ts'
 import type { GuestFs, GuestStats } from '../guest/guest-fs.ts'
 import { joinNames, splitPath } from '../guest/guest-path.ts'
-import { attributesOf, changesOf, inodeOf, markWritten, nanoseconds } from './inode.ts'
+import { changesOf, inodeOf, markWritten, nanoseconds } from './inode.ts'
 import { nameText, pathBytes } from './names.ts'
 import { nodeError, noSync } from './node-error.ts'
 import { turnsOf } from './turns.ts'
@@ -116,20 +109,20 @@ export class GuestBackend extends FileSystem {
   async #inode(path: Uint8Array): Promise<InodeLike> {
     const { dev, covered } = this.#options
     const hidden = covered?.get(nameText(path))
-    if (hidden !== undefined) return inodeOf(hidden, undefined)
+    if (hidden !== undefined) return inodeOf(hidden)
     const stats = await this.#guest.lstat(path)
     if (dev !== undefined && stats.dev !== dev)
       throw new DrydiskError('ENOENT', 'the path leads to another mount by a symbolic link')
     return inodeOf(stats, await this.#attributes(path))
   }
 
-  async #attributes(path: Uint8Array): Promise<Attributes> {
+  async #attributes(path: Uint8Array): Promise<ReadonlyMap<string, Uint8Array>> {
     const values = new Map<string, Uint8Array>()
     for (const name of await this.#userAttributes(path)) {
       const value = await this.#guest.getxattr(path, name)
       if (value !== undefined) values.set(name, value)
     }
-    return attributesOf(values)
+    return values
   }
 
   async #userAttributes(path: Uint8Array): Promise<string[]> {
@@ -212,7 +205,7 @@ export class GuestBackend extends FileSystem {
    */
   touch(path: string, metadata: Partial<InodeLike>): Promise<void> {
     return this.#change(path, async at => {
-      const { mode, uid, gid, size, atimeMs, mtimeMs } = changesOf(metadata)
+      const { mode, uid, gid, size, atimeMs, mtimeMs, set, removed } = changesOf(metadata)
       const stats = await this.#guest.lstat(at)
       if (mode !== undefined && (mode & S_IFMT) === S_IFLNK && stats.isFile())
         await this.#becomeLink(at, stats)
@@ -222,7 +215,8 @@ export class GuestBackend extends FileSystem {
           await this.#guest.lchown(at, uid ?? stats.uid, gid ?? stats.gid)
         if (mode !== undefined && (mode & PERMISSIONS) !== (stats.mode & PERMISSIONS))
           await this.#chmod(at, stats, mode & PERMISSIONS)
-        await this.#touchAttributes(at, metadata.attributes)
+        for (const name of removed) await this.#guest.removexattr(at, name)
+        for (const [name, value] of set) await this.#guest.setxattr(at, name, value)
         if (atimeMs !== undefined || mtimeMs !== undefined) {
           // Writing and cutting have set them anew.
           const now = await this.#guest.lstat(at)
@@ -248,20 +242,6 @@ export class GuestBackend extends FileSystem {
     await this.#guest.unlink(path)
     await this.#guest.symlink(target, path)
     if (stats.uid !== 0 || stats.gid !== 0) await this.#guest.lchown(path, stats.uid, stats.gid)
-  }
-
-  async #touchAttributes(path: Uint8Array, attributes: Attributes | undefined): Promise<void> {
-    if (attributes === undefined) return
-    const wanted = new Set(attributes.keys())
-    for (const name of await this.#userAttributes(path))
-      if (!wanted.has(name)) await this.#guest.removexattr(path, name)
-    for (const name of wanted) {
-      const value = attributes.get(name)
-      if (value === undefined) continue
-      const present = await this.#guest.getxattr(path, name)
-      if (present === undefined || !equalBytes(present, value))
-        await this.#guest.setxattr(path, name, value.slice())
-    }
   }
 
   renameSync(): void {

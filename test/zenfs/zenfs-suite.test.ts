@@ -84,7 +84,6 @@ describe("ZenFS's own tests", () => {
       const passed = told
         .filter(one => one.passed && one.skip === undefined && !one.suite)
         .map(({ name }) => name)
-      process.stderr.write(`PASSED ${type} ${passed.length} of ${told.length}\n`)
       const unexpected = failed
         .filter(({ name }) => !LEFT_OUT.has(name))
         .map(({ name, error }) => `${name}: ${error}`)
