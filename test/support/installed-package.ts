@@ -1,6 +1,7 @@
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { run, runOk, temporaryFolder } from './native.ts'
+import { builtPackage } from './built-package.ts'
+import { runOk, temporaryFolder } from './native.ts'
 
 let installing: Promise<string> | undefined
 
@@ -20,15 +21,7 @@ interface Manifest {
 }
 
 async function install(folder: string): Promise<string> {
-  const sources = join(folder, 'sources')
-  mkdirSync(sources)
-  // Emits whatever the types say; whether they are right is the linter's to tell.
-  await run(process.execPath, [
-    ...[resolve('node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json'],
-    ...['--outDir', join(sources, 'dist')],
-  ])
-  for (const name of ['package.json', 'README.md', 'LICENSE', 'CHANGELOG.md', 'recipes'])
-    cpSync(name, join(sources, name), { recursive: true })
+  const sources = await builtPackage()
   await runOk('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', folder, sources])
   const { version, dependencies, peerDependencies } = JSON.parse(
     readFileSync('package.json', 'utf8'),
