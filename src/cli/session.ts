@@ -1,10 +1,10 @@
 import type { BlockDevice, DiskImage } from '../device/block-device.ts'
+import type { Fetched } from '../device/http-storage.ts'
 import { isDrydiskError } from '../errors.ts'
 import { ChangeRecorder } from '../guest/change-recorder.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
 import { type Guest, openGuest } from '../guest/open-guest.ts'
 import type { BackingPolicy } from '../image/beside-file.ts'
-import type { OpenUrlOptions, RemoteImage } from '../image/open-url.ts'
 import { readVolumes } from '../volume/read-volumes.ts'
 import { UsageError } from './errors.ts'
 import { openImages, uninterrupted } from './interruption.ts'
@@ -23,7 +23,7 @@ export function backingPolicy(value: string | undefined): BackingPolicy {
 }
 
 /** Images on a web server, to tell at the end how much of them was fetched. */
-const remote = new Map<DiskImage, RemoteImage>()
+const remote = new Map<DiskImage, () => Fetched>()
 
 export async function openDisk(path: string, options: ImageOptions, writable: boolean): Promise<DiskImage> {
   const { force } = options
@@ -32,40 +32,27 @@ export async function openDisk(path: string, options: ImageOptions, writable: bo
   if (format !== undefined && format !== 'raw' && format !== 'qcow2')
     throw new UsageError(`--format is ${format}; expected raw, qcow2 or auto`)
   const chosen: { format?: 'raw' | 'qcow2' } = format === undefined ? {} : { format }
-  if (/^https?:/i.test(path)) return openRemote(path, { ...chosen, allowBacking }, writable)
-  if (/^nbds?(\+\w+)?:/i.test(path)) {
-    const { openNbd } = await import('../image/open-nbd.ts')
-    const image = await openNbd(path, { ...chosen, writable })
-    if (writable) openImages.add(image)
-    return image
-  }
-  const { openImage } = await import('../image/open.ts')
-  const image = await openImage(path, {
+  if (writable && /^https?:/i.test(path))
+    throw new UsageError(
+      'an image on a web server is only read. Bring it here first: drydisk convert URL FILE',
+    )
+  const library = await import('../library/open-disk.ts')
+  const { disk, fetched } = await library.openDisk(path, {
     writable,
     force: force ?? false,
     keepCompressed: options.keepCompressed ?? true,
     ...chosen,
     allowBacking,
   })
-  if (writable) openImages.add(image)
-  return image
-}
-
-async function openRemote(url: string, options: OpenUrlOptions, writable: boolean): Promise<DiskImage> {
-  if (writable)
-    throw new UsageError(
-      'an image on a web server is only read. Bring it here first: drydisk convert URL FILE',
-    )
-  const { openUrl } = await import('../image/open-url.ts')
-  const opened = await openUrl(url, options)
-  remote.set(opened.image, opened)
-  return opened.image
+  if (fetched !== undefined) remote.set(disk, fetched)
+  if (writable) openImages.add(disk)
+  return disk
 }
 
 export async function closeDisk(image: DiskImage): Promise<void> {
   openImages.delete(image)
   await image.close()
-  const fetched = remote.get(image)?.fetched()
+  const fetched = remote.get(image)?.()
   remote.delete(image)
   if (fetched !== undefined)
     warn(
@@ -115,7 +102,7 @@ export async function readGuest<T>(
 export async function editGuest<T>(
   path: string,
   options: WriteOptions,
-  step: (fs: GuestFs, guest: Guest) => Promise<T>,
+  step: (fs: GuestFs, guest: Guest, disk: BlockDevice) => Promise<T>,
   after?: (result: T, recorder: ChangeRecorder | undefined) => Promise<void>,
   tell: (message: string) => void = warn,
 ): Promise<T> {
@@ -126,7 +113,7 @@ export async function editGuest<T>(
     const guest = await guestOn(disk, options, true, tell)
     for (const warning of guest.warnings) tell(`warning: ${warning}`)
     const recorder = dryRun ? new ChangeRecorder(guest.fs) : undefined
-    const result = await step(recorder ?? guest.fs, guest)
+    const result = await step(recorder ?? guest.fs, guest, disk)
     if (!recorder) {
       await guest.sync()
       await guest.close()

@@ -122,7 +122,6 @@ export class Image {
   ): AsyncGenerator<GuestChange> {
     const choice = root === undefined ? {} : { root }
     const own = await this.guest(choice)
-    await this.sync()
     if (other !== undefined) {
       const { fs } = await other.guest(choice)
       yield* compareGuests(own.fs, fs, options)

@@ -52,7 +52,7 @@ export async function openDisk(place: string | URL, options: OpenDiskOptions = {
     const { image, fetched } = await open()
     return { disk: image, fetched, committed: async () => (await open()).image }
   }
-  if (scheme === 'nbd' || scheme === 'nbd+unix' || scheme === 'nbds' || scheme === 'nbds+unix') {
+  if (/^nbds?(\+\w+)?$/.test(scheme ?? '')) {
     const { openNbd } = await import('../image/open-nbd.ts')
     const open = (forWriting: boolean) => openNbd(uri, { ...chosen, writable: forWriting })
     return { disk: await open(writable), committed: () => open(false) }
