@@ -160,7 +160,8 @@ async function setLength(
   const block = volume.geometry.inAg(agno, Math.floor(byte / sb_blocksize))
   const buffer = await volume.buffers.edit([block], { at, length: sb_sectsize, crcAt })
   bigEndian(buffer, 'xfs header of an allocation group').setU32(at + LENGTH_AT, length)
-  volume.trust(buffer, at)
+  // It is read and checked before it is written, which is when its checksum is stored otherwise.
+  if (volume.superblock.isV5) storeChecksum(buffer.subarray(at, at + sb_sectsize), crcAt)
 }
 
 /** Every group but the first has a copy of the superblock, which xfs_repair goes by when the first is damaged. */
