@@ -211,19 +211,18 @@ describe('B+trees of XFS that are changed', () => {
           const isV5 = options.isV5 || subject.kind.magic === 0
           await life(subject, { ...options, isV5, steps: 150 })
         }),
-        propertySettings(8),
+        propertySettings(4),
       )
     })
 
-  for (const [name, subject, records, levels] of [
-    ['bnobt', bnobt, 2500, 3],
-    ['rmapbt', rmapbt, 2500, 4],
+  for (const [name, subject, order, levels] of [
+    ['bnobt', bnobt, 'ascending', 3],
+    ['rmapbt', rmapbt, 'random', 4],
     // The root of the smallest fork there is has three entries.
-    ['bmbt', bmbt, 2500, 4],
-  ] as [string, Subject<unknown>, number, number][])
+    ['bmbt', bmbt, 'random', 4],
+  ] as [string, Subject<unknown>, Order, number][])
     it(`${name}: several levels`, async () => {
-      const options = { seed: 7, records, isV5: true, blockSize: 512, literalSize: 56, steps: 50 }
-      for (const order of ['random', 'ascending'] as const)
-        expect(await life(subject, { ...options, order })).toBeGreaterThanOrEqual(levels)
+      const options = { seed: 7, records: 2500, isV5: true, blockSize: 512, literalSize: 56, steps: 50 }
+      expect(await life(subject, { ...options, order })).toBeGreaterThanOrEqual(levels)
     })
 })
