@@ -3,8 +3,15 @@ import { ChangeList } from './change-list.ts'
 import { byId, make, sizeText } from './dom.ts'
 import { Editor } from './editor.ts'
 import { FileTree } from './file-tree.ts'
-import { chooseTarget, download, writeBlob } from './save-blob.ts'
-import { type Entry, errorText, ImageSession, pathText, type ShownChange } from './session.ts'
+import { chooseTarget, download, type Target, writeBlob } from './save-blob.ts'
+import {
+  type Entry,
+  errorText,
+  ImageSession,
+  pathText,
+  type ShownChange,
+  volumesToChoose,
+} from './session.ts'
 
 const start = byId('start', HTMLElement)
 const work = byId('work', HTMLElement)
@@ -23,18 +30,20 @@ const changeList = new ChangeList()
 let session: ImageSession | undefined
 /** There are changes that no saved image has. */
 let unsaved = false
+let saving = false
 
 const tree = new FileTree(byId('tree', HTMLDivElement), {
   list: async path => (await session?.list(path)) ?? { entries: [], more: 0 },
   open: entry => act('', async current => openEntry(current, entry)),
-  failed: showError,
+  failed: error => showError(error),
 })
 
 /* Messages. */
 
-function showError(error: unknown): void {
+/** @param choices what a person may do about it. */
+function showError(error: unknown, choices: readonly HTMLElement[] = []): void {
   console.error(error)
-  byId('error-text', HTMLParagraphElement).textContent = errorText(error)
+  byId('error-text', HTMLParagraphElement).replaceChildren(`${errorText(error)} `, ...choices)
   byId('error', HTMLDivElement).hidden = false
 }
 
@@ -64,8 +73,8 @@ async function act(doing: string, step: (current: ImageSession) => Promise<void>
 
 /* Opening an image. */
 
-async function openImage(file: File | undefined): Promise<void> {
-  if (file === undefined) return
+async function openImage(file: File | undefined, root?: string): Promise<void> {
+  if (file === undefined || saving) return
   if (
     (unsaved || editor.pending) &&
     !confirm('There are changes that are not saved. Open another image all the same?')
@@ -76,14 +85,24 @@ async function openImage(file: File | undefined): Promise<void> {
   document.body.setAttribute('aria-busy', 'true')
   try {
     const began = performance.now()
-    await show(await ImageSession.open(file))
+    await show(await ImageSession.open(file, root === undefined ? {} : { root }))
     say(`Opened in ${((performance.now() - began) / 1000).toFixed(1)} s. Nothing was uploaded.`)
   } catch (error) {
-    say('')
-    showError(error)
+    say(`${file.name} was not opened.`)
+    showError(
+      error,
+      volumesToChoose(error).map(volume => volumeButton(file, volume)),
+    )
   } finally {
     document.body.removeAttribute('aria-busy')
   }
+}
+
+function volumeButton(file: File, volume: string): HTMLButtonElement {
+  const button = make('button', { textContent: `Open ${volume}` })
+  button.type = 'button'
+  button.addEventListener('click', () => openImage(file, volume))
+  return button
 }
 
 async function show(opened: ImageSession): Promise<void> {
@@ -94,7 +113,7 @@ async function show(opened: ImageSession): Promise<void> {
   const { file, format, diskSize, system, hostname } = opened.facts
   byId('facts', HTMLParagraphElement).replaceChildren(
     make('strong', { textContent: file }),
-    ` ${format}, a disk of ${sizeText(diskSize)} with ${system}${hostname === '' ? '' : `, ${hostname}`}`,
+    ` ${format}, a disk of ${sizeText(diskSize)} with ${[system, hostname].filter(Boolean).join(', ') || 'files'}`,
   )
   byId('hostname', HTMLInputElement).value = hostname
   start.hidden = true
@@ -243,20 +262,33 @@ saveButton.addEventListener('click', () =>
     const name = savedName(current.facts.file)
     const target = await chooseTarget(name)
     if (target === undefined) return
-    await applyText(current)
-    const image = await current.save()
-    if (target === 'download') {
-      download(image, name)
-      unsaved = false
-      say(`${name}, ${sizeText(image.size)}, goes to your downloads.`)
-      return
+    // An edit that comes while the image is being written would not be in it.
+    saving = true
+    work.inert = true
+    try {
+      await saveAs(current, target, name)
+    } finally {
+      saving = false
+      work.inert = false
     }
-    if (!(await write(image, target))) return
-    // The file that was open may be the one that was replaced, so what was saved is what is open now.
-    await show(await ImageSession.open(await target.getFile()))
-    say(`Saved as ${target.name}, ${sizeText(image.size)}.`)
   }),
 )
+
+async function saveAs(current: ImageSession, target: Target, name: string): Promise<void> {
+  await applyText(current)
+  const image = await current.save()
+  if (target === 'download') {
+    download(image, name)
+    unsaved = false
+    say(`${name}, ${sizeText(image.size)}, goes to your downloads.`)
+    return
+  }
+  if (!(await write(image, target))) return
+  // The file that was open may be the one that was replaced, so what was saved is what is open now.
+  const { root } = current.facts
+  await show(await ImageSession.open(await target.getFile(), root === undefined ? {} : { root }))
+  say(`Saved as ${target.name}, ${sizeText(image.size)}.`)
+}
 
 /** Whether it was written to its end. */
 async function write(image: Blob, target: FileSystemFileHandle): Promise<boolean> {

@@ -53,6 +53,8 @@ export interface Facts {
   readonly diskSize: number
   readonly system: string
   readonly hostname: string
+  /** The volume that was chosen to be opened. */
+  readonly root?: string
 }
 
 /**
@@ -85,15 +87,29 @@ export class ImageSession {
     this.warnings = warnings
   }
 
-  /** Errors: what `openImage`, `volumes` and `guest` of it throw. */
-  static async open(file: Blob, name = 'name' in file ? String(file.name) : 'image'): Promise<ImageSession> {
+  /**
+   * @param options `root`: the volume with the files, where it is not found by itself.
+   * Errors: what `openImage`, `volumes` and `guest` of it throw.
+   */
+  static async open(
+    file: Blob,
+    options: { readonly name?: string; readonly root?: string } = {},
+  ): Promise<ImageSession> {
+    const { name = 'name' in file ? String(file.name) : 'image', ...choice } = options
     const patched = new PatchedStorage(new BlobStorage(file, name))
     const image = await openImage(patched)
     try {
       const { warnings } = await image.volumes()
-      const guest = await image.guest()
+      const guest = await image.guest(choice)
       const { prettyName, hostname } = await guest.identity()
-      const facts = { file: name, format: image.format, diskSize: image.size, system: prettyName, hostname }
+      const facts = {
+        file: name,
+        format: image.format,
+        diskSize: image.size,
+        system: prettyName,
+        hostname,
+        ...choice,
+      }
       return new ImageSession(file, patched, image, guest, facts, [...warnings, ...guest.warnings])
     } catch (error) {
       await image.close()
@@ -234,7 +250,15 @@ export function pathText(path: Uint8Array | string): string {
 export function errorText(error: unknown): string {
   if (isDrydiskError(error, 'ERR_NOT_ALLOWED'))
     return `${error.message}. Make it one file first: drydisk convert -O qcow2 IMAGE NEW`
+  if (volumesToChoose(error).length > 0 && error instanceof Error)
+    return error.message.replace(' (option root)', ':')
   return error instanceof Error ? error.message : String(error)
+}
+
+/** Where no Linux was found: the volumes that a person may choose from. */
+export function volumesToChoose(error: unknown): readonly string[] {
+  const volumes = isDrydiskError(error) ? error.context.volumes : undefined
+  return typeof volumes === 'string' && volumes !== '' ? volumes.split(',') : []
 }
 
 function rank(type: FileType): number {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { errorText, ImageSession } from '../../examples/browser/session.ts'
+import { errorText, ImageSession, volumesToChoose } from '../../examples/browser/session.ts'
 import { cli } from '../support/cli.ts'
 import { checkWrittenImages, runOk, temporaryFolder, writes } from '../support/native.ts'
 
@@ -28,6 +28,7 @@ beforeAll(() => {
 
 /** The page never writes to what was dropped onto it, so the tests share images. */
 async function demo(...options: string[]): Promise<string> {
+  if (options.length === 0) options.push('--size', '64M')
   const key = options.join(' ')
   const image = made.get(key) ?? join(folder, `demo-${made.size}.img`)
   if (!made.has(key)) await ok('make-fs', '--demo', ...options, image)
@@ -36,7 +37,7 @@ async function demo(...options: string[]): Promise<string> {
 }
 
 async function open(image: string): Promise<ImageSession> {
-  return ImageSession.open(await openAsBlob(image), 'demo.img')
+  return ImageSession.open(await openAsBlob(image), { name: 'demo.img' })
 }
 
 /** What a browser would have saved. */
@@ -55,7 +56,7 @@ function digest(path: string): string {
 }
 
 describe.each([
-  ['qcow2 with ext4', []],
+  ['qcow2 with ext4', ['--size', '64M']],
   ['qcow2 with XFS', ['--type', 'xfs']],
   ['raw with ext4', ['--format', 'raw', '--size', '64M']],
 ])('an image that is dropped onto the page: %s', (_name, options) => {
@@ -126,7 +127,7 @@ it('of a large image little is read', async () => {
       }
     },
   })
-  const session = await ImageSession.open(counted, 'large.qcow2')
+  const session = await ImageSession.open(counted, { name: 'large.qcow2' })
   await session.list('/etc')
   await session.write('/etc/hostname', 'large\n')
   await session.changes()
@@ -226,15 +227,31 @@ describe('a change', () => {
 
 describe('what is no image for the page is told in words', () => {
   async function why(blob: Blob): Promise<string> {
-    return ImageSession.open(blob, 'dropped').then(
+    return ImageSession.open(blob, { name: 'dropped' }).then(
       () => 'opened',
       (error: unknown) => errorText(error),
     )
   }
 
   it('a file without a disk', async () => {
-    expect(await why(new Blob(['hello'.repeat(1000)]))).toMatch(/no |not /)
+    const error: unknown = await ImageSession.open(new Blob(['hello'.repeat(1000)])).catch(
+      (one: unknown) => one,
+    )
+    expect(errorText(error)).toMatch(/no root filesystem .*choose one:$/)
+    expect(volumesToChoose(error)).toEqual(['/dev/sda'])
     expect(await why(new Blob([]))).toMatch(/dropped|no |not /)
+  })
+
+  it('but a disk without Linux is opened, where a volume is chosen', async () => {
+    const data = join(folder, 'data.qcow2')
+    const tree = temporaryFolder()
+    writeFileSync(join(tree, 'notes'), 'some notes\n')
+    await ok('make-fs', '--size', '64M', tree, data)
+    const blob = await openAsBlob(data)
+    const session = await ImageSession.open(blob, { root: '/dev/sda1' })
+    expect(await session.read('/notes')).toEqual({ text: 'some notes\n' })
+    await session.write('/notes', 'other notes\n')
+    expect(await ok('cat', '--root', '/dev/sda1', await saved(session), '/notes')).toBe('other notes\n')
   })
 
   it('an image that was cut short', async () => {

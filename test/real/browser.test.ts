@@ -31,6 +31,11 @@ const TAKE_OUT = `(async () => {
   link.download = file.name
   link.click()
 })()`
+/** A picker of a file that takes each piece as `writing` says. */
+const pickerOf = (writing: string) => `window.showSaveFilePicker = async () => ({
+  name: 'slow',
+  createWritable: async () => new WritableStream({ write: () => ${writing} }),
+})`
 const FOCUSED = `document.activeElement?.getAttribute('aria-label')`
 
 let server: Server
@@ -241,6 +246,28 @@ describe.runIf(haveTool('chromium'))('the page of examples/browser in Chromium',
       await saved.saveAs(path)
       await page.context().close()
       expect(await drydisk('cat', path, '/etc/hostname')).toBe('again\n')
+    })
+
+    it('keeps the changes where saving is cancelled or fails', async () => {
+      const page = await openPage('download')
+      await drop(page, image)
+      await page.getByLabel('Hostname').fill('kept')
+      await page.getByLabel('Hostname').press('Enter')
+      await page.locator('#change-list li', { hasText: '/etc/hostname' }).waitFor()
+      const count = await page.locator('#count').textContent()
+      await page.evaluate(pickerOf('new Promise(done => setTimeout(done, 50))'))
+      await page.getByRole('button', { name: 'Save image' }).click()
+      await page.getByRole('button', { name: 'Cancel', exact: true }).click()
+      await page.locator('#status', { hasText: 'Saving was cancelled' }).waitFor()
+      await page.evaluate(pickerOf(`Promise.reject(new Error('the disk is full'))`))
+      await page.getByRole('button', { name: 'Save image' }).click()
+      await page.getByRole('alert').filter({ hasText: 'the disk is full' }).waitFor()
+      expect(await page.locator('#count').textContent()).toBe(count)
+      // And is saved all the same in the end.
+      await page.evaluate('delete window.showSaveFilePicker')
+      const saved = await download(page, 'kept.qcow2')
+      await page.context().close()
+      expect(await drydisk('cat', saved, '/etc/hostname')).toBe('kept\n')
     })
 
     it('says in words what is wrong', async () => {
