@@ -51,6 +51,12 @@ const big = join(folder, '2g.bin')
 
 /** @type {Record<string, () => import('./harness.mjs').Case>} */
 const cases = {
+  version: () => ({
+    title: 'starting: --version, and node with nothing to do',
+    limit: '40 ms more than node',
+    drydisk: cli('--version'),
+    peer: { name: 'node -e 0', command: [process.execPath, '-e', '0'] },
+  }),
   cat: () => ({
     title: 'cat /etc/os-release',
     limit: '0.25 s, 100 MB',
