@@ -48,6 +48,9 @@ const SIBLINGS_AT = 8
 /** No sibling, in the form of either pointer. */
 const NO_BLOCK = 0xffff_ffff
 
+/** Where a key is made to be compared; all are whole words, at most two of a reverse mapping. */
+const KEY = bigEndian(new Uint8Array(40), 'xfs btree key')
+
 /**
  * A block of a tree, or the root in an inode, read and changed in place. Entries are records in a leaf; above, keys and
  * pointers.
@@ -182,9 +185,11 @@ export class BtreeBlock<Record> {
 
   /** Whether an entry has the key that its child gives it. */
   hasKeyOf(index: number, child: BtreeBlock<Record>): boolean {
-    const key = bigEndian(new Uint8Array(this.#kind.keySize), 'xfs btree key')
-    child.#writeKey(key, 0)
-    return equalBytes(key.bytes, this.#view.slice(this.#at(index), this.#kind.keySize))
+    child.#writeKey(KEY, 0)
+    const at = this.#at(index)
+    for (let word = 0; word < this.#kind.keySize; word += 4)
+      if (KEY.u32(word) !== this.#view.u32(at + word)) return false
+    return true
   }
 
   setKeyOf(index: number, child: BtreeBlock<Record>): void {
@@ -307,18 +312,18 @@ export function mostRootEntries<Record>(kind: BtreeKind<Record>, literalSize: nu
 }
 
 /** The root in an inode. */
-export function rootInInode<Record>(kind: BtreeKind<Record>, literal: Uint8Array): BtreeBlock<Record> {
-  return new BtreeBlock(kind, bigEndian(literal, `xfs ${kind.name} root`), ROOT_SHAPE)
+export function rootInInode<Record>(kind: BtreeKind<Record>, literal: ByteView): BtreeBlock<Record> {
+  return new BtreeBlock(kind, literal, ROOT_SHAPE)
 }
 
 /** A root without entries in place of what the inode's literal area had. */
 export function newRootInInode<Record>(
   kind: BtreeKind<Record>,
-  literal: Uint8Array,
+  literal: ByteView,
   level: number,
 ): BtreeBlock<Record> {
-  literal.fill(0)
-  bigEndian(literal, `xfs ${kind.name} root`).setU16(ROOT_SHAPE.levelAt, level)
+  literal.bytes.fill(0)
+  literal.setU16(ROOT_SHAPE.levelAt, level)
   return rootInInode(kind, literal)
 }
 

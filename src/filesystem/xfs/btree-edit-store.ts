@@ -1,4 +1,6 @@
 import type { ByteView } from '../../bytes/byte-view.ts'
+import type { Agf } from './agf.ts'
+import type { Agi } from './agi.ts'
 import type { BtreeKind } from './btree-kinds.ts'
 import type { VolumeBlock } from './geometry.ts'
 import type { XfsVolume } from './volume.ts'
@@ -25,6 +27,8 @@ export interface TreeRoot {
 
 export interface HeaderRoot {
   readonly in: 'header'
+  /** As `read`, where the header is in memory. */
+  held?(): TreeRoot | undefined
   read(): Promise<TreeRoot>
   write(root: TreeRoot): Promise<void>
 }
@@ -51,14 +55,20 @@ export interface TreeStore<Record> {
 export type AgfTree = 'bno' | 'cnt' | 'rmap' | 'refcount'
 
 export function agfRoot(volume: XfsVolume, agno: number, tree: AgfTree): HeaderRoot {
+  const rootIn = (agf: Agf): TreeRoot => {
+    if (tree === 'bno') return { pointer: agf.bnoRoot, levels: agf.bnoLevel }
+    if (tree === 'cnt') return { pointer: agf.cntRoot, levels: agf.cntLevel }
+    if (tree === 'rmap') return { pointer: agf.rmapRoot, levels: agf.rmapLevel }
+    return { pointer: agf.agf_refcount_root, levels: agf.agf_refcount_level }
+  }
   return {
     in: 'header',
+    held() {
+      const agf = volume.heldAgf(agno)
+      return agf && rootIn(agf)
+    },
     async read() {
-      const agf = await volume.readAgf(agno)
-      if (tree === 'bno') return { pointer: agf.bnoRoot, levels: agf.bnoLevel }
-      if (tree === 'cnt') return { pointer: agf.cntRoot, levels: agf.cntLevel }
-      if (tree === 'rmap') return { pointer: agf.rmapRoot, levels: agf.rmapLevel }
-      return { pointer: agf.agf_refcount_root, levels: agf.agf_refcount_level }
+      return rootIn(await volume.readAgf(agno))
     },
     async write({ pointer, levels }) {
       const agf = await volume.editAgf(agno)
@@ -72,13 +82,18 @@ export function agfRoot(volume: XfsVolume, agno: number, tree: AgfTree): HeaderR
 
 /** In the AGI: of all inodes, or of chunks with free ones. */
 export function agiRoot(volume: XfsVolume, agno: number, tree: 'inobt' | 'finobt'): HeaderRoot {
+  const rootIn = (agi: Agi): TreeRoot =>
+    tree === 'inobt'
+      ? { pointer: agi.agi_root, levels: agi.agi_level }
+      : { pointer: agi.agi_free_root, levels: agi.agi_free_level }
   return {
     in: 'header',
+    held() {
+      const agi = volume.heldAgi(agno)
+      return agi && rootIn(agi)
+    },
     async read() {
-      const agi = await volume.readAgi(agno)
-      return tree === 'inobt'
-        ? { pointer: agi.agi_root, levels: agi.agi_level }
-        : { pointer: agi.agi_free_root, levels: agi.agi_free_level }
+      return rootIn(await volume.readAgi(agno))
     },
     async write({ pointer, levels }) {
       const agi = await volume.editAgi(agno)

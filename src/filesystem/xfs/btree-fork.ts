@@ -1,4 +1,4 @@
-import type { ByteView } from '../../bytes/byte-view.ts'
+import { type ByteView, bigEndian } from '../../bytes/byte-view.ts'
 import { type BtreeBlock, mostRootEntries, newRootInInode, rootInInode } from './btree-block.ts'
 import { BtreeEditor } from './btree-edit.ts'
 import type { BlockSource } from './btree-edit-store.ts'
@@ -27,7 +27,7 @@ export class ForkTree extends BtreeEditor<BmbtRecord> {
     const leaf = await this.tree.create(0, near, [])
     const first = records.slice(0, leaf.block.most)
     for (const [index, record] of first.entries()) leaf.block.insertRecord(index, record)
-    newRootInInode(BMBT, this.#literal().bytes, 1).insertChild(0, leaf.pointer, leaf.block)
+    newRootInInode(BMBT, this.#literal(), 1).insertChild(0, leaf.pointer, leaf.block)
     for (const record of records.slice(first.length)) await this.insert(record)
   }
 
@@ -75,6 +75,6 @@ export class ForkTree extends BtreeEditor<BmbtRecord> {
  * @param to the area as it is to be; it has room (`ForkTree.fitRoot`).
  */
 export function moveForkRoot(from: Uint8Array, to: Uint8Array): void {
-  const root = rootInInode(BMBT, from)
-  root.moveStartTo(newRootInInode(BMBT, to, root.level), root.count)
+  const root = rootInInode(BMBT, bigEndian(from, 'xfs bmbt root'))
+  root.moveStartTo(newRootInInode(BMBT, bigEndian(to, 'xfs bmbt root'), root.level), root.count)
 }

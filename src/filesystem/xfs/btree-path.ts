@@ -41,18 +41,34 @@ export class BtreeBlocks<Record> {
 
   /** The root, to begin a path with. */
   async root(): Promise<Step<Record>> {
-    const { root, kind } = this.#store
-    if (root.in === 'inode') {
-      const block = rootInInode(kind, root.literal().bytes)
-      const { level, count } = block
-      if (level < 1 || level >= MOST_LEVELS || count < 1)
-        throw this.wrong(`has a root of ${count} entries on level ${level}`)
-      return { pointer: undefined, block, index: 0 }
-    }
+    const held = this.#heldRoot()
+    if (held !== undefined) return held
+    const { root } = this.#store
+    if (root.in === 'inode') throw new Error('a root in an inode that is not in memory')
     const { pointer, levels } = await root.read()
     if (levels < 1 || levels > MOST_LEVELS)
       throw this.wrong(`has ${levels} levels, expected 1 to ${MOST_LEVELS}`)
     return { pointer, block: await this.read(pointer, levels - 1, true), index: 0 }
+  }
+
+  /** Most searches find all blocks in memory, and waiting for what is there takes longer than to search it. */
+  #heldRoot(): Step<Record> | undefined {
+    const { root, kind } = this.#store
+    if (root.in === 'header') {
+      const place = root.held?.()
+      const block = place && this.#held(place.pointer, place.levels - 1, true)
+      return place && block && { pointer: place.pointer, block, index: 0 }
+    }
+    const block = rootInInode(kind, root.literal())
+    const { level, count } = block
+    if (level < 1 || level >= MOST_LEVELS || count < 1)
+      throw this.wrong(`has a root of ${count} entries on level ${level}`)
+    return { pointer: undefined, block, index: 0 }
+  }
+
+  #held(pointer: number, level: number, isRoot = false): BtreeBlock<Record> | undefined {
+    const { volume, kind, owner } = this.#store
+    return volume.heldBtreeBlock(kind, this.#store.volumeBlock(pointer), { level, owner, isRoot })
   }
 
   /** Not to be changed. */
@@ -74,7 +90,7 @@ export class BtreeBlocks<Record> {
     const { root, kind } = this.#store
     if (step.pointer === undefined) {
       if (root.in !== 'inode') throw new Error('a root without a block')
-      step.block = rootInInode(kind, root.literal().bytes)
+      step.block = rootInInode(kind, root.literal())
     } else if ((await this.#openForChange(step.pointer)) !== step.block.bytes)
       step.block = await this.read(step.pointer, step.block.level, isRoot)
     if (step.pointer !== undefined) this.#requireSiblings(step.pointer, step.block, isRoot)
@@ -125,24 +141,42 @@ export class BtreeBlocks<Record> {
     const pointer = parent.pointer(index)
     const level = parent.level - 1
     const block = await (change ? this.editAt(pointer, level) : this.read(pointer, level))
+    this.#requireBetween(parent, index, pointer, block)
+    return { pointer, block }
+  }
+
+  #heldChild(parent: BtreeBlock<Record>, index: number): Place<Record> | undefined {
+    const pointer = parent.pointer(index)
+    const block = this.#held(pointer, parent.level - 1)
+    if (block === undefined) return undefined
+    this.#requireBetween(parent, index, pointer, block)
+    return { pointer, block }
+  }
+
+  #requireBetween(
+    parent: BtreeBlock<Record>,
+    index: number,
+    pointer: number,
+    block: BtreeBlock<Record>,
+  ): void {
     if (block.key(0) < parent.key(index))
       throw this.wrong(`has block ${pointer} begin before its parent says`)
     if (index + 1 < parent.count && block.key(block.count - 1) >= parent.key(index + 1))
       throw this.wrong(`has block ${pointer} end behind what its parent says`)
-    return { pointer, block }
   }
 
   /** From the root to the leaf that has the last record whose key is not above; the leaf's index is -1 when it has none. */
   async pathTo(key: BtreeKey): Promise<Step<Record>[]> {
     const path: Step<Record>[] = []
-    let step = await this.root()
+    let step = this.#heldRoot() ?? (await this.root())
     for (;;) {
       const { block } = step
       path.push(step)
       const floor = block.floor(key)
       step.index = block.level === 0 ? floor : Math.max(0, floor)
       if (block.level === 0) return path
-      step = { ...(await this.child(block, step.index)), index: 0 }
+      const child = this.#heldChild(block, step.index) ?? (await this.child(block, step.index))
+      step = { pointer: child.pointer, block: child.block, index: 0 }
     }
   }
 

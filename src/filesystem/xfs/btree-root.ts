@@ -30,7 +30,7 @@ export async function growRoot<Record>(
   const created = await tree.create(root.level, root.pointer(0), inUse)
   root.moveStartTo(created.block, root.count)
   const { kind } = store
-  const block = newRootInInode(kind, store.root.literal().bytes, level)
+  const block = newRootInInode(kind, store.root.literal(), level)
   block.insertChild(0, created.pointer, created.block)
   path.splice(0, 1, { pointer: undefined, block, index: 0 }, { ...created, index: step.index })
 }
@@ -61,7 +61,7 @@ export async function shrinkRoot<Record>(
     const fit = tree.mostRootEntries(Math.min(literalSize ?? literal.length, literal.length))
     if (child.block.count > fit) return
     const copy = await tree.editAt(child.pointer, child.block.level)
-    copy.moveStartTo(newRootInInode(store.kind, literal.bytes, child.block.level), copy.count)
+    copy.moveStartTo(newRootInInode(store.kind, literal, child.block.level), copy.count)
     await tree.release(child.pointer)
   }
 }

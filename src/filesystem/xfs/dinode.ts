@@ -79,6 +79,9 @@ export class Dinode {
   readonly ino: number
   readonly #sb: Superblock
   #view: ByteView
+  /** Views of the forks' literal areas, for as long as they are where they were. */
+  #dataLiteral: ByteView | undefined
+  #attributeLiteral: ByteView | undefined
 
   constructor(bytes: Uint8Array, ino: number, sb: Superblock) {
     this.ino = ino
@@ -92,7 +95,7 @@ export class Dinode {
   }
   /** The same inode in another buffer. */
   rebind(bytes: Uint8Array): void {
-    if (bytes !== this.#view.bytes) this.#view = bigEndian(bytes, 'xfs inode')
+    if (!isSameMemory(bytes, this.#view.bytes)) this.#view = bigEndian(bytes, 'xfs inode')
   }
 
   /** An inode of version 1 becomes one of version 2 before it is changed, as in Linux. */
@@ -282,22 +285,23 @@ export class Dinode {
   }
   get data(): Fork {
     const length = this.di_forkoff === 0 ? this.literalSize : this.di_forkoff * 8
-    return this.#fork(this.di_format, this.dataExtents, this.coreSize, length)
+    this.#dataLiteral = this.#literal(this.#dataLiteral, this.coreSize, length)
+    return { format: this.di_format, nextents: this.dataExtents, literal: this.#dataLiteral }
   }
   /** `undefined` where there is none. */
   get attributes(): Fork | undefined {
     const forkoff = this.di_forkoff * 8
     if (forkoff === 0) return undefined
-    return this.#fork(
-      this.di_aformat,
-      this.attributeExtents,
-      this.coreSize + forkoff,
-      this.literalSize - forkoff,
-    )
+    const length = this.literalSize - forkoff
+    this.#attributeLiteral = this.#literal(this.#attributeLiteral, this.coreSize + forkoff, length)
+    return { format: this.di_aformat, nextents: this.attributeExtents, literal: this.#attributeLiteral }
   }
 
-  #fork(format: number, nextents: number, at: number, length: number): Fork {
-    return { format, nextents, literal: bigEndian(this.#view.slice(at, length), 'xfs inode fork') }
+  #literal(kept: ByteView | undefined, at: number, length: number): ByteView {
+    const bytes = this.#view.slice(at, length)
+    return kept !== undefined && kept.length === length && isSameMemory(kept.bytes, bytes)
+      ? kept
+      : bigEndian(bytes, 'xfs inode fork')
   }
 
   #time(at: number): Timestamp {
@@ -319,6 +323,10 @@ export class Dinode {
     this.#view.setU32(at, Number(BigInt.asUintN(32, clamped)))
     this.#view.setU32(at + 4, Number(nanoseconds))
   }
+}
+
+function isSameMemory(one: Uint8Array, other: Uint8Array): boolean {
+  return one.buffer === other.buffer && one.byteOffset === other.byteOffset
 }
 
 /**

@@ -159,7 +159,7 @@ export class ForkMap {
 
   /** The root in an inode is never a leaf: records would be extents of the inode itself. */
   #root(): BtreeBlock<BmbtRecord> {
-    const root = rootInInode(BMBT, this.#fork.literal.bytes)
+    const root = rootInInode(BMBT, this.#fork.literal)
     const { level, count } = root
     if (level < 1 || level >= MOST_LEVELS || count < 1)
       throw corrupt('bmbt', `inode ${this.#inode.ino} has a tree of ${count} entries on level ${level}`, {

@@ -101,11 +101,17 @@ export class XfsVolume {
     return this.#editSector(0, AG_SECTOR.SUPERBLOCK, SB_CRC_OFFSET)
   }
 
+  /** As `readAgf`, where it is in memory. */
+  heldAgf(agno: number): Agf | undefined {
+    const buffer = this.buffers.held(this.#sectorPlace(agno, AG_SECTOR.AGF).block)
+    return buffer && this.#agfs.get(buffer)
+  }
+
   async readAgf(agno: number): Promise<Agf> {
+    const held = this.heldAgf(agno)
+    if (held !== undefined) return held
     const { block, at, length } = this.#sectorPlace(agno, AG_SECTOR.AGF)
-    const buffer = this.buffers.held(block) ?? (await this.buffers.read(block))
-    const known = this.#agfs.get(buffer)
-    if (known !== undefined) return known
+    const buffer = await this.buffers.read(block)
     const sector = buffer.subarray(at, at + length)
     checkAgf(sector, this.superblock, this.geometry, agno)
     const agf = new Agf(sector, this.superblock)
@@ -120,11 +126,17 @@ export class XfsVolume {
     return this.readAgf(agno)
   }
 
+  /** As `readAgi`, where it is in memory. */
+  heldAgi(agno: number): Agi | undefined {
+    const buffer = this.buffers.held(this.#sectorPlace(agno, AG_SECTOR.AGI).block)
+    return buffer && this.#agis.get(buffer)
+  }
+
   async readAgi(agno: number): Promise<Agi> {
+    const held = this.heldAgi(agno)
+    if (held !== undefined) return held
     const { block, at, length } = this.#sectorPlace(agno, AG_SECTOR.AGI)
-    const buffer = this.buffers.held(block) ?? (await this.buffers.read(block))
-    const known = this.#agis.get(buffer)
-    if (known !== undefined) return known
+    const buffer = await this.buffers.read(block)
     const sector = buffer.subarray(at, at + length)
     checkAgi(sector, this.superblock, this.geometry, agno)
     const agi = new Agi(sector, this.superblock)
@@ -198,18 +210,29 @@ export class XfsVolume {
     )
   }
 
+  /** As `btreeBlock`, where it was checked before and is in memory, and is what refers to it says. */
+  heldBtreeBlock<Record>(
+    kind: BtreeKind<Record>,
+    block: VolumeBlock,
+    { level, owner, isRoot }: { level: number; owner: number; isRoot: boolean },
+  ): BtreeBlock<Record> | undefined {
+    const bytes = this.buffers.held(block)
+    const known = bytes && this.#trees.get(bytes)
+    if (known?.kind !== kind || known.owner !== owner || known.block.level !== level) return undefined
+    return known.block.count > 0 || (isRoot && level === 0) ? (known.block as BtreeBlock<Record>) : undefined
+  }
+
   /** A checked block of a tree. */
   async btreeBlock<Record>(
     kind: BtreeKind<Record>,
     block: VolumeBlock,
     reference: { level: number; owner: number; isRoot: boolean },
   ): Promise<BtreeBlock<Record>> {
-    const bytes = this.buffers.held(block) ?? (await this.buffers.read(block))
-    const { level, owner, isRoot } = reference
-    const known = this.#trees.get(bytes)
+    const held = this.heldBtreeBlock(kind, block, reference)
+    if (held !== undefined) return held
     // What does not agree with the reference is parsed again, for the words of the error.
-    if (known?.kind === kind && known.owner === owner && known.block.level === level)
-      if (known.block.count > 0 || (isRoot && level === 0)) return known.block as BtreeBlock<Record>
+    const bytes = await this.buffers.read(block)
+    const { owner } = reference
     const daddr = this.geometry.diskAddress(block)
     const verified = this.#verified.get(bytes)?.has(0) ?? false
     const parsed = parseBtreeBlock(kind, bytes, { ...reference, daddr }, this.superblock, verified)
