@@ -2,6 +2,9 @@ import { copyFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { BlobStorage } from '../../src/device/blob-storage.ts'
+import { MemoryDevice } from '../../src/device/memory-device.ts'
+import { NbdListener } from '../../src/device/nbd/node-listener.ts'
+import { NbdServer } from '../../src/device/nbd/server.ts'
 import { PatchedStorage } from '../../src/device/patched-storage.ts'
 import {
   apply,
@@ -143,6 +146,29 @@ describe('an image of the library', () => {
     expect(await fs.readText('/etc/hostname')).toBe('demo\n')
     expect(image.fetched?.requests).toBeGreaterThan(0)
     await expect(openImage(`${url}/demo.qcow2`, { writable: true })).rejects.toMatchObject({ code: 'EROFS' })
+  })
+
+  test('comes from an NBD server, and is committed there', async () => {
+    const path = await copyOf('served.raw', 'raw')
+    const device = new MemoryDevice(readFileSync(path))
+    const socket = join(temporaryFolder(), 'nbd.sock')
+    const listener = await NbdListener.listen({ socket }, new NbdServer(device))
+    try {
+      const uri = listener.uri()
+      {
+        await using image = await openImage(uri, { writable: true })
+        const { fs } = await image.guest()
+        await fs.writeFile('/etc/motd', 'far away\n')
+        expect(await listed(image.diff())).toEqual(['changed /etc/motd'])
+        await image.commit()
+        expect(await listed(image.diff())).toEqual([])
+      }
+      await using image = await openImage(uri)
+      const { fs } = await image.guest()
+      expect(await fs.readText('/etc/motd')).toBe('far away\n')
+    } finally {
+      await listener.close()
+    }
   })
 
   test('is told from other places by its scheme', async () => {
