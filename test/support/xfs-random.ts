@@ -1,11 +1,13 @@
 import fc from 'fast-check'
-import { run } from './native.ts'
+import { run, runOk } from './native.ts'
 
 /** Options of mkfs.xfs that decide the shape of a filesystem; not every mix of them is one that mkfs.xfs makes. */
 export interface XfsShape {
   readonly isV5: boolean
   readonly blockSize: number
   readonly options: readonly string[]
+  /** It has another UUID than its metadata (metauuid of version 5). */
+  readonly renamed: boolean
 }
 
 const toggle = fc.integer({ min: 0, max: 1 })
@@ -31,6 +33,7 @@ export const xfsShape: fc.Arbitrary<XfsShape> = fc
     attr: fc.constantFrom(1, 2, 2),
     projid32: toggle,
     ascii: fc.constantFrom(false, false, false, true),
+    renamed: fc.boolean(),
   })
   .map(shape => {
     const { isV5, blockSize, sectorSize, groups, finobt, bigtime, sparse, nrext64 } = shape
@@ -48,13 +51,18 @@ export const xfsShape: fc.Arbitrary<XfsShape> = fc
     options.push('-m', metadata.join(','), '-n', names.join(','), '-i', inodes.join(','))
     options.push('-d', `agcount=${groups}`)
     if (!isV5) options.push('-l', `lazy-count=${shape.lazy}`)
-    return { isV5, blockSize: block, options }
+    return { isV5, blockSize: block, options, renamed: shape.renamed }
   })
 
 /** Makes the image; `false` where mkfs.xfs or xfs_repair say that there is no such filesystem. */
-export async function makeXfsShape(path: string, megabytes: number, { options }: XfsShape): Promise<boolean> {
+export async function makeXfsShape(
+  path: string,
+  megabytes: number,
+  { options, renamed }: XfsShape,
+): Promise<boolean> {
   await run('truncate', ['-s', '0', path])
   await run('truncate', ['-s', `${megabytes}M`, path])
   if ((await run('mkfs.xfs', ['-q', '-f', ...options, path])).status !== 0) return false
+  if (renamed) await runOk('xfs_admin', ['-U', 'generate', path])
   return (await run('xfs_repair', ['-n', '-f', path])).status === 0
 }
