@@ -27,11 +27,15 @@ export interface Guest {
   /** Name of the volume of the root filesystem. Its mount's source also says which subvolume of btrfs: `/dev/sda3[/root]`. */
   readonly rootVolume: string
   readonly mounts: readonly Mount[]
+  /** Every volume of the disk, with what is on it. */
+  readonly volumes: readonly GuestVolume[]
   /** What could not be mounted, and why; what is odd about a filesystem. */
   readonly warnings: readonly string[]
   identity(): Promise<GuestIdentity>
   /** Writes what the filesystems hold in memory to their volumes. */
   sync(): Promise<void>
+  /** Work on the volumes themselves that `close` does, in order, when no filesystem is open any more. */
+  afterClose(work: () => Promise<void>): void
   /** Lets go of the filesystems; their volumes stay open. */
   close(): Promise<void>
 }
@@ -70,10 +74,12 @@ export async function openGuest(disk: readonly Volume[], options: OpenGuestOptio
     throw error
   }
   let identity: Promise<GuestIdentity> | undefined
+  const later: (() => Promise<void>)[] = []
   return {
     fs: guest,
     rootVolume: volume.name,
     mounts: table.mounts,
+    volumes,
     warnings,
     identity: () => {
       identity ??= readIdentity(guest)
@@ -82,8 +88,12 @@ export async function openGuest(disk: readonly Volume[], options: OpenGuestOptio
     sync: async () => {
       for (const one of opened.values()) if (one.writable) await one.sync()
     },
+    afterClose: work => {
+      later.push(work)
+    },
     close: async () => {
       for (const one of opened.values()) await one.close()
+      for (const work of later.splice(0)) await work()
     },
   }
 }

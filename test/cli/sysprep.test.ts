@@ -82,11 +82,25 @@ test('operations are chosen as with virt-sysprep', async () => {
   expect((await cli('cat', path, '/etc/ssh/ssh_host_rsa_key')).status).toBe(1)
 })
 
+test('filesystems get new UUIDs, and the boot their names', async () => {
+  const path = image()
+  const uuid = async () => /UUID=([0-9a-f-]{36})/.exec(await cliOk('info', path))?.[1]
+  const before = await uuid()
+  const untouched = sha(path)
+  expect(await cliOk('sysprep', path, '--operations', 'fs-uuids', '-n')).toContain('UUID of ext4')
+  expect(sha(path)).toBe(untouched)
+  await cliOk('sysprep', path, '--operations', 'fs-uuids')
+  const after = await uuid()
+  expect(after).not.toBe(before)
+  expect(await cliOk('cat', path, '/etc/fstab')).toContain(`UUID=${after} / `)
+  const info = JSON.parse(await cliOk('info', path, '--json'))
+  expect(JSON.stringify(info)).not.toContain(before)
+})
+
 test('what is wrong with the command line is said before the image is opened', async () => {
   const before = sha(demo)
   for (const [args, message] of [
     [['--operations', 'nonsense'], /no operation "nonsense"/],
-    [['--operations', 'fs-uuids'], /fs-uuids is refused/],
     [['--script', 'x.sh'], /--script is refused/],
     [['--enable', 'defaults'], /--enable takes names/],
     [['--enable', 'utmp', '--operations', 'utmp'], /exclude each other/],

@@ -86,7 +86,7 @@ Examples:
       await editGuest(
         image,
         options,
-        fs => runSysprep(fs, args),
+        (fs, guest, device) => runSysprep(fs, { ...args, disk: { ...guest, device } }),
         (reports, recorder) => reportEdit(image, options, reports, recorder),
       )
     })

@@ -1,4 +1,5 @@
 import { cloudInitTask } from './cloud-init-task.ts'
+import { fsUuidsTask } from './fs-uuids.ts'
 import { globTasks } from './glob-tasks.ts'
 import { homeTasks } from './home-tasks.ts'
 import { hostKeysTask } from './host-keys.ts'
@@ -22,6 +23,7 @@ const customize: SysprepTask = {
 export const sysprepTasks: readonly SysprepTask[] = [
   customize,
   cloudInitTask,
+  fsUuidsTask,
   ...globTasks,
   ...homeTasks,
   hostKeysTask,

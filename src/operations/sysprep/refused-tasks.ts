@@ -8,15 +8,6 @@ const LOGICAL = /^\/dev\/(?:mapper\/(?!control)|dm-\d)/
 
 export const refusedTasks: readonly SysprepTask[] = [
   {
-    name: 'fs-uuids',
-    byDefault: false,
-    summary: 'change the UUIDs of filesystems',
-    refused:
-      'the UUIDs of the filesystems are in fstab, in the boot loader and its stub on the EFI system partition, in the initramfs and in crypttab, and the seed of ' +
-      'their checksums; a guest with new ones would likely not boot (virt-sysprep says so too). Clones of one image may have the same UUIDs; only disks of one machine may not',
-    run: async () => undefined,
-  },
-  {
     name: 'lvm-uuids',
     byDefault: true,
     summary: 'nothing: LVM2 UUIDs stay, and a guest on LVM2 gets a warning',

@@ -21,9 +21,9 @@ export interface SysprepArguments extends Partial<SysprepSettings> {
  * ID is empty). One report for each operation that did something or was named, and for each edit; an empty one when there was nothing to do.
  */
 export async function runSysprep(guest: GuestFs, args: SysprepArguments = {}): Promise<OperationReport[]> {
-  const { keepUserAccounts = [], removeUserAccounts = [], customize = [] } = args
+  const { keepUserAccounts = [], removeUserAccounts = [], customize = [], disk } = args
   const chosen = planSysprep(args)
-  const settings: SysprepSettings = { keepUserAccounts, removeUserAccounts, customize }
+  const settings: SysprepSettings = { keepUserAccounts, removeUserAccounts, customize, disk }
   const tree = new GuestTree(guest)
   const identity = await readIdentity(guest)
   const reports: OperationReport[] = []

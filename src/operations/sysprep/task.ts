@@ -1,8 +1,21 @@
+import type { BlockDevice } from '../../device/block-device.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
 import type { GuestIdentity } from '../../guest/identity.ts'
+import type { Mount } from '../../guest/mount-table.ts'
+import type { GuestVolume } from '../../guest/volume-spec.ts'
 import type { OperationReport } from '../operation.ts'
 import type { ReportBuilder } from '../report.ts'
 import type { GuestTree } from './guest-tree.ts'
+
+/** The disk below a guest that is one of an image, as `Guest` gives it. */
+export interface GuestDisk {
+  readonly volumes: readonly GuestVolume[]
+  readonly mounts: readonly Mount[]
+  /** The disk itself, where it is at hand. */
+  readonly device?: BlockDevice
+  /** Work on the volumes themselves, done when the guest's filesystems are written and closed. */
+  afterClose(work: () => Promise<void>): void
+}
 
 /** What one operation of sysprep works with. */
 export interface SysprepContext {
@@ -23,6 +36,8 @@ export interface SysprepSettings {
   readonly removeUserAccounts: readonly string[]
   /** Edits that come after the removals and before the last operations, in order. */
   readonly customize: readonly ((guest: GuestFs) => Promise<OperationReport>)[]
+  /** For `fs-uuids`; a tree of files has none. */
+  readonly disk: GuestDisk | undefined
 }
 
 /** One operation of sysprep. A second run of it reports nothing and writes nothing. */
