@@ -14,6 +14,7 @@ const FIELDS: Record<AccountFile, readonly string[]> = {
   gshadow: ['name', 'password', 'administrators', 'members'],
 }
 
+/** A line of an account file that is an entry: its fields between colons. */
 export interface AccountEntry {
   readonly fields: readonly string[]
   /** 1-based. */
@@ -145,6 +146,7 @@ function checkField(value: string, file: string): void {
     )
 }
 
+/** An entry of passwd(5). */
 export interface PasswdEntry {
   readonly name: string
   readonly password: string

@@ -14,6 +14,7 @@ export interface AptSource {
 /** `deb [options] uri suite component…`: options and the label of a disc are in brackets and may hold blanks; a comment may follow. */
 const ONE_LINE = /^(\s*(deb|deb-src)\s+(?:\[[^\]]*\]\s*)?)(cdrom:\[[^\]]*\]\S*|\S+)(\s+)(\S+)([^#]*)(#.*)?$/
 
+/** Sources in the one-line form of sources.list(5). */
 export function parseAptList(text: string): AptSource[] {
   const sources: AptSource[] = []
   splitLines(text).forEach((line, i) => {
@@ -76,6 +77,7 @@ function stanzas(text: string): Field[][] {
   return found.filter(stanza => stanza.length > 0)
 }
 
+/** Sources in the deb822 form of sources.list(5). */
 export function parseAptDeb822(text: string): AptSource[] {
   return stanzas(text).map(fields => {
     const field = (name: string) => fields.find(one => one.name.toLowerCase() === name)

@@ -26,6 +26,7 @@ function define(into: Record<string, unknown>, key: string, value: unknown): voi
   Object.defineProperty(into, key, { value, enumerable: true, configurable: true, writable: true })
 }
 
+/** One change of a value in a cloud-config. */
 export interface CloudConfigChange {
   /** Keys from the top, as in `system_info.default_user.name`. */
   readonly path: readonly string[]

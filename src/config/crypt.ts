@@ -12,6 +12,7 @@ export type CryptMethod = 'sha512' | 'sha256' | 'md5' | 'yescrypt'
 /** As `--password-crypto` of virt-customize takes them, and yescrypt. */
 export const CRYPT_METHODS: readonly CryptMethod[] = ['sha512', 'sha256', 'md5', 'yescrypt']
 
+/** What a hash begins with, by its method (crypt(5)). */
 export const CRYPT_PREFIXES: Readonly<Record<CryptMethod, string>> = {
   sha512: '$6$',
   sha256: '$5$',

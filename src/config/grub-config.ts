@@ -14,6 +14,7 @@ export interface GrubMenuEntry {
   readonly kernel: KernelLine | undefined
 }
 
+/** What a grub.cfg comes to: its entries, the lines of kernels, and its variables. */
 export interface GrubConfig {
   readonly entries: readonly GrubMenuEntry[]
   /** Every line with kernel arguments, those that no condition leads to as well. */

@@ -65,6 +65,7 @@ export function iniSections(text: string): string[] {
   return splitLines(text).flatMap(line => SECTION.exec(line.text)?.[1] ?? [])
 }
 
+/** A key with its value and its section. */
 export interface IniEntry extends IniValue {
   readonly section: string
   readonly key: string

@@ -4,6 +4,7 @@ import { insertLines, joinLines, type Line, removeLines, splitLines } from './te
 const STANZA =
   /^(auto|iface|mapping|rename|source|source-directory|source-dir|no-auto-down|no-scripts|template|bridge|bond|allow-\S+)$/
 
+/** A stanza of interfaces(5). */
 export interface InterfacesStanza {
   /** `iface`, `auto`, `allow-hotplug`, `source`, … */
   readonly keyword: string
@@ -13,6 +14,7 @@ export interface InterfacesStanza {
   readonly line: number
 }
 
+/** An option in a stanza of interfaces(5). */
 export interface InterfacesOption {
   readonly name: string
   readonly value: string

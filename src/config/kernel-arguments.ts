@@ -13,6 +13,7 @@ export type KernelArgumentChange =
 const REPEATABLE =
   /^(console|earlycon|netconsole|hugepages|hugepagesz|ip|ifname|vlan|bond|bridge|team|nameserver|memmap|mem_encrypt|initcall_blacklist|rd\.(lvm\.(lv|vg)|luks\.(uuid|name|options|key)|md\.uuid|driver\.(pre|post|blacklist)|break|znet|dasd|zfcp)|systemd\.(wants|mask|setenv)|modprobe\.blacklist|dyndbg)$/
 
+/** An argument on a command line, and where it stands there. */
 export interface KernelArgument {
   readonly text: string
   readonly start: number
@@ -135,6 +136,7 @@ function changeOne(line: string, change: KernelArgumentChange): string {
   return removeArguments(replaced, sameKey.slice(0, -1))
 }
 
+/** Whether an argument may stand several times, each with an effect, such as `console`. */
 export function isRepeatable(key: string): boolean {
   return REPEATABLE.test(key.replaceAll('-', '_'))
 }

@@ -1,6 +1,7 @@
 /** Values of login.defs(5): a name, blanks, a value that may stand in double quotes; the last line of a name wins. */
 export type LoginDefs = ReadonlyMap<string, string>
 
+/** The values of login.defs(5). Of several files, later ones count. */
 export function parseLoginDefs(...texts: readonly string[]): LoginDefs {
   const values = new Map<string, string>()
   for (const text of texts)
@@ -22,6 +23,7 @@ export function loginNumber<T>(defs: LoginDefs, name: string, fallback: T): numb
   return negative ? -value : value
 }
 
+/** Numbers of users or groups, both ends included. */
 export interface IdRange {
   readonly min: number
   readonly max: number
@@ -62,6 +64,7 @@ export interface SubordinateRange {
   readonly line: number
 }
 
+/** The ranges of subuid(5) or subgid(5). */
 export function parseSubordinate(text: string): SubordinateRange[] {
   return text.split('\n').flatMap((line, i) => {
     const match = /^([^:#]+):(\d{1,10}):(\d{1,10})\r?$/.exec(line)

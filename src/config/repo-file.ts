@@ -10,6 +10,7 @@ export interface RepoSection {
   readonly line: number
 }
 
+/** A value in a file of repositories, and its line. */
 export interface RepoValue {
   /** Lines that continue it (they begin with white space) are joined by a newline. */
   readonly value: string

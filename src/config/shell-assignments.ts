@@ -145,6 +145,7 @@ export interface ShellValue {
   readonly line: number
 }
 
+/** Variables of a shell, by name. */
 export type ShellEnvironment = Map<string, ShellValue>
 
 /** Sources a file into an environment, as far as that is possible without running anything. */

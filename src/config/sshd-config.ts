@@ -10,6 +10,7 @@ export interface SshdFiles {
   glob(pattern: string): Promise<string[]>
 }
 
+/** A directive of sshd_config(5), and the place where it stands. */
 export interface SshdDirective {
   /** As written. */
   readonly keyword: string
@@ -29,6 +30,7 @@ const MAX_PATTERNS = 1000
 const PATH_MAX = 4096
 const MAX_DIRECTIVES = 100_000
 
+/** A keyword and its arguments, as one line of sshd_config(5) has them. */
 export interface SshdLine {
   readonly keyword: string
   readonly args: readonly string[]

@@ -111,6 +111,7 @@ export function sshdKeyword(keyword: string): string {
   return ALIASES.get(lower) ?? lower
 }
 
+/** Whether every line of a keyword counts, and not the first alone. */
 export function accumulates(keyword: string): boolean {
   return ACCUMULATING.has(sshdKeyword(keyword))
 }

@@ -9,6 +9,7 @@ export interface Substitution {
   readonly global: boolean
 }
 
+/** A line that an edit changed. */
 export interface ChangedLine {
   /** 1-based, in the text after the edit. */
   readonly line: number

@@ -72,6 +72,7 @@ function splitList(text: string): string[] {
   return text.split(/\s*,\s*/).filter(item => item !== '')
 }
 
+/** Who may run what, as a line of sudoers(5) says it. */
 export interface UserSpecification {
   readonly users: readonly string[]
   /** Everything from the hosts on, after the first `=`. */

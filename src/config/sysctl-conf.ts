@@ -1,5 +1,6 @@
 import { appendLine, joinLines, splitLines } from './text.ts'
 
+/** A setting in a file of sysctl.d(5). */
 export interface SysctlLine {
   /** With dots between its parts, slashes within them. */
   readonly key: string

@@ -6,6 +6,7 @@ const TYPES = /\.(service|socket|device|mount|automount|swap|target|path|timer|s
 /** Characters of systemd.unit(5); 255 bytes at most. */
 const VALID = /^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\@-]*)?\.[a-z]+$/
 
+/** Whether systemd takes a name for that of a unit (systemd.unit(5)). */
 export function isUnitName(name: string): boolean {
   return name.length <= 255 && TYPES.test(name) && VALID.test(name)
 }
@@ -20,6 +21,7 @@ export function unitName(text: string): string {
   )
 }
 
+/** The name of a unit, in its parts. */
 export interface UnitNameParts {
   /** Before `@` or the type. */
   readonly prefix: string
@@ -29,6 +31,7 @@ export interface UnitNameParts {
   readonly type: string
 }
 
+/** Takes the name of a unit apart: `prefix@instance.type`. */
 export function splitUnitName(name: string): UnitNameParts {
   const dot = name.lastIndexOf('.')
   const at = name.indexOf('@')

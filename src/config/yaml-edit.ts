@@ -320,10 +320,12 @@ function without(value: unknown, path: readonly string[]): Record<string, unknow
   )
 }
 
+/** Whether a value is a mapping. */
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** Whether two values of YAML hold the same. */
 export function equalValues(a: unknown, b: unknown): boolean {
   if (Array.isArray(a) && Array.isArray(b))
     return a.length === b.length && a.every((item, i) => equalValues(item, b[i]))

@@ -20,6 +20,7 @@ import { openImage } from './open-image.ts'
 import { hostRecipes } from './recipes.ts'
 import { drydiskVersion } from './version.ts'
 
+/** What `apply` takes. */
 export interface ApplyOptions {
   /** Values of the recipe's variables. */
   readonly variables?: Readonly<Record<string, string>>

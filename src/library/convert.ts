@@ -12,6 +12,7 @@ import { type OpenDiskOptions, openDisk } from './open-disk.ts'
 /** A path or a URI, or an image that is open already and stays open. */
 export type ImageSource = string | URL | Image
 
+/** What `convert` takes. Sizes are in bytes. */
 export interface ConvertImageOptions extends Omit<ConvertOptions, 'format' | 'free' | 'backing'> {
   /** Of the target; `qcow2` when left out. */
   readonly format?: 'raw' | 'qcow2'
@@ -23,6 +24,7 @@ export interface ConvertImageOptions extends Omit<ConvertOptions, 'format' | 'fr
   readonly open?: Omit<OpenDiskOptions, 'writable'>
 }
 
+/** What `convert` made. */
 export interface ConvertedImage extends ConvertResult {
   /** With `sparsify`: what was left out, and why not more. */
   readonly free?: Omit<DiskFreeSpace, 'ranges'> & { readonly bytes: number }
@@ -46,6 +48,7 @@ export function convert(
   })
 }
 
+/** What `sparsify` takes. */
 export interface SparsifyOptions extends Omit<SparsifyInPlaceOptions, 'onProgress'> {
   readonly onProgress?: (progress: SparsifyProgress) => void
 }

@@ -4,6 +4,7 @@ import { Image } from './image.ts'
 import type { OpenDiskOptions } from './open-disk.ts'
 import { openImage } from './open-image.ts'
 
+/** What `doctor` takes. */
 export interface DoctorImageOptions extends Omit<DoctorOptions, 'disk'> {
   /** As in `Image.guest`. */
   readonly root?: string
@@ -11,6 +12,7 @@ export interface DoctorImageOptions extends Omit<DoctorOptions, 'disk'> {
   readonly open?: Omit<OpenDiskOptions, 'writable'>
 }
 
+/** What `doctor` found, and with `fix` what it mended. */
 export interface ImageDiagnosis extends Diagnosis {
   /** Nothing failed, or what did is mended. */
   readonly ready: boolean

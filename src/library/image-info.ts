@@ -23,6 +23,7 @@ export interface FileSystemInfo {
   readonly free?: number
 }
 
+/** A volume of a disk, without its device. Offset and length are in bytes. */
 export type VolumeInfo = Pick<
   Volume,
   'kind' | 'name' | 'aliases' | 'type' | 'typeName' | 'label' | 'uuid' | 'length' | 'unreadable' | 'readOnly'
@@ -32,10 +33,12 @@ export type VolumeInfo = Pick<
   readonly filesystem?: FileSystemInfo
 }
 
+/** A volume group of LVM, without its devices. Sizes are in bytes. */
 export type VolumeGroupInfo = Omit<VolumeGroup, 'physicalVolumes'> & {
   readonly physicalVolumes: readonly (Omit<PhysicalVolume, 'free' | 'name'> & { readonly name?: string })[]
 }
 
+/** What system is on an image, and how it boots and mounts. */
 export type GuestInfo = GuestIdentity &
   Omit<GuestFacts, 'warnings'> & {
     /** Name of the volume with the root filesystem. */

@@ -5,6 +5,7 @@ import type { BackingPolicy } from '../image/beside-file.ts'
 import type { ImageFormat } from '../image/detect.ts'
 import { openImage as openFile } from '../image/open.ts'
 
+/** What `openImage` takes with a path, a URL or a URI. */
 export interface OpenDiskOptions {
   /** For writing; false when left out. Only one drydisk at a time opens a file for writing. */
   readonly writable?: boolean

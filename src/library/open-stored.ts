@@ -8,6 +8,7 @@ import { type OpenStorageOptions, openStorage } from '../image/open-storage.ts'
 import { isUrl, openUrl } from '../image/open-url.ts'
 import { Image } from './image.ts'
 
+/** What `openImage` takes with a `Blob` or a `Storage`. */
 export interface OpenStoredOptions extends OpenStorageOptions {
   /** As messages name it; the name of the storage or of the `File` when left out. */
   readonly name?: string

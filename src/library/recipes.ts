@@ -11,6 +11,7 @@ const SHIPPED = new URL('../../recipes/', import.meta.url)
 /** A name without dots and slashes is that of a shipped recipe. */
 const NAME = /^[\w-]+$/
 
+/** The names of the recipes that are shipped, sorted. */
 export async function shippedRecipeNames(): Promise<string[]> {
   const files = await readdir(SHIPPED)
   return files
@@ -19,6 +20,7 @@ export async function shippedRecipeNames(): Promise<string[]> {
     .sort()
 }
 
+/** Reads recipes: files of this machine, and those that are shipped, by their names. */
 export const hostRecipes: RecipeReader = {
   async read(reference, from) {
     if (NAME.test(reference)) return shipped(reference)

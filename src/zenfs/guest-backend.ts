@@ -14,6 +14,7 @@ const S_IFMT = 0o170_000
 const S_IFLNK = 0o120_000
 const PERMISSIONS = 0o7777
 
+/** What a backend of ZenFS over a guest takes. */
 export interface GuestBackendOptions {
   /** The directory of the guest that is the backend's root; `/` when left out. */
   readonly path?: string

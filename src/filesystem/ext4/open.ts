@@ -14,6 +14,7 @@ import { cleanOrphans } from './orphans.ts'
 import { EXT_MAGIC, STATE, type Superblock } from './superblock.ts'
 import { Ext4Volume, readSuperblock } from './volume.ts'
 
+/** What `openExt4` takes. */
 export interface OpenExt4Options {
   /** Whether changes are allowed; default `false`. Needs a writable device. */
   readonly writable?: boolean

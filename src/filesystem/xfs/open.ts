@@ -21,6 +21,7 @@ import type { XfsWriter } from './writer.ts'
 
 export { readSuperblock } from './read-superblock.ts'
 
+/** What `openXfs` takes. */
 export interface OpenXfsOptions {
   /** Whether changes are allowed; default `false`. Needs a writable device. */
   readonly writable?: boolean

@@ -8,6 +8,7 @@ import { carryOut } from './compact-write.ts'
 import { checkSignal } from './move-bytes.ts'
 import { Restructure } from './restructure.ts'
 
+/** What compacting a qcow2 image takes. */
 export interface CompactOptions {
   /** Aborted: `ERR_ABORTED`. What is done until then stays; the content is the same all the time. */
   readonly signal?: AbortSignal

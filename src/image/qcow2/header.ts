@@ -39,6 +39,7 @@ export const AUTOCLEAR = { bitmaps: 1n << 0n, rawExternalData: 1n << 1n } as con
 export const KNOWN_AUTOCLEAR = AUTOCLEAR.bitmaps | AUTOCLEAR.rawExternalData
 
 export const COMPRESSION_TYPES = ['zlib', 'zstd'] as const
+/** How clusters of a qcow2 image are compressed. */
 export type CompressionType = (typeof COMPRESSION_TYPES)[number]
 
 const V2_LENGTH = 72

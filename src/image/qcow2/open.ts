@@ -24,6 +24,7 @@ import { type Verified, verifyRefcounts } from './verify.ts'
 /** Longest chain of backing files: incremental backups make long ones, loops make endless ones. */
 export const MAX_DEPTH = 200
 
+/** What `openQcow2` takes. */
 export interface Qcow2Options {
   /** Writable opening needs a writable storage, and gives back clusters that a crash leaked. */
   readonly writable: boolean
