@@ -9,6 +9,7 @@ import { StorageDevice } from '../../src/device/storage-device.ts'
 import { isDrydiskError } from '../../src/errors.ts'
 import { AGI_CRC_OFFSET } from '../../src/filesystem/xfs/agi.ts'
 import { storeChecksum } from '../../src/filesystem/xfs/checksum.ts'
+import { writeData } from '../../src/filesystem/xfs/fork/file-write.ts'
 import { finishUnlinked } from '../../src/filesystem/xfs/inode-space/unlinked.ts'
 import { inTransaction } from '../../src/filesystem/xfs/transaction.ts'
 import { haveTool, propertySettings } from '../support/native.ts'
@@ -116,4 +117,25 @@ describe.skipIf(!haveTool('mkfs.xfs'))('damaged books of XFS inodes', () => {
       await base.close()
       expect(codes).toContain('ERR_CORRUPT')
     }, 120_000)
+
+  test('a fork with no room for an extent is damage, and told as such', async () => {
+    const path = join(quickFolder(), 'image')
+    await makeXfs(path, 64, [])
+    await withWriter(path, async writer => {
+      for (const forkoff of [1, 2, 3]) {
+        const inode = await inTransaction(writer, async () => {
+          const made = await writer.inodeAllocator.allocate(writer.volume.superblock.sb_rootino, 0o100644)
+          made.di_forkoff = forkoff
+          return made
+        })
+        const write = (at: number) =>
+          inTransaction(writer, async () =>
+            writeData(writer, await writer.inodes.edit(inode.ino), at, new Uint8Array(10)),
+          )
+        if (forkoff > 1) await write(0)
+        if (forkoff < 3) await expect(write(100_000)).rejects.toMatchObject({ code: 'ERR_CORRUPT' })
+        else await write(100_000)
+      }
+    })
+  })
 })

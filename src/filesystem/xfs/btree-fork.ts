@@ -24,6 +24,10 @@ export class ForkTree extends BtreeEditor<BmbtRecord> {
    */
   async build(records: readonly BmbtRecord[], near: number): Promise<void> {
     if (records.length === 0) throw new Error('a tree of no extents')
+    if (mostRootEntries(BMBT, this.#literal().length) === 0)
+      throw this.tree.wrong(
+        `cannot be: its fork has ${this.#literal().length} bytes, and no root fits into it`,
+      )
     const leaf = await this.tree.create(0, near, [])
     const first = records.slice(0, leaf.block.most)
     for (const [index, record] of first.entries()) leaf.block.insertRecord(index, record)
