@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { convertCases } from './cases-convert.mjs'
 import { metadataCases } from './cases-metadata.mjs'
 import { compare, have, machine } from './harness.mjs'
@@ -129,3 +130,8 @@ console.log(
 )
 for (const [name, make] of Object.entries(cases))
   if (wanted.length === 0 ? given !== undefined || name !== 'copy-in' : wanted.includes(name)) compare(make())
+// In a process of its own: what is compared there is no command.
+if (wanted.length === 0 || wanted.includes('filesystems'))
+  execFileSync(process.execPath, [fileURLToPath(new URL('filesystems.mjs', import.meta.url))], {
+    stdio: 'inherit',
+  })
