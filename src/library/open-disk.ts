@@ -61,12 +61,19 @@ export async function openDisk(place: string | URL, options: OpenDiskOptions = {
   if (typeof place !== 'string' && scheme !== 'file')
     throw new DrydiskError(
       'ERR_UNSUPPORTED',
-      `${uri}: drydisk opens file:, http:, https:, nbd: and nbd+unix:`,
+      `${scheme}: is none of the addresses that drydisk opens: file:, http:, https:, nbd: and nbd+unix:`,
     )
-  const path =
-    scheme === 'file' && uri.startsWith('file://') ? decodeURIComponent(new URL(uri).pathname) : uri
+  const path = scheme === 'file' && uri.startsWith('file://') ? pathOf(uri) : uri
   const open = (forWriting: boolean, despite: boolean) =>
     openFile(path, { writable: forWriting, force: despite, ...chosen, allowBacking, keepCompressed })
   // The one that holds the file is this one.
   return { disk: await open(writable, force), committed: () => open(false, writable || force) }
+}
+
+function pathOf(uri: string): string {
+  try {
+    return decodeURIComponent(new URL(uri).pathname)
+  } catch (error) {
+    throw new DrydiskError('ERR_INVALID_ARGUMENT', `${JSON.stringify(uri)} is no URI of a file`, {}, error)
+  }
 }
