@@ -35,6 +35,8 @@ interface Variant {
   /** Linux here mounts no version 4. */
   readonly mounts: boolean
   readonly filledBy: 'drydisk' | 'Linux'
+  /** Of each of three files. */
+  readonly pieces: number
   /** Small ones. */
   readonly files: number
   /** Of the trees at their highest. */
@@ -48,6 +50,7 @@ const VARIANTS: readonly Variant[] = [
     blockSize: 512,
     mounts: false,
     filledBy: 'drydisk',
+    pieces: 350,
     files: 2100,
     least: { bnobt: 2, cntbt: 2, bmbt: 3, inobt: 2 },
   },
@@ -57,6 +60,7 @@ const VARIANTS: readonly Variant[] = [
     blockSize: 1024,
     mounts: true,
     filledBy: 'drydisk',
+    pieces: 900,
     files: 400,
     least: { bnobt: 2, cntbt: 2, rmapbt: 3, bmbt: 3 },
   },
@@ -66,12 +70,12 @@ const VARIANTS: readonly Variant[] = [
     blockSize: 1024,
     mounts: true,
     filledBy: 'Linux',
+    pieces: 900,
     files: 400,
     least: { bnobt: 2, cntbt: 2, rmapbt: 3, bmbt: 3 },
   },
 ]
 
-const PIECES = 900
 /** With these mkfs.xfs makes filesystems that are too small for it otherwise. */
 const TINY = ['TEST_DIR=1', 'TEST_DEV=1', 'QA_CHECK_FS=1']
 const name = (text: string) => new TextEncoder().encode(text)
@@ -88,18 +92,18 @@ function shuffled(count: number, random: Random): number[] {
 }
 
 /** Files with a hole between any two blocks, so that nothing joins. */
-async function fillByDrydisk(fs: FileSystem, blockSize: number, random: Random): Promise<void> {
+async function fillByDrydisk(fs: FileSystem, { blockSize, pieces }: Variant, random: Random): Promise<void> {
   const files = []
   for (const file of ['a', 'b', 'c']) files.push(await fs.create(fs.root, name(file), attributes))
   const block = new Uint8Array(blockSize).fill(1)
-  for (const place of shuffled(PIECES * 3, random))
+  for (const place of shuffled(pieces * 3, random))
     await fs.write(files[place % 3] ?? 0, Math.floor(place / 3) * 2 * blockSize, block)
 }
 
-function fillByLinux(folder: string, blockSize: number, random: Random): void {
+function fillByLinux(folder: string, { blockSize, pieces }: Variant, random: Random): void {
   const files = ['a', 'b', 'c'].map(file => openSync(join(folder, file), 'w'))
   const block = new Uint8Array(blockSize).fill(1)
-  for (const [count, place] of shuffled(PIECES * 3, random).entries()) {
+  for (const [count, place] of shuffled(pieces * 3, random).entries()) {
     const file = files[place % 3] ?? 0
     writeSync(file, block, 0, blockSize, Math.floor(place / 3) * 2 * blockSize)
     // Else its blocks would be allocated in order, at the end.
@@ -113,7 +117,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('trees of whole filesystems', () => {
     test.skipIf(variant.filledBy === 'Linux' && !haveLoopMounts())(
       `${variant.name}, filled by ${variant.filledBy}: are right in every block after every change`,
       async () => {
-        const { blockSize, least, files, filledBy } = variant
+        const { blockSize, least, pieces, files, filledBy } = variant
         const image = writes(join(temporaryFolder(), 'image'), 'xfs')
         await runOk('truncate', ['-s', '96M', image])
         await runOk('env', [
@@ -129,7 +133,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('trees of whole filesystems', () => {
         ])
         const random = randomFrom(11)
         if (filledBy === 'Linux')
-          await withXfsMount(image, 'noatime', async folder => fillByLinux(folder, blockSize, random))
+          await withXfsMount(image, 'noatime', async folder => fillByLinux(folder, variant, random))
         // What Linux made is right by the same measure.
         const levels: Levels = await walkVolume(image)
         const device = new StorageDevice(await FileStorage.open(image, 'write'))
@@ -140,7 +144,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('trees of whole filesystems', () => {
             levels[tree] = Math.max(levels[tree] ?? 0, count)
         }
         try {
-          if (filledBy === 'drydisk') await fillByDrydisk(fs, blockSize, random)
+          if (filledBy === 'drydisk') await fillByDrydisk(fs, variant, random)
           await walk()
           // Every third piece is free space that touches none.
           await fs.unlink(fs.root, name('b'))
@@ -148,13 +152,13 @@ describe.skipIf(!haveTool('mkfs.xfs'))('trees of whole filesystems', () => {
           for (let file = 0; file < files; file++) await fs.create(fs.root, name(`file ${file}`), attributes)
           await walk()
           const c = await fs.lookup(fs.root, name('c'))
-          for (let size = PIECES * 2; size > PIECES; size -= 1 + random(40))
+          for (let size = pieces * 2; size > pieces; size -= 1 + random(40))
             await fs.truncate(c, size * blockSize)
           for (const file of shuffled(files, random).slice(0, files - 50))
             await fs.unlink(fs.root, name(`file ${file}`))
           await walk()
           const a = await fs.lookup(fs.root, name('a'))
-          for (const piece of shuffled(PIECES - 1, random).slice(0, 300))
+          for (const piece of shuffled(pieces - 1, random).slice(0, 300))
             await fs.write(a, (piece * 2 + 1) * blockSize, new Uint8Array(blockSize).fill(2))
           await walk()
         } finally {
@@ -168,8 +172,8 @@ describe.skipIf(!haveTool('mkfs.xfs'))('trees of whole filesystems', () => {
         if (!variant.mounts || !haveLoopMounts()) return
         await withXfsMount(image, 'noatime', async folder => {
           const a = readFileSync(join(folder, 'a'))
-          expect(a.length).toBe((PIECES * 2 - 1) * blockSize)
-          for (let piece = 0; piece < PIECES; piece++) expect(a[piece * 2 * blockSize]).toBe(1)
+          expect(a.length).toBe((pieces * 2 - 1) * blockSize)
+          for (let piece = 0; piece < pieces; piece++) expect(a[piece * 2 * blockSize]).toBe(1)
           for (const file of readdirSync(folder)) if (file.startsWith('file')) unlinkSync(join(folder, file))
           unlinkSync(join(folder, 'c'))
           writeFileSync(join(folder, 'd'), new Uint8Array(1 << 20))

@@ -186,7 +186,7 @@ describe.skipIf(!haveTool('mkfs.xfs') || !haveLoopMounts() || !haveTool('setfacl
           for (const error of (await tryEverything(device)).errors) expect(error).toMatch(TYPED)
         },
       ),
-      propertySettings(30),
+      propertySettings(15),
     )
   })
 

@@ -91,7 +91,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('damaged directories of XFS', () => {
             for (const step of undo) await step()
             expect(failed).toBeLessThanOrEqual(40)
           }),
-          propertySettings(60),
+          propertySettings(30),
         )
       } finally {
         await device.close()

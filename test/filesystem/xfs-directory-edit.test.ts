@@ -27,11 +27,6 @@ const VARIANTS: readonly Variant[] = [
     names: 1600,
   },
   {
-    name: 'blocks of 1 KiB, directories of 4 KiB, reverse mapping',
-    args: ['-b', 'size=1024', '-n', 'size=4096', '-m', 'rmapbt=1'],
-    names: 1300,
-  },
-  {
     name: 'directories of 64 KiB, inodes of 2 KiB',
     args: ['-n', 'size=65536', '-i', 'size=2048'],
     names: 8300,

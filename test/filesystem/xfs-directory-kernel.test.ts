@@ -32,8 +32,7 @@ describe.skipIf(!able)('directories of XFS that the kernel and drydisk write in 
     ['short', 6, []],
     ['block', 60, ['-m', 'reflink=0']],
     ['leaf', 260, ['-b', 'size=1024', '-n', 'size=4096', '-m', 'rmapbt=1']],
-    ['node', 2000, []],
-    ['node', 3000, ['-n', 'size=16384', '-m', 'finobt=0']],
+    ['node', 1800, ['-n', 'size=8192', '-m', 'finobt=0']],
   ] as const)
     test(`${form}, ${count} entries`, async () => {
       const image = writes(join(temporaryFolder(), 'image'), 'xfs')

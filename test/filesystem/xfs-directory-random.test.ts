@@ -97,7 +97,7 @@ describe.skipIf(!tools)('directories of XFS against a model', () => {
           )
           await runOk('xfs_repair', ['-n', '-f', image])
         }),
-        propertySettings(5),
+        propertySettings(3),
       )
     })
 

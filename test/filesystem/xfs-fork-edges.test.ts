@@ -234,7 +234,7 @@ describe.skipIf(!haveTool('mkfs.xfs') || !haveTool('xfs_repair'))('file content 
             expect(error).toMatchObject({ code: expect.stringMatching(/^(ERR_CORRUPT|ENOSPC)$/) })
           },
         ),
-        propertySettings(60),
+        propertySettings(30),
       )
       expect(refused).toBeGreaterThan(10)
       await edit(writer, 'file', inode => emptyFork(writer, inode, 'data'))

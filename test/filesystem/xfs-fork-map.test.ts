@@ -191,7 +191,7 @@ describe.skipIf(!haveTool('mkfs.xfs') || !haveTool('xfs_repair'))('the map of a 
             )
           },
         ),
-        propertySettings(10),
+        propertySettings(6),
       )
       await runOk('xfs_repair', ['-n', '-f', image])
       await withXfsWriter(image, async writer => {

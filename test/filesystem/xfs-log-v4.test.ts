@@ -102,7 +102,7 @@ describe.each(['v4-log-v1', 'v4-log-v2'])('%s', name => {
         }
         expect(performance.now() - begun).toBeLessThan(5000)
       }),
-      propertySettings(150),
+      propertySettings(60),
     )
   }, 60_000)
 })

@@ -197,7 +197,7 @@ describe.skipIf(!haveXfsMounts())('the log of XFS against the kernel', () => {
             }
             expect(performance.now() - begun).toBeLessThan(5000)
           }),
-          propertySettings(40),
+          propertySettings(20),
         )
       },
       60_000,
