@@ -11,6 +11,7 @@
  * await image.commit() // until here, nothing has changed
  * ```
  */
+export { printable, printableText } from './bytes/names.ts'
 export { type Range, RangeSet } from './bytes/range-set.ts'
 export { type CompactImageOptions, compactImage } from './copy/compact.ts'
 export { type CompareOptions, type Comparison, compareDevices } from './copy/compare.ts'
@@ -43,17 +44,22 @@ export {
   type SparsifyInPlaceResult,
   sparsifyInPlace,
 } from './copy/sparsify-in-place.ts'
+export { BlobStorage } from './device/blob-storage.ts'
 export type { BlockDevice, DiskImage, Extent } from './device/block-device.ts'
 export { ConcatDevice } from './device/concat-device.ts'
 export { temporaryStorage } from './device/file-temporary.ts'
 export { type Fetched, HttpStorage, type HttpStorageOptions } from './device/http-storage.ts'
 export { MemoryDevice } from './device/memory-device.ts'
+export { MemoryFolder } from './device/memory-folder.ts'
+export { MemoryStorage } from './device/memory-storage.ts'
 export { NbdListener } from './device/nbd/node-listener.ts'
 export type { Address } from './device/nbd/node-socket.ts'
 export { NbdServer, type ServeOptions } from './device/nbd/server.ts'
 export { OverlayDevice } from './device/overlay-device.ts'
+export { patchedBlob } from './device/patched-blob.ts'
+export { PatchedStorage, type Piece } from './device/patched-storage.ts'
 export { SliceDevice } from './device/slice-device.ts'
-export type { Storage, StorageFolder } from './device/storage.ts'
+export type { Storage, StorageFolder, StoredRun } from './device/storage.ts'
 export {
   type DrydiskCode,
   DrydiskError,

@@ -23,6 +23,13 @@ export {
   type VolumeFreeSpace,
 } from './copy/free-ranges.ts'
 export { type MapEntry, mapDevice } from './copy/map.ts'
+export {
+  type Measure,
+  type MeasureOptions,
+  type MeasureSource,
+  measureDevice,
+  measureSize,
+} from './copy/measure.ts'
 export { BlobStorage } from './device/blob-storage.ts'
 export type { BlockDevice, DiskImage, Extent } from './device/block-device.ts'
 export { ConcatDevice } from './device/concat-device.ts'
@@ -99,6 +106,7 @@ export {
   readJournal,
 } from './operations/log/read-log.ts'
 export { type Clock, clockOf, shortLine } from './operations/log/short-format.ts'
+export { type MakeFsOptions, makeFs } from './operations/make-fs.ts'
 export { type HostAccess, type Planned, type Step, steps } from './operations/steps/index.ts'
 export { type WriteTarOptions, writeTar } from './operations/tar/write-tar.ts'
 export {

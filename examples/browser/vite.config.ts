@@ -5,5 +5,7 @@ export default defineConfig({
   base: './',
   // In this checkout, drydisk/portable is what tsconfig.json says; a page of your own needs neither.
   resolve: { tsconfigPaths: true },
+  // While developing: its WebAssembly lies beside its modules, so these have to stay where they are.
+  optimizeDeps: { exclude: ['@bokuweb/zstd-wasm'] },
   build: { target: 'es2023' },
 })

@@ -1,10 +1,11 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { join, resolve } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { type OutputChunk, rolldown } from 'rolldown'
 import { build } from 'vite'
-import { expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { installedPackage } from '../support/installed-package.ts'
 import { temporaryFolder } from '../support/native.ts'
 
 /** What Node has and browsers lack; that `process.getBuiltinModule` is asked for as a property of `globalThis` is no use of a global. */
@@ -100,36 +101,48 @@ it('what a page does not use is not in its bundle', async () => {
   expect(size.packed).toBeLessThan(Number(packed))
 })
 
-it('finds what is of Node', async () => {
-  const { wanted } = await bundle(resolve('src/index.ts'))
+it('finds what is of Node in the whole of drydisk, which has all that the portable part has', async () => {
+  const { chunks, wanted } = await bundle(resolve('src/index.ts'))
+  const portable = await bundle(resolve('src/portable.ts'))
+  const names = (of: readonly OutputChunk[]) => of.find(chunk => chunk.isEntry)?.exports ?? []
+  expect(names(chunks)).toEqual(expect.arrayContaining(names(portable.chunks)))
   expect(wanted.some(one => one.startsWith('node:fs/promises in '))).toBe(true)
   expect(wanted.some(one => one.startsWith('node:buffer in '))).toBe(true)
 })
 
-it('the page is built by Vite, which has to stand in for nothing', async () => {
-  const folder = temporaryFolder()
-  const warnings: string[] = []
-  const built = await build({
-    root: resolve('examples/browser'),
-    logLevel: 'silent',
-    build: {
-      outDir: folder,
-      emptyOutDir: true,
-      rolldownOptions: {
-        onLog: (_level, { code, message }) => {
-          if (!NOISE.includes(code ?? '')) warnings.push(message)
+describe('the package as others install it', () => {
+  let user: string
+  beforeAll(async () => {
+    user = await installedPackage()
+  })
+
+  it('is built into the page by Vite, which has to stand in for nothing', async () => {
+    const root = join(user, 'page')
+    cpSync('examples/browser', root, { recursive: true })
+    // What makes of drydisk/portable the sources beside it.
+    rmSync(join(root, 'tsconfig.json'))
+    const warnings: string[] = []
+    const built = await build({
+      root,
+      configFile: false,
+      logLevel: 'silent',
+      build: {
+        rolldownOptions: {
+          onLog: (_level, { code, message }) => {
+            if (!NOISE.includes(code ?? '')) warnings.push(message)
+          },
         },
       },
-    },
+    })
+    expect(warnings).toEqual([])
+    const files = [built].flat().flatMap(one => ('output' in one ? one.output : []))
+    const names = files.map(({ fileName }) => fileName)
+    expect(names).toContain('index.html')
+    // WebAssembly of zstd is a file of its own.
+    expect(names.some(name => /zstd.*\.wasm$/.test(name))).toBe(true)
+    // What Vite puts in the place of a module of Node.
+    for (const file of files)
+      if (file.type === 'chunk')
+        expect(file.code, file.fileName).not.toMatch(/browser-external|externalized for browser/)
   })
-  expect(warnings).toEqual([])
-  const files = [built].flat().flatMap(one => ('output' in one ? one.output : []))
-  const names = files.map(({ fileName }) => fileName)
-  expect(names).toContain('index.html')
-  // WebAssembly of zstd is a file of its own.
-  expect(names.some(name => /zstd.*\.wasm$/.test(name))).toBe(true)
-  // What Vite puts in the place of a module of Node.
-  for (const file of files)
-    if (file.type === 'chunk')
-      expect(file.code, file.fileName).not.toMatch(/browser-external|externalized for browser/)
 })
