@@ -27,7 +27,9 @@ export const fsUuidsTask: SysprepTask = {
     const { report, settings, guest } = context
     const { disk } = settings
     if (disk === undefined) {
-      report.warn('this is a tree of files, not the image of a disk: there is no filesystem to change')
+      report.warn(
+        'there is no disk at hand whose filesystems could be changed: drydisk sysprep IMAGE does it on an image',
+      )
       return
     }
     const volumes = changeable(context, disk)
