@@ -19,6 +19,9 @@ const MEANINGS: Readonly<Record<string, readonly [PosixCode, string]>> = {
   EINVAL: ['EINVAL', 'invalid argument'],
 }
 
+/** What other jobs take for an image on a server, and node:fs for a path. */
+const ON_A_SERVER = /^(https?|nbds?(\+\w+)?):/i
+
 /** What node:fs threw, in a few words without the path; what comes from elsewhere as it is. */
 export function fileProblem(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
@@ -30,5 +33,9 @@ export function fileError(error: unknown, path: string, action: string): Drydisk
   if (error instanceof DrydiskError) return error
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
   const [posix, meaning] = MEANINGS[code] ?? (['EIO', String(error)] as const)
-  return new DrydiskError(posix, `cannot ${action} ${path}: ${meaning}`, { path }, error)
+  const why =
+    posix === 'ENOENT' && ON_A_SERVER.test(path)
+      ? 'only a file of this machine can be worked on here. Bring it here first: drydisk convert'
+      : meaning
+  return new DrydiskError(posix, `cannot ${action} ${path}: ${why}`, { path }, error)
 }
