@@ -33,7 +33,7 @@ export const DIRTY_XFS_VARIANTS: readonly DirtyXfsVariant[] = [
   {
     name: 'blocks of 1 KiB, stripe unit, stopped at once',
     mkfs: ['-b', 'size=1024', '-l', 'size=12m,su=16k'],
-    operations: 2500,
+    operations: 1000,
     kind: 'unlink',
     shutdown: 'at once',
   },
@@ -126,7 +126,7 @@ export async function makeUnfinishedXfs(
   { kind, incompat = 0 }: { kind: 'all' | 'exchange' | 'attributes'; incompat?: number },
 ): Promise<{ before: string; dirty: string }> {
   const [before, dirty] = [`${image}.before`, `${image}.dirty`]
-  await makeXfs(before, 128, mkfs)
+  await makeXfs(before, 92, mkfs)
   await setIncompat(before, bits => bits | incompat)
   await mountedXfs(before, async folder => {
     mkdirSync(`${folder}/d`)
