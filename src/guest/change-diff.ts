@@ -4,6 +4,8 @@ import { decodeText } from './guest-text.ts'
 
 /** Names of files with password hashes, with the copies that tools keep of them. */
 const HASH_FILES = /^\/etc\/(g?shadow|passwd|group)(-|\.[A-Za-z0-9_-]+)?$/
+/** A line of such a file under another name, as where /etc/shadow is a symlink: a name, and a hash of crypt(5). */
+const HASH_LINE = /^[^:\s]+:!*\$[0-9a-z]+\$[^:]*:/m
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----/
 
 /**
@@ -17,7 +19,8 @@ export async function unifiedDiff(change: GuestChange): Promise<string | undefin
   if (after === undefined || (change.before && before === undefined) || before === after) return undefined
   const path = decodeUtf8(change.path) ?? printable(change.path)
   if (PRIVATE_KEY.test(after) || PRIVATE_KEY.test(before ?? '')) return undefined
-  const masked = HASH_FILES.test(path) ? maskHashes(before ?? '', after) : { before: before ?? '', after }
+  const hides = HASH_FILES.test(path) || HASH_LINE.test(after) || HASH_LINE.test(before ?? '')
+  const masked = hides ? maskHashes(before ?? '', after) : { before: before ?? '', after }
   const { createTwoFilesPatch } = await import('diff')
   const name = printable(change.path)
   const from = change.before ? `a${printable(change.from ?? change.path)}` : '/dev/null'

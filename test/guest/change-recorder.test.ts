@@ -104,6 +104,18 @@ test('the diff is unified, and hides what a terminal or an onlooker should not g
   expect(diffs.get('/binary')).toBeUndefined()
 })
 
+test('hashes are hidden where /etc/shadow is a symlink too', async () => {
+  const guest = await memoryGuest({ '/var/lib/accounts/hidden': 'root:$6$salt$oldhash:1::::::\n' })
+  await guest.mkdir('/etc', { recursive: true })
+  await guest.symlink('/var/lib/accounts/hidden', '/etc/shadow')
+  const recorder = new ChangeRecorder(guest)
+  await recorder.writeFile('/etc/shadow', 'root:$y$j9T$salt$newhash:2::::::\n')
+  const [change] = await recorder.changes()
+  const diff = change && (await unifiedDiff(change))
+  expect(diff).toContain('+root:(hidden, new):2::::::\n')
+  expect(diff).not.toMatch(/oldhash|newhash/)
+})
+
 test('masking keeps what is no secret', () => {
   const text = 'a::1\nb:*:1\nc:!:1\nd:!!:1\ne:x:1\nf:!$1$abc:1\n'
   expect(maskHashes(text, text).after).toBe('a::1\nb:*:1\nc:!:1\nd:!!:1\ne:x:1\nf:!(hidden):1\n')
