@@ -1,10 +1,11 @@
 import type { GuestFs } from '../guest/guest-fs.ts'
 import { readIdentity } from '../guest/identity.ts'
 import { CloudConfig, hasCloudInit, showValue } from './cloud-config-of-guest.ts'
-import { displayPath, lstatOrUndefined, readConfig, writeConfig } from './guest-files.ts'
+import { lstatOrUndefined, readConfig, writeConfig } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 import { initSystem } from './services/init-system.ts'
+import { enableUnit } from './services/systemd.ts'
 
 const PROGRAMS = ['/usr/bin/growpart', '/usr/sbin/growpart', '/bin/growpart']
 /** cloud-init's growpart module does nothing where this file is (its documentation, `ignore_growroot_disabled`). */
@@ -13,7 +14,6 @@ const DISABLED = '/etc/growroot-disabled'
 const SCRIPT_PATH = '/usr/local/sbin/drydisk-growroot'
 const UNIT = 'drydisk-growroot.service'
 const UNIT_PATH = `/etc/systemd/system/${UNIT}`
-const WANTS = '/etc/systemd/system/multi-user.target.wants'
 
 const SCRIPT = `#!/bin/sh
 # Grows the root partition to the end of its disk, and the filesystem with it. Written by drydisk.
@@ -117,15 +117,9 @@ async function byUnit(guest: GuestFs, report: ReportBuilder): Promise<void> {
     return before?.text === text
   }
   const same = [await write(SCRIPT_PATH, SCRIPT, 0o755), await write(UNIT_PATH, UNIT_TEXT, 0o644)]
-  const link = `${WANTS}/${UNIT}`
-  const stats = await lstatOrUndefined(guest, link)
-  const enabled = stats?.isSymbolicLink() === true && displayPath(await guest.readlink(link)).endsWith(UNIT)
-  if (!enabled) {
-    if (stats) await guest.unlink(link)
-    await guest.mkdir(WANTS, { recursive: true })
-    await guest.symlink(UNIT_PATH, link)
-  }
-  report.change('growing the root filesystem', enabled && same.every(Boolean) ? UNIT : null, UNIT, UNIT_PATH)
+  const { made } = await enableUnit(guest, UNIT)
+  const before = made.length === 0 && same.every(Boolean) ? UNIT : null
+  report.change('growing the root filesystem', before, UNIT, UNIT_PATH)
 }
 
 async function checkProgram(guest: GuestFs, report: ReportBuilder): Promise<void> {

@@ -1,10 +1,9 @@
 import { MAKES_KEYS, HOST_KEY_UNIT as UNIT, UNIT_FOLDERS } from '../host-key-units.ts'
-import { join } from './guest-tree.ts'
+import { enableUnit } from '../services/systemd.ts'
 import { removePath } from './removal.ts'
 import type { SysprepContext, SysprepTask } from './task.ts'
 
 const UNIT_PATH = `/etc/systemd/system/${UNIT}`
-const WANTS = '/etc/systemd/system/multi-user.target.wants'
 
 /** The condition is looked at when everything before it is done, so what cloud-init makes counts. ssh-keygen -A makes missing keys only. */
 const UNIT_TEXT = `[Unit]
@@ -61,9 +60,6 @@ async function addUnit({ guest, tree, report }: SysprepContext): Promise<void> {
     await guest.writeFile(UNIT_PATH, UNIT_TEXT)
     report.always('unit', before, 'makes missing SSH host keys at boot', UNIT_PATH)
   }
-  if (!(await tree.list(WANTS)).has(UNIT)) {
-    await guest.mkdir(WANTS, { recursive: true })
-    await guest.symlink(UNIT_PATH, join(WANTS, UNIT))
-    report.always('unit', null, 'enabled', join(WANTS, UNIT))
-  }
+  const { made } = await enableUnit(guest, UNIT)
+  for (const link of made) report.always('unit', null, 'enabled', link)
 }
