@@ -129,6 +129,19 @@ describe('sysprep', () => {
     ).toBe(theirs)
   })
 
+  it('net-hwaddr leaves a file that still is for its interface', async () => {
+    const folder = '/etc/sysconfig/network-scripts'
+    const guest = await memoryGuest({
+      [`${folder}/ifcfg-eth0`]: 'HWADDR=52:54:00:00:00:01\nMACADDR=52:54:00:00:00:02\nBOOTPROTO=dhcp\n',
+      [`${folder}/ifcfg-eth1`]: 'DEVICE=eth1\nHWADDR="52:54:00:00:00:03"\n',
+    })
+    await twice(guest, { operations: ['net-hwaddr'] })
+    expect(await text(guest, `${folder}/ifcfg-eth0`)).toBe(
+      'MACADDR=52:54:00:00:00:02\nBOOTPROTO=dhcp\nDEVICE=eth0\n',
+    )
+    expect(await text(guest, `${folder}/ifcfg-eth1`)).toBe('DEVICE=eth1\n')
+  })
+
   it('empties the machine ID last, whatever an edit wrote', async () => {
     const guest = await memoryGuest({ ...residue, ...families.debian })
     const reports = await runSysprep(guest, {

@@ -130,13 +130,21 @@ export async function dhcpByIfcfg(
   return 1
 }
 
-/** Takes fixed MAC addresses out, and DEVICE in where nothing else would bind the file. */
-export async function unpinIfcfg(guest: GuestFs, folder: string, report: ReportBuilder): Promise<void> {
+/**
+ * Takes fixed MAC addresses out, and DEVICE in where nothing else would bind the file.
+ * @param pins names of the variables that go; all that hold such an address when left out.
+ */
+export async function unpinIfcfg(
+  guest: GuestFs,
+  folder: string,
+  report: ReportBuilder,
+  pins = PINS,
+): Promise<void> {
   for (const file of await readIfcfgFiles(guest, folder)) {
     const edit = new IfcfgEdit(file)
-    const pinned = variables(edit.text).some(name => PINS.test(name))
+    const pinned = variables(edit.text).some(name => pins.test(name))
     if (!pinned) continue
-    edit.drop(PINS)
+    edit.drop(pins)
     if (
       folder !== SUSE_FOLDER &&
       getShellValue(edit.text, 'DEVICE') === undefined &&

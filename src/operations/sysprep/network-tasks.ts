@@ -10,6 +10,7 @@ import { unpinKeyfiles } from '../network/keyfiles.ts'
 import { unpinNetplan } from '../network/netplan.ts'
 import { unpinNetworkd } from '../network/networkd.ts'
 import { IFCFG_FOLDER, SUSE_FOLDER } from '../network/stack.ts'
+import type { ReportBuilder } from '../report.ts'
 import { textAt, UNREADABLE } from './lenient.ts'
 import { removePath } from './removal.ts'
 import type { SysprepContext, SysprepTask } from './task.ts'
@@ -36,6 +37,17 @@ async function unsetInIfcfg(context: SysprepContext, names: readonly string[]): 
     }
 }
 
+/** A file that cannot be read as what it should be is no reason to leave the rest undone. */
+async function unpinEach(report: ReportBuilder, stacks: readonly (() => Promise<void>)[]): Promise<void> {
+  for (const unpin of stacks)
+    try {
+      await unpin()
+    } catch (error) {
+      if (!isDrydiskError(error, ...UNREADABLE)) throw error
+      report.warn(`${error.message}; it was left as it is`)
+    }
+}
+
 export const networkTasks: readonly SysprepTask[] = [
   {
     name: 'net-hostname',
@@ -47,7 +59,11 @@ export const networkTasks: readonly SysprepTask[] = [
     name: 'net-hwaddr',
     byDefault: true,
     summary: 'remove HWADDR (a fixed MAC address) from ifcfg files',
-    run: context => unsetInIfcfg(context, ['HWADDR']),
+    run: ({ guest, report }) =>
+      unpinEach(report, [
+        () => unpinIfcfg(guest, IFCFG_FOLDER, report, /^HWADDR$/),
+        () => unpinIfcfg(guest, SUSE_FOLDER, report, /^HWADDR$/),
+      ]),
   },
   {
     name: 'net-uuid',
@@ -63,22 +79,14 @@ export const networkTasks: readonly SysprepTask[] = [
     summary:
       'take fixed MAC addresses out of ifcfg files, keyfiles of NetworkManager, netplan, systemd-networkd and ifupdown',
     async run({ guest, report }) {
-      const stacks = [
+      await unpinEach(report, [
         () => unpinIfcfg(guest, IFCFG_FOLDER, report),
         () => unpinIfcfg(guest, SUSE_FOLDER, report),
         () => unpinKeyfiles(guest, report),
         () => unpinNetplan(guest, report),
         () => unpinNetworkd(guest, report),
         () => unpinInterfaces(guest, report),
-      ]
-      for (const unpin of stacks)
-        try {
-          await unpin()
-        } catch (error) {
-          // A file that cannot be read as what it should be is no reason to leave the rest undone.
-          if (!isDrydiskError(error, ...UNREADABLE)) throw error
-          report.warn(`${error.message}; it was left as it is`)
-        }
+      ])
     },
   },
   {
