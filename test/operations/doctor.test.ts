@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { type PhonyGuestName, phonyGuest, phonyGuests } from '../../native-fixtures/guests/index.ts'
+import { memoryGuest } from '../../src/guest/memory-guest.ts'
+import type { DiskFacts } from '../../src/operations/doctor/check.ts'
 import { type DoctorOptions, diagnose, doctorChecks } from '../../src/operations/doctor/doctor.ts'
 import type { Finding } from '../../src/operations/doctor/findings.ts'
 import { steps } from '../../src/operations/steps/index.ts'
@@ -55,7 +57,60 @@ describe.each(names)('doctor on %s', name => {
   })
 })
 
+/** A disk whose one volume is the root. */
+const diskOf = (type: string): DiskFacts => ({
+  volumes: [],
+  mounts: [
+    { path: '/', source: '/dev/sda1', type, dev: 1, fs: undefined, reason: undefined, covers: undefined },
+  ],
+  rootVolume: '/dev/sda1',
+  warnings: [],
+  firstSector: new Uint8Array(0),
+  format: 'raw',
+})
+
 describe('doctor', () => {
+  test('names no command that would be refused where the root is btrfs', async () => {
+    const changes = { '/etc/machine-id': '0123456789abcdef0123456789abcdef\n' }
+    const ext4 = await findings('fedora', changes, { disk: diskOf('ext4') })
+    const btrfs = await findings('fedora', changes, { disk: diskOf('btrfs') })
+    expect(ext4.filter(one => one.command?.startsWith('drydisk customize')).length).toBeGreaterThan(0)
+    expect(btrfs.filter(one => /^drydisk (?!convert|check)/.test(one.command ?? ''))).toEqual([])
+    expect(btrfs.at(-1)?.message).toMatch(/the root is btrfs, which drydisk reads and does not write/)
+  })
+
+  test('looks for the program that makes the filesystem of the root larger', async () => {
+    const growth = async (changes: Record<string, string>) =>
+      of(await findings('debian', changes, { disk: diskOf('xfs') }), 'root-growth')
+    expect(await growth({})).toContainEqual(
+      expect.objectContaining({
+        status: 'failed',
+        message: expect.stringContaining('xfs_growfs is not installed'),
+        command: 'drydisk customize IMAGE --install xfsprogs',
+      }),
+    )
+    expect((await growth({ '/usr/sbin/xfs_growfs': '' }))[0]).toMatchObject({
+      status: 'ok',
+      file: '/usr/sbin/xfs_growfs',
+    })
+  })
+
+  test('an agent that nothing starts', async () => {
+    const agent = { '/usr/sbin/qemu-ga': '' }
+    const guest = await memoryGuest({
+      '/etc/os-release': 'ID=debian\n',
+      '/usr/lib/systemd/system/multi-user.target': '',
+      ...agent,
+    })
+    const { findings: found } = await diagnose(guest, { checks: ['guest-agent'] })
+    expect(found).toContainEqual(
+      expect.objectContaining({
+        status: 'failed',
+        message: expect.stringContaining('nothing starts the QEMU guest agent'),
+      }),
+    )
+  })
+
   test('finds what keeps a guest from a cloud', async () => {
     const found = await findings('debian', {
       '/etc/cloud/cloud-init.disabled': '',

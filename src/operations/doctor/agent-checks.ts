@@ -24,9 +24,11 @@ const guestAgent: Check = {
       )
       return
     }
+    let hasUnit = false
     for (const unit of UNITS) {
       const { state, startsAtBoot, decidedBy, name } = await serviceState(guest, unit)
       if (state === 'absent') continue
+      hasUnit = true
       // Where its unit has no [Install], udev starts it when its port appears.
       if (state === 'enabled' || state === 'static' || startsAtBoot) {
         findings.ok(`${name} is ${state}`, { file: decidedBy })
@@ -41,6 +43,10 @@ const guestAgent: Check = {
       })
       break
     }
+    if (!hasUnit)
+      findings.fail(
+        `nothing starts the QEMU guest agent: this guest has no service ${UNITS.join(' and none ')}`,
+      )
     const allowed = await readQemuGa(guest)
     if (allowed === undefined) return
     const { allowed: may, file, line } = rpcDecision(allowed, PASSWORD)

@@ -97,6 +97,7 @@ const growth: Check = {
     const { guest, findings, disk } = context
     if (disk !== undefined) rootIsLast(context)
     if (!isInstalled(context)) return
+    await resizerIsThere(context)
     const found = await readRootGrowth(guest)
     if (found === undefined) return
     const { growpart, resizefs, tool } = found
@@ -119,6 +120,32 @@ const growth: Check = {
     if (tool !== undefined && growpart.runs && resizefs.runs)
       findings.ok('cloud-init runs growpart and resizefs', { file: growpart.file, line: growpart.line })
   },
+}
+
+/** What cloud-init's module resizefs calls for each filesystem (cc_resizefs), and the package that has it. */
+const RESIZERS: Readonly<Record<string, readonly [program: string, pack: string]>> = {
+  ext2: ['resize2fs', 'e2fsprogs'],
+  ext3: ['resize2fs', 'e2fsprogs'],
+  ext4: ['resize2fs', 'e2fsprogs'],
+  xfs: ['xfs_growfs', 'xfsprogs'],
+  btrfs: ['btrfs', 'btrfs-progs'],
+}
+
+async function resizerIsThere({ guest, disk, findings }: CheckContext): Promise<void> {
+  const type = disk?.mounts.find(({ path }) => path === '/')?.type ?? ''
+  const [program, pack] = RESIZERS[type] ?? []
+  if (program === undefined) return
+  for (const folder of ['/usr/sbin', '/sbin', '/usr/bin', '/bin'])
+    if (await guest.exists(`${folder}/${program}`))
+      return findings.ok(`${program} is there, which makes the ${type} of the root larger`, {
+        file: `${folder}/${program}`,
+      })
+  findings.fail(
+    `${program} is not installed: the partition of the root grows, and its ${type} stays as small as it is`,
+    {
+      command: `${INSTALL} ${pack}`,
+    },
+  )
 }
 
 /** A partition grows into what is free behind it. */

@@ -1,4 +1,5 @@
 import { DrydiskError, isDrydiskError } from '../../errors.ts'
+import { isWritable } from '../../filesystem/open.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
 import { readIdentity } from '../../guest/identity.ts'
 import { readGuestFacts } from '../guest-facts.ts'
@@ -77,7 +78,23 @@ export async function diagnose(guest: GuestFs, options: DoctorOptions = {}): Pro
     }
     findings.push(...found.list)
   }
-  return { profile, findings, reports }
+  return { profile, findings: withoutEdits(findings, disk), reports }
+}
+
+/** Commands that edit the guest. */
+const EDITS = /^drydisk (?:customize|edit|sysprep|rm|cp|mkdir|tar-in)\b/
+
+/** Where the root cannot be written, no command is named that would be refused; what to do is said once. */
+function withoutEdits(findings: readonly Finding[], disk: DiskFacts | undefined): readonly Finding[] {
+  const root = disk?.mounts.find(({ path }) => path === '/')
+  if (root === undefined || isWritable(root.type)) return findings
+  if (!findings.some(({ command }) => EDITS.test(command ?? ''))) return findings
+  const without = findings.map(finding => {
+    const { command, ...rest } = finding
+    return EDITS.test(command ?? '') ? rest : finding
+  })
+  const message = `the root is ${root.type}, which drydisk reads and does not write: what is to be mended in this guest is mended where it runs, or by virt-customize`
+  return [...without, { check: 'filesystems', status: 'warning', message }]
 }
 
 function chooseChecks(profile: Profile, names: readonly string[] | undefined): Check[] {
