@@ -3,11 +3,9 @@ import type { BlockDevice } from '../../src/device/block-device.ts'
 import { FileStorage } from '../../src/device/file-storage.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
 import { finobtKind, type InobtRecord, inobtKind } from '../../src/filesystem/xfs/btree-kinds.ts'
-import { createInodeAllocator } from '../../src/filesystem/xfs/inode-space/inode-allocator.ts'
+import { createWriter } from '../../src/filesystem/xfs/create-writer.ts'
 import { inodesThere } from '../../src/filesystem/xfs/inode-space/inode-record.ts'
-import { Inodes } from '../../src/filesystem/xfs/inodes.ts'
 import { readSuperblock } from '../../src/filesystem/xfs/read-superblock.ts'
-import { createSpace } from '../../src/filesystem/xfs/space/space.ts'
 import { XfsVolume } from '../../src/filesystem/xfs/volume.ts'
 import type { XfsWriter } from '../../src/filesystem/xfs/writer.ts'
 import { run } from './native.ts'
@@ -16,11 +14,7 @@ import { run } from './native.ts'
 export const NOW = 1_795_305_600_000_000_123n
 
 export async function writerOf(device: BlockDevice): Promise<XfsWriter> {
-  const volume = new XfsVolume(device, await readSuperblock(device))
-  const inodes = new Inodes(volume)
-  const space = createSpace(volume)
-  const now = () => NOW
-  return { volume, inodes, space, inodeAllocator: createInodeAllocator(volume, inodes, space, now), now }
+  return createWriter(new XfsVolume(device, await readSuperblock(device)), undefined, () => NOW)
 }
 
 /** The parts that write, on an image without a log to replay; what they change is in the image afterwards. */

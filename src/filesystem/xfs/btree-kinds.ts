@@ -294,7 +294,7 @@ export interface BmbtRecord {
 }
 
 /** 54 bits below the flag of the first word (XFS_BMBT, "Data Fork Extents"). */
-export function bmbtStartoff(view: ByteView, at: number): number {
+function bmbtStartoff(view: ByteView, at: number): number {
   const high = view.u32(at) & 0x7fff_ffff
   return high * 2 ** 23 + Math.floor(view.u32(at + 4) / 2 ** 9)
 }

@@ -1,10 +1,10 @@
 import type { BlockDevice } from '../../device/block-device.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { Timestamp } from '../filesystem.ts'
+import { createWriter } from './create-writer.ts'
 import { corrupt, unsupported } from './errors.ts'
 import { whyUnwritable } from './features.ts'
 import { XfsFileSystem } from './filesystem.ts'
-import { createInodeAllocator } from './inode-space/inode-allocator.ts'
 import { finishUnlinked } from './inode-space/unlinked.ts'
 import { Inodes } from './inodes.ts'
 import { bringLogHome } from './log/bring-home.ts'
@@ -13,11 +13,9 @@ import { destroyInode } from './new-inode.ts'
 import { forgetQuotaCheck } from './quota.ts'
 import { readSuperblock } from './read-superblock.ts'
 import { recoverCow } from './space/recover-cow.ts'
-import { createSpace } from './space/space.ts'
 import type { Superblock } from './superblock.ts'
 import { inTransaction } from './transaction.ts'
 import { XfsVolume } from './volume.ts'
-import type { XfsWriter } from './writer.ts'
 
 export { readSuperblock } from './read-superblock.ts'
 
@@ -41,7 +39,6 @@ export async function openXfs(device: BlockDevice, options: OpenXfsOptions = {})
   const writable = options.writable ?? false
   if (writable && !device.writable)
     throw new DrydiskError('EROFS', 'xfs: the volume is open for reading only, so its filesystem is too')
-  const now = options.now ?? systemTime
   const atRest = await readSuperblock(device)
   const reasons = writable ? whyUnwritable(atRest) : []
   if (reasons.length > 0)
@@ -65,21 +62,12 @@ export async function openXfs(device: BlockDevice, options: OpenXfsOptions = {})
     replayed: !writable && (log?.dirty ?? false),
   }
   if (!writable) return new XfsFileSystem(volume, inodes, undefined, { ...state, changed: false })
-  const writer = createWriter(volume, inodes, now)
+  const writer = createWriter(volume, inodes, options.now)
   await inTransaction(writer, () => recoverCow(writer))
   const unlinked = await finishUnlinked(writer, inode => destroyInode(writer, inode))
   if (unlinked.count > 0) await inTransaction(writer, () => forgetQuotaCheck(volume))
   state.warnings.push(...unlinked.warnings)
   return new XfsFileSystem(volume, inodes, writer, { ...state, changed: volume.buffers.changedBytes > 0 })
-}
-
-function createWriter(volume: XfsVolume, inodes: Inodes, now: () => Timestamp): XfsWriter {
-  const space = createSpace(volume)
-  return { volume, inodes, space, inodeAllocator: createInodeAllocator(volume, inodes, space, now), now }
-}
-
-function systemTime(): Timestamp {
-  return BigInt(Date.now()) * 1_000_000n
 }
 
 function hasInternalLog({ sb_logstart }: Superblock): boolean {

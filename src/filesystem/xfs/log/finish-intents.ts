@@ -1,19 +1,15 @@
 import { DrydiskError } from '../../../errors.ts'
 import { dropAttribute, storeAttribute } from '../attribute-edit/attribute-store.ts'
+import type { VolumeWriter } from '../create-writer.ts'
 import type { Dinode } from '../dinode.ts'
 import { ForkEditor } from '../fork/fork-edit.ts'
 import type { XfsSpace } from '../space/space.ts'
 import { inTransaction } from '../transaction.ts'
-import { type Extent, OWN, type Owner, structureOwner, type XfsWriter } from '../writer.ts'
+import { type Extent, OWN, type Owner, structureOwner } from '../writer.ts'
 import { corruptLog } from './errors.ts'
 import { exchangeMappings } from './exchange-mappings.ts'
 import { type AttributeUpdate, type IntentStep, type MappingUpdate, parseIntent } from './intent-formats.ts'
 import type { OpenIntent } from './intents.ts'
-
-/** Intents change one of the space's trees at a time, and all of them together make it whole. */
-export interface IntentWriter extends XfsWriter {
-  readonly space: XfsSpace
-}
 
 /** What a step leaves to be done when all steps of the log are done. */
 type FollowUp = () => Promise<void>
@@ -25,7 +21,7 @@ type FollowUp = () => Promise<void>
  *
  * @throws ERR_CORRUPT, ERR_UNSUPPORTED, ENOSPC: with the transaction that promised it.
  */
-export async function finishIntents(writer: IntentWriter, intents: readonly OpenIntent[]): Promise<void> {
+export async function finishIntents(writer: VolumeWriter, intents: readonly OpenIntent[]): Promise<void> {
   if (intents.length === 0) return
   const { geometry } = writer.volume
   const steps = intents.flatMap(intent =>
@@ -43,10 +39,10 @@ export async function finishIntents(writer: IntentWriter, intents: readonly Open
 }
 
 class Finisher {
-  readonly #writer: IntentWriter
+  readonly #writer: VolumeWriter
   readonly #space: XfsSpace
 
-  constructor(writer: IntentWriter) {
+  constructor(writer: VolumeWriter) {
     this.#writer = writer
     this.#space = writer.space
   }

@@ -1,15 +1,12 @@
 import { agTree, type BtreeEditor } from '../btree-edit.ts'
 import { agfRoot, type BlockSource } from '../btree-edit-store.ts'
-import { RMAPBT, type RmapRecord } from '../btree-kinds.ts'
+import { RMAP_OFFSET, RMAPBT, type RmapRecord } from '../btree-kinds.ts'
 import { corrupt } from '../errors.ts'
 import type { XfsVolume } from '../volume.ts'
 import type { Owner } from '../writer.ts'
 import type { Run } from './free-extents.ts'
 
-/** Flags above rm_offset (XFS_RMAP_OFF_*). */
-const ATTRIBUTE = 1n << 63n
-const BMBT = 1n << 62n
-const UNWRITTEN = 1n << 61n
+const { ATTRIBUTE, BMBT, UNWRITTEN } = RMAP_OFFSET
 const FLAGS = ATTRIBUTE | BMBT | UNWRITTEN
 
 const MOST_64 = (1n << 64n) - 1n
