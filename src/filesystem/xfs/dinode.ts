@@ -65,6 +65,8 @@ export interface Fork {
   readonly literal: ByteView
 }
 
+/** The half of di_flags2 that has flags: without BigInts it takes a fraction of the time. */
+const FLAGS2_LOW = 124
 /** di_next_unlinked and agi_unlinked: no inode. */
 const NULL_AGINO = 0xffff_ffff
 /** The earliest time of the older form, from which the newer one counts (XFS_BIGTIME_EPOCH_OFFSET). */
@@ -251,7 +253,7 @@ export class Dinode {
     if (this.di_version === 3) this.#setTime(144, time)
   }
   get hasBigTime(): boolean {
-    return (this.di_flags2 & DIFLAG2.BIGTIME) !== 0n
+    return this.di_version === 3 && (this.#view.u32(FLAGS2_LOW) & Number(DIFLAG2.BIGTIME)) !== 0
   }
 
   /** Extents of the data fork, as counted. */
@@ -272,7 +274,7 @@ export class Dinode {
   }
   /** The counts above are wider (nrext64). */
   get #large(): boolean {
-    return (this.di_flags2 & DIFLAG2.NREXT64) !== 0n
+    return this.di_version === 3 && (this.#view.u32(FLAGS2_LOW) & Number(DIFLAG2.NREXT64)) !== 0
   }
 
   /** Bytes of the core, and so where the data fork begins. */

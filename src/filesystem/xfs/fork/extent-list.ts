@@ -11,14 +11,31 @@ export function listRoom(bytes: number): number {
 }
 
 /** The extents of a fork that keeps them in the inode. */
-export function listedExtents({ nextents, literal }: Fork, ino: number): BmbtRecord[] {
+export function listedExtents(fork: Fork, ino: number): BmbtRecord[] {
+  requireRoom(fork, ino)
+  const records: BmbtRecord[] = []
+  for (let index = 0; index < fork.nextents; index++)
+    records.push(parseBmbtRecord(fork.literal, index * RECORD))
+  return records
+}
+
+/** The last of them that begins at block `at` of the file, or before. */
+export function listedFloor(fork: Fork, ino: number, at: number): BmbtRecord | undefined {
+  requireRoom(fork, ino)
+  for (let index = fork.nextents - 1; index >= 0; index--) {
+    const record = parseBmbtRecord(fork.literal, index * RECORD)
+    if (record.br_startoff <= at) return record
+  }
+  return undefined
+}
+
+function requireRoom({ nextents, literal }: Fork, ino: number): void {
   if (nextents > listRoom(literal.length))
     throw corrupt(
       'inode',
       `inode ${ino} counts ${nextents} extents, and ${listRoom(literal.length)} fit into it`,
       { inode: ino },
     )
-  return Array.from({ length: nextents }, (_, index) => parseBmbtRecord(literal, index * RECORD))
 }
 
 /** Stores all extents of such a fork; they fit. */

@@ -1,11 +1,11 @@
 import { DrydiskError } from '../../../errors.ts'
 import type { ForkTree } from '../btree-fork.ts'
 import type { BmbtRecord } from '../btree-kinds.ts'
-import { DIFLAG2, type Dinode, FORMAT } from '../dinode.ts'
+import { DIFLAG2, type Dinode, FORMAT, type Fork } from '../dinode.ts'
 import { corrupt } from '../errors.ts'
 import { INCOMPAT } from '../features.ts'
 import type { XfsWriter } from '../writer.ts'
-import { listedExtents, listRoom, storeExtentList } from './extent-list.ts'
+import { listedExtents, listedFloor, listRoom, storeExtentList } from './extent-list.ts'
 import { requireFileBlocks } from './file-blocks.ts'
 import { forkOf, setExtentCount, setForkFormat, type WhichFork } from './fork-state.ts'
 import { forkTree, nearInode } from './fork-tree.ts'
@@ -30,10 +30,8 @@ export class ExtentStore {
 
   /** The last extent that begins at block `at` of the file, or before. */
   async floor(at: number): Promise<BmbtRecord | undefined> {
-    const { list } = this
-    const found =
-      list === undefined ? await this.#tree.floor(at) : list.findLast(({ br_startoff }) => br_startoff <= at)
-    return this.#checked(found)
+    const fork = this.#listFork
+    return this.#checked(fork ? listedFloor(fork, this.#inode.ino, at) : await this.#tree.floor(at))
   }
 
   /** The first extent that begins at block `at` of the file, or behind. */
@@ -73,8 +71,13 @@ export class ExtentStore {
 
   /** The records that are in the inode; `undefined` when they are in a tree. */
   get list(): BmbtRecord[] | undefined {
+    const fork = this.#listFork
+    return fork && listedExtents(fork, this.#inode.ino)
+  }
+
+  get #listFork(): Fork | undefined {
     const fork = forkOf(this.#inode, this.#which)
-    if (fork.format === FORMAT.EXTENTS) return listedExtents(fork, this.#inode.ino)
+    if (fork.format === FORMAT.EXTENTS) return fork
     if (fork.format === FORMAT.BTREE) return undefined
     throw this.#wrong(`has no blocks (format ${fork.format}), and some are needed`)
   }
