@@ -71,7 +71,7 @@ async function image(path: string, guest: PhonyGuestName | 'demo'): Promise<void
 describe('blocks marked as ones that run', () => {
   beforeAll(async () => {
     built = await builtPackage()
-  })
+  }, 300_000)
 
   test('are on the pages that have a setting here, and on no others', () => {
     const marked = pages.filter(page => blocksOf(page).some(({ kind }) => kind.endsWith(' runs')))

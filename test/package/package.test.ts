@@ -43,7 +43,7 @@ beforeAll(async () => {
     mkdirSync(join(place, '..'), { recursive: true })
     symlinkSync(resolve('node_modules', name), place)
   }
-})
+}, 300_000)
 
 /** Those of package.json, and what they depend on in turn. */
 function dependencies(): Set<string> {
