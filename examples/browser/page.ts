@@ -110,7 +110,7 @@ async function show(opened: ImageSession): Promise<void> {
   session = opened
   await before?.close()
   unsaved = false
-  const { file, format, diskSize, system, hostname } = opened.facts
+  const { file, format, diskSize, system, hostname, readOnly } = opened.facts
   byId('facts', HTMLParagraphElement).replaceChildren(
     make('strong', { textContent: file }),
     ` ${format}, a disk of ${sizeText(diskSize)} with ${[system, hostname].filter(Boolean).join(', ') || 'files'}`,
@@ -118,11 +118,15 @@ async function show(opened: ImageSession): Promise<void> {
   byId('hostname', HTMLInputElement).value = hostname
   start.hidden = true
   work.hidden = false
-  saveButton.hidden = false
+  document.body.classList.toggle('reading', readOnly !== undefined)
+  saveButton.hidden = readOnly !== undefined
+  byId('text', HTMLTextAreaElement).readOnly = readOnly !== undefined
   report.replaceChildren(
-    ...opened.warnings.map(text => make('p', { className: 'warning', textContent: text })),
+    ...[...(readOnly === undefined ? [] : [`It is only read here: ${readOnly}`]), ...opened.warnings].map(
+      text => make('p', { className: 'warning', textContent: text }),
+    ),
   )
-  editor.close()
+  editor.close(readOnly === undefined ? undefined : 'Choose a file on the left.')
   await tree.show()
   await showChanges(opened)
 }

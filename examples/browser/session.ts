@@ -55,6 +55,14 @@ export interface Facts {
   readonly hostname: string
   /** The volume that was chosen to be opened. */
   readonly root?: string
+  /** Why nothing of it can be changed. */
+  readonly readOnly?: string
+}
+
+/** `root`: the volume with the files, where it is not found by itself. */
+interface OpenOptions {
+  readonly name?: string
+  readonly root?: string
 }
 
 /**
@@ -65,7 +73,8 @@ export class ImageSession {
   readonly facts: Facts
   readonly warnings: readonly string[]
   readonly #file: Blob
-  readonly #patched: PatchedStorage
+  /** Not where the image is only read. */
+  readonly #patched: PatchedStorage | undefined
   readonly #image: Image
   readonly #fs: ChangeRecorder
   /** One thing at a time: an edit that overlaps another would see it half done. */
@@ -73,7 +82,7 @@ export class ImageSession {
 
   private constructor(
     file: Blob,
-    patched: PatchedStorage,
+    patched: PatchedStorage | undefined,
     image: Image,
     guest: Guest,
     facts: Facts,
@@ -88,16 +97,24 @@ export class ImageSession {
   }
 
   /**
-   * @param options `root`: the volume with the files, where it is not found by itself.
+   * What cannot be written is opened for reading, where that can be done.
    * Errors: what `openImage`, `volumes` and `guest` of it throw.
    */
-  static async open(
-    file: Blob,
-    options: { readonly name?: string; readonly root?: string } = {},
-  ): Promise<ImageSession> {
+  static async open(file: Blob, options: OpenOptions = {}): Promise<ImageSession> {
+    try {
+      return await ImageSession.#open(file, options)
+    } catch (error) {
+      const reading = await ImageSession.#open(file, options, errorText(error)).catch(() => undefined)
+      if (reading === undefined) throw error
+      return reading
+    }
+  }
+
+  static async #open(file: Blob, options: OpenOptions, readOnly?: string): Promise<ImageSession> {
     const { name = 'name' in file ? String(file.name) : 'image', ...choice } = options
-    const patched = new PatchedStorage(new BlobStorage(file, name))
-    const image = await openImage(patched)
+    const blob = new BlobStorage(file, name)
+    const patched = readOnly === undefined ? new PatchedStorage(blob) : undefined
+    const image = await openImage(patched ?? blob)
     try {
       const { warnings } = await image.volumes()
       const guest = await image.guest(choice)
@@ -109,6 +126,7 @@ export class ImageSession {
         system: prettyName,
         hostname,
         ...choice,
+        ...(readOnly === undefined ? {} : { readOnly }),
       }
       return new ImageSession(file, patched, image, guest, facts, [...warnings, ...guest.warnings])
     } catch (error) {
@@ -212,6 +230,7 @@ export class ImageSession {
    */
   save(): Promise<Blob> {
     return this.#inTurn(async () => {
+      if (this.#patched === undefined) throw new DrydiskError('EROFS', `${this.facts.file} is only read`)
       await this.#image.commit()
       return patchedBlob(this.#file, this.#patched)
     })

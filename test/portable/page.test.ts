@@ -225,6 +225,17 @@ describe('a change', () => {
   })
 })
 
+it('what cannot be written is read, and why is told', async () => {
+  const bytes = readFileSync(await demo())
+  // The incompatible feature bit of a corrupt image (qcow2 specification, byte 79, bit 1).
+  bytes[79] = (bytes[79] ?? 0) | 2
+  const session = await ImageSession.open(new Blob([bytes]), { name: 'marked' })
+  expect(session.facts.readOnly).toMatch(/marked as corrupt/)
+  expect((await session.list('/etc')).entries.length).toBeGreaterThan(3)
+  await expect(session.write('/etc/hostname', 'other\n')).rejects.toThrow()
+  await expect(session.save()).rejects.toThrow(/only read/)
+})
+
 describe('what is no image for the page is told in words', () => {
   async function why(blob: Blob): Promise<string> {
     return ImageSession.open(blob, { name: 'dropped' }).then(

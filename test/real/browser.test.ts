@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { extname, join, resolve } from 'node:path'
@@ -255,7 +255,7 @@ describe.runIf(haveTool('chromium'))('the page of examples/browser in Chromium',
       await page.getByLabel('Hostname').press('Enter')
       await page.locator('#change-list li', { hasText: '/etc/hostname' }).waitFor()
       const count = await page.locator('#count').textContent()
-      await page.evaluate(pickerOf('new Promise(done => setTimeout(done, 50))'))
+      await page.evaluate(pickerOf('new Promise(done => setTimeout(done, 1500))'))
       await page.getByRole('button', { name: 'Save image' }).click()
       await page.getByRole('button', { name: 'Cancel', exact: true }).click()
       await page.locator('#status', { hasText: 'Saving was cancelled' }).waitFor()
@@ -268,6 +268,22 @@ describe.runIf(haveTool('chromium'))('the page of examples/browser in Chromium',
       const saved = await download(page, 'kept.qcow2')
       await page.context().close()
       expect(await drydisk('cat', saved, '/etc/hostname')).toBe('kept\n')
+    })
+
+    it('shows what it cannot change', async () => {
+      const bytes = readFileSync(image)
+      // The incompatible feature bit of a corrupt image (qcow2 specification, byte 79, bit 1).
+      bytes[79] = (bytes[79] ?? 0) | 2
+      const marked = join(folder, 'marked.qcow2')
+      writeFileSync(marked, bytes)
+      const page = await openPage('download')
+      await drop(page, marked)
+      expect(await page.locator('#report').textContent()).toMatch(/only read here: .*corrupt/)
+      await openFile(page, 'etc', 'hostname')
+      expect(await page.locator('#text').getAttribute('readonly')).not.toBeNull()
+      expect(await page.locator('button:visible').allTextContents()).toEqual([])
+      await picture(page, 'reading')
+      await page.context().close()
     })
 
     it('says in words what is wrong', async () => {
