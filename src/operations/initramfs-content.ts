@@ -4,6 +4,8 @@ import { unpacked } from './tar/decompress.ts'
 
 /** More than an initramfs has. */
 const MAX_PACKED = 512 << 20
+/** More than one unpacks to. */
+const MAX_UNPACKED = 2 ** 31
 const PIECE = 4 << 20
 /** Longest text that is sought. */
 const MAX_TEXT = 256
@@ -15,7 +17,7 @@ const decoder = new TextDecoder('latin1')
  * Which of some texts an initramfs holds, in any of its files: archives without compression (microcode, mostly), then one that is plain
  * or packed by gzip or zstd.
  * @param texts ASCII, up to 256 characters.
- * @returns `undefined` where it is packed some other way (xz, lz4, lzma, bzip2) or damaged.
+ * @returns `undefined` where it is packed some other way (xz, lz4, lzma, bzip2), damaged or larger than an initramfs is.
  */
 export async function textsInInitramfs(
   guest: GuestFs,
@@ -43,7 +45,12 @@ export async function textsInInitramfs(
     for (let at = 0; at < packed.length; at += PIECE) yield packed.subarray(at, at + PIECE)
   }
   try {
-    for await (const piece of unpacked({ name: path, chunks })) search(piece)
+    let length = 0
+    for await (const piece of unpacked({ name: path, chunks })) {
+      length += piece.length
+      if (length > MAX_UNPACKED) return undefined
+      search(piece)
+    }
   } catch (error) {
     if (isDrydiskError(error, 'ERR_UNSUPPORTED', 'ERR_CORRUPT')) return undefined
     throw error

@@ -152,6 +152,14 @@ describe('fs-uuids', () => {
     })
   })
 
+  it('passes over links that lead nowhere, and says what it cannot look into', async () => {
+    const guest = await memoryGuest({ ...FILES, '/boot/initramfs-9.img': '\xfd7zXZ\0' })
+    await guest.symlink('initramfs-gone.img', '/boot/initramfs.img')
+    await guest.symlink('grub.cfg', '/boot/grub2/grub.cfg')
+    const [report] = await run(guest, await disk())
+    expect(report?.warnings.join()).toMatch(/initramfs-9.img is not packed by gzip or zstd/)
+  })
+
   it('keeps the UUID of swap space that an initramfs waits for', async () => {
     const guest = await memoryGuest({
       ...FILES,

@@ -55,13 +55,16 @@ async function changeSuperblocks(
 ): Promise<void> {
   const { isV5, metaUuid, sb_sectsize, sb_agcount } = superblock
   const geometry = new Geometry(superblock)
-  const sectors: Uint8Array[] = []
+  const sector = new Uint8Array(sb_sectsize)
+  const view = bigEndian(sector, 'XFS superblock')
   for (let agno = 0; agno < sb_agcount; agno++) {
-    const sector = new Uint8Array(sb_sectsize)
     await device.read(geometry.agByte(agno), sector)
-    const view = bigEndian(sector, 'XFS superblock')
     if (view.u32(0) !== XFS_SB_MAGIC || (isV5 && !checksumIsRight(sector, SB_CRC_OFFSET)))
       throw corrupt('superblock', `the copy of the superblock in allocation group ${agno} is damaged`)
+  }
+  // The first one last: it is the one that counts.
+  for (let agno = sb_agcount - 1; agno >= 0; agno--) {
+    await device.read(geometry.agByte(agno), sector)
     sector.set(uuid, AT.uuid)
     if (isV5) {
       const same = equalBytes(uuid, metaUuid)
@@ -71,9 +74,6 @@ async function changeSuperblocks(
       if (!same) sector.set(metaUuid, AT.metaUuid)
       storeChecksum(sector, SB_CRC_OFFSET)
     }
-    sectors.push(sector)
+    await device.write(geometry.agByte(agno), sector.slice())
   }
-  // The first one last: it is the one that counts.
-  for (let agno = sb_agcount - 1; agno >= 0; agno--)
-    await device.write(geometry.agByte(agno), sectors[agno] ?? new Uint8Array(sb_sectsize))
 }

@@ -87,7 +87,6 @@ async function namedByInitramfs(
   const kept = new Set<string>()
   const texts = volumes.flatMap(({ found }) => spellings(found.uuid.toLowerCase()))
   for (const path of volumes.length > 0 ? await references.initramfs() : []) {
-    if (!(await guest.stat(path)).isFile()) continue
     const named = await textsInInitramfs(guest, path, texts)
     if (named === undefined) {
       report.warn(

@@ -63,7 +63,7 @@ const BOOT_FOLDERS = ['/boot', '/boot/efi', '/boot/firmware', '/efi']
 
 /** More than these files have. */
 const MOST_TEXT = 16 << 20
-const MOST_PROGRAM = 512 << 20
+const MOST_PROGRAM = 256 << 20
 
 /** A tree that may name UUIDs: the guest, or an EFI system partition that it does not mount. */
 export class UuidReferences {
@@ -90,9 +90,12 @@ export class UuidReferences {
     return new UuidReferences(guest, [], [''], `${name}:`)
   }
 
-  /** Paths of every initramfs. */
-  initramfs(): Promise<string[]> {
-    return this.#find(INITRAMFS)
+  /** Paths of every initramfs; symlinks lead to one of them. */
+  async initramfs(): Promise<string[]> {
+    const found: string[] = []
+    for (const path of await this.#find(INITRAMFS))
+      if ((await this.#tree.typeOf(path)) === 'file') found.push(path)
+    return found
   }
 
   /** Files that tell what is built into an image of GRUB that is compressed (grub-install leaves them beside it), and the UUIDs in them. */
