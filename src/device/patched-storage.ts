@@ -36,10 +36,6 @@ export class PatchedStorage implements Storage {
   get size(): number {
     return this.#size
   }
-  /** Bytes that were written and are held. */
-  get patchedBytes(): number {
-    return this.#written.total
-  }
 
   async read(offset: number, into: Uint8Array): Promise<void> {
     if (offset + into.length > this.#size) throw pastTheEnd(this.name, offset, into.length, this.#size)

@@ -9,6 +9,7 @@ import {
 } from '../../native-fixtures/xfs-logs.ts'
 import { FileStorage } from '../../src/device/file-storage.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
+import { DrydiskError } from '../../src/errors.ts'
 import { NULL_AGINO, UNLINKED_BUCKETS } from '../../src/filesystem/xfs/agi.ts'
 import { finishUnlinked, type UnlinkedResult } from '../../src/filesystem/xfs/inode-space/unlinked.ts'
 import { bringLogHome } from '../../src/filesystem/xfs/log/bring-home.ts'
@@ -103,6 +104,23 @@ describe.skipIf(!haveXfsMounts() || !haveTool('xfs_repair'))('removed files of X
       expect(await withWriter(theirs, async writer => (await inodeBooks(writer.volume)).used)).toEqual(used)
       await mountedXfs(image, async () => {})
     }, 60_000)
+
+  test('a file that needs space to be freed waits for it, and the filesystem opens', async () => {
+    const image = await leftOpen('-m rmapbt=1', 3)
+    await replayLog(image)
+    await withWriter(image, async writer => {
+      const lists = await firstOfLists(writer)
+      const full = async (): Promise<void> => {
+        throw new DrydiskError('ENOSPC', 'no space left')
+      }
+      const { count, warnings } = await finishUnlinked(writer, full)
+      expect([count, warnings.length]).toEqual([0, lists.length])
+      expect(warnings[0]).toMatch(/waits to be freed/)
+      expect(await firstOfLists(writer)).toEqual(lists)
+      expect((await finish(writer)).count).toBeGreaterThan(0)
+    })
+    expect(await repairSays(image)).toEqual({ disconnected: new Set(), rest: [] })
+  }, 60_000)
 
   test('damaged lists end, and cost nothing but what only they know of', async () => {
     const image = await leftOpen('-m rmapbt=1', 400)

@@ -15,7 +15,7 @@ export interface UnlinkedResult {
 
 /**
  * Finishes what a crash interrupted: files that were open and had no name any more are freed, as Linux does when it mounts
- * (xlog_recover_process_iunlinks). Afterwards all lists are empty. Not in a transaction: each inode is one.
+ * (xlog_recover_process_iunlinks). Afterwards the lists are empty, but for one whose file needs space to be freed. Not in a transaction: each inode is one.
  *
  * An inode that has links was never to be freed; it is only taken off, as by xfs_repair. A list that leads to no inode in use,
  * or to one of another list, ends there, and a file that cannot be freed stays: what only such a list knows of is
@@ -50,6 +50,11 @@ export async function finishUnlinked(
           await inTransaction(writer, () => finishFirst(writer, list, ino, destroy))
           count++
         } catch (error) {
+          if (isDrydiskError(error, 'ENOSPC')) {
+            // Files can be removed now, and the next open has room for what this one had not.
+            warnings.push(`removed file, inode ${ino}, waits to be freed until there is more space`)
+            break
+          }
           if (!isDrydiskError(error, 'ERR_CORRUPT', 'ERR_UNSUPPORTED')) throw error
           const left = await leaveFirst(writer, list, ino)
           warnings.push(`removed file, inode ${ino}, cannot be freed (${error.message})`)
