@@ -20,7 +20,7 @@ export const xfsShape: fc.Arbitrary<XfsShape> = fc
     sectorSize: fc.constantFrom(512, 512, 4096),
     inodeSize: fc.constantFrom(256, 512, 512, 1024, 2048),
     directorySize: fc.constantFrom(4096, 4096, 8192, 65_536),
-    groups: fc.constantFrom(1, 2, 4, 8),
+    groups: fc.constantFrom(1, 2, 4, 8, 17),
     finobt: toggle,
     rmapbt: toggle,
     reflink: toggle,
