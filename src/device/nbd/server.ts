@@ -27,11 +27,15 @@ export interface ServeOptions {
   readonly commit?: () => Promise<void>
   /** Told of a client that did not keep to the protocol, or of an image that cannot be read. */
   readonly warn?: (message: string) => void
+  /** @internal Milliseconds that a client has to say what it wants. */
+  readonly patience?: number
 }
 
 /** Requests of one client that are worked on at once, and bytes that they move. */
 const AT_ONCE = 16
 const BYTES_AT_ONCE = 64 << 20
+/** How long a handshake may take. */
+const HANDSHAKE_MS = 30_000
 /** Runs in one answer to a request for the status of blocks. */
 const MOST_RUNS = 4096
 
@@ -78,15 +82,19 @@ export class NbdServer {
   async serve(connection: Connection): Promise<void> {
     this.#clients++
     const receiver = new Receiver(connection)
+    // There is room for so many clients: one that says nothing has no place.
+    const late = setTimeout(() => connection.close(), this.#options.patience ?? HANDSHAKE_MS)
     try {
       const { name = '', description = 'disk image' } = this.#options
       const offer = { name, description, size: this.#device.size, flags: this.#flags }
       const agreement = await new ServerHandshake(connection, receiver, offer).run()
+      clearTimeout(late)
       if (agreement !== undefined) await this.#transmit(connection, receiver, agreement)
     } catch (error) {
       if (!isDrydiskError(error)) throw error
       this.#options.warn?.(error.message)
     } finally {
+      clearTimeout(late)
       this.#clients--
       connection.close()
     }

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -113,6 +114,18 @@ describe('drydisk with itself over NBD', () => {
     const image = await openNbd(uri.replace('disk', ''))
     expect(image.size).toBe(MIB)
     await image.close()
+  })
+
+  test('a client that says nothing is let go', async () => {
+    const warnings: string[] = []
+    const { address } = parseNbdUri(
+      await served(new MemoryDevice(MIB), { patience: 20, warn: message => warnings.push(message) }),
+    )
+    const socket = connect('socket' in address ? address.socket : '')
+    socket.resume()
+    await new Promise(resolve => socket.once('end', resolve))
+    socket.destroy()
+    await expect.poll(() => warnings).toHaveLength(1)
   })
 
   test('URIs', () => {
@@ -269,7 +282,6 @@ describe.skipIf(!haveTool('nbdkit') || !haveTool('nbdcopy') || !haveTool('nbdinf
       const warnings: string[] = []
       const uri = await served(new MemoryDevice(MIB), { warn: message => warnings.push(message) })
       const { address } = parseNbdUri(uri)
-      const { connect } = await import('node:net')
       for (const nonsense of ['GET / HTTP/1.1\r\n\r\n', '\0\0\0\x03IHAVEOPT\0\0\0\x07\xff\xff\xff\xff']) {
         const socket = connect('socket' in address ? address.socket : '')
         socket.end(Buffer.from(nonsense, 'latin1'))
