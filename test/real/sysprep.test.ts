@@ -96,6 +96,37 @@ describe.runIf(haveScripts)('sysprep on an image that was booted', () => {
     await runOk('rm', [image])
   })
 
+  it('boots with new UUIDs of its filesystems', async () => {
+    const image = await copySparse(join(out, 'debian-ext4.qcow2'), join(folder, 'uuids.qcow2'))
+    await runOk(process.execPath, [
+      main,
+      'sysprep',
+      image,
+      '-q',
+      '--operations',
+      'customize,fs-uuids',
+      '--root-password',
+      'password:drydisk-real',
+    ])
+    const info = await runOk(process.execPath, [main, 'info', image])
+    const uuid = /ext4 LABEL=root UUID=(\S+)/.exec(info)?.[1] ?? 'none'
+    for (const firmware of [[], ['--uefi']])
+      expect(
+        await runOk('bash', [
+          join(scripts, 'boot.sh'),
+          image,
+          ...firmware,
+          '--log',
+          join(folder, 'console.txt'),
+          '--password',
+          'drydisk-real',
+          '--cmd',
+          'findmnt -no UUID /',
+        ]),
+      ).toContain(uuid)
+    await runOk('rm', [image])
+  })
+
   it.skipIf(!haveTool('virt-sysprep'))(
     'removes all that virt-sysprep removes (needs virt-sysprep)',
     async () => {

@@ -57,7 +57,7 @@ export function configure(command: Command): void {
       'after',
       `
 Prepares a guest for cloning: first the operations remove what belongs to one machine, then the edits (as of drydisk customize)
-are made in the order given, then the machine ID is emptied. All of it is one commit. A second run changes nothing.
+are made in the order given, then the machine ID is emptied. All of it is one commit. A second run changes nothing, but for fs-uuids.
 With --json: as drydisk customize; with --list: [{"name", "default", "ours", "refused", "summary"}].
 
 Examples:
