@@ -82,7 +82,6 @@ describe.skipIf(!haveTool('mkfs.xfs'))('the space of XFS', () => {
   for (const args of [
     ['-b', 'size=1024', '-m', 'rmapbt=1,reflink=1'],
     ['-b', 'size=1024', '-m', 'rmapbt=0,finobt=0,reflink=0,inobtcount=0'],
-    ['-m', 'crc=0', '-b', 'size=512'],
     ['-m', 'crc=0', '-b', 'size=512', '-l', 'lazy-count=0'],
   ])
     test(`free space in a thousand pieces, then filled to the last block: ${args.join(' ')}`, async () => {
