@@ -67,7 +67,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('random operations on filesystems of rand
           await checkImage(path, shape)
         },
       ),
-      propertySettings(8),
+      propertySettings(6),
     )
   })
 
@@ -115,7 +115,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('random operations on filesystems of rand
         }
         await checkImage(path, shape)
       }),
-      propertySettings(3),
+      propertySettings(2),
     )
   })
 })
