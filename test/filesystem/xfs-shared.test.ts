@@ -16,8 +16,7 @@ checkWrittenImages()
 
 const VARIANTS = [
   ['-b', 'size=1024', '-m', 'rmapbt=1,reflink=1'],
-  ['-b', 'size=1024', '-m', 'reflink=1'],
-  ['-m', 'rmapbt=1'],
+  ['-m', 'reflink=1'],
 ]
 const NAMES = Array.from({ length: 8 }, (_, number) => `f${number}`)
 const bytes = (text: string) => new TextEncoder().encode(text)
