@@ -71,6 +71,8 @@ async function populate(path: string): Promise<void> {
 const CONSEQUENCES: readonly (readonly [because: RegExp, said: RegExp])[] = [
   // Of directories in blocks only, about an entry that it found wrong: a root that was in its inode may have grown.
   [/./, /^bad hash table for directory inode # \(no data entry\)|^unknown parent for inode #/],
+  // A name leads to the inode of another, which has one link: when that name goes, as any would, the inode does.
+  [/^disconnected inode/, /^entry "/],
   // It gave up a tree of inodes; of the group it knows those chunks only that have free inodes, which an edit may use up, and it says so of each inode.
   [
     /^Inode allocation btrees are too corrupted|skipping ag|^root inode chunk not found/,
