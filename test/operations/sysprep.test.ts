@@ -406,7 +406,7 @@ describe('settings that sysprep edits', () => {
     expect(await text(guest, path)).toBe('# c\nDEVICE=eth0\nONBOOT=yes\n')
     expect(changes.map(change => [change.setting, change.before])).toEqual([
       ['HOSTNAME', 'old'],
-      ['HWADDR', '"52:54:00:00:00:01"'],
+      ['HWADDR of eth0', '52:54:00:00:00:01'],
       ['UUID', '5fb06bd0-0bb0-7ffb-45f1-d6edd65f3e03'],
     ])
   })
