@@ -1,6 +1,7 @@
+import { spawn } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { openUrl } from '../../src/image/open-url.ts'
 import { cli } from '../support/cli.ts'
 import { haveTool, runOk, temporaryFolder } from '../support/native.ts'
@@ -58,6 +59,19 @@ describe.skipIf(!haveTool('qemu-img') || !haveTool('mke2fs'))('an image on a web
       const [, amount, unit] = /^drydisk: fetched ([\d.]+) (\w+) of .* in \d+ requests?$/m.exec(stderr) ?? []
       expect(Number(amount) * (unit === 'MiB' ? 1024 : 1)).toBeLessThan(2048)
     }
+  })
+
+  test.skipIf(!haveTool('busybox'))('is read from a server of another project', async () => {
+    const { folder } = await images()
+    const port = 20_000 + Math.floor(Math.random() * 20_000)
+    const server = spawn('busybox', ['httpd', '-f', '-p', `127.0.0.1:${port}`, '-h', folder], {
+      stdio: 'inherit',
+    })
+    onTestFinished(() => {
+      server.kill()
+    })
+    const read = () => cli('cat', `http://127.0.0.1:${port}/top.qcow2`, '/etc/os-release')
+    await expect.poll(async () => (await read()).stdout, { timeout: 10_000 }).toBe('NAME=Some\n')
   })
 
   test('is not written', async () => {
