@@ -12,8 +12,8 @@ export type Piece =
 const MOST_PIECE = 4 << 20
 
 /**
- * A storage whose changes stay in memory: the one below is never written. An image that is opened above it is edited as any
- * other, and `pieces` then tells how to put the changed image together, taking what did not change from where it is.
+ * A storage whose changes stay in memory: the one below is never written. An image that is opened above it is edited like
+ * others, and `pieces` then tells how to put the changed image together, taking what did not change from where it is.
  */
 export class PatchedStorage implements Storage {
   readonly writable = true

@@ -38,8 +38,8 @@ export function configure(command: Command): void {
 Exports an image over NBD, and prints the URI. qemu-img, qemu-system, nbdcopy, nbd-client and drydisk itself take it. There is no password and
 no encryption: whoever reaches the socket reads the disk (and with --writable writes it), so it listens on this machine alone unless
 --bind says otherwise.
-What clients write is staged. A flush, a write with FUA and a client's leave publish it, whole and atomically, as any change of drydisk
-is; what was not flushed when the server is stopped is dropped.
+What clients write is staged. A flush, a write with FUA and a client's leave publish it, whole and atomically: the
+image is what it was or what they wrote. What was not flushed when the server is stopped is dropped.
 With --json: {"uri", "size", "writable"}, once it listens.
 
 Examples:

@@ -23,7 +23,7 @@ export class NbdListener {
 
   /**
    * Errors: `EEXIST` for a socket that is there, `EACCES`, `EIO` with the system's words (a port that is taken).
-   * @param address port 0: any that is free; `address` of the listener has it.
+   * @param address port 0: a free one; `address` of the listener has it.
    * @param idle called each time when the last client has gone.
    */
   static async listen(
