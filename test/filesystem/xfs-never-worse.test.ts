@@ -70,9 +70,12 @@ async function populate(path: string): Promise<void> {
 /** What xfs_repair says more of, because of something that it complained of anyway. */
 const CONSEQUENCES: readonly (readonly [because: RegExp, said: RegExp])[] = [
   // Of directories in blocks only, about an entry that it found wrong: a root that was in its inode may have grown.
-  [/./, /^bad hash table for directory inode # \(no data entry\)|^unknown parent for inode #/],
-  // A name leads to the inode of another, which has one link: when that name goes, as any would, the inode does.
-  [/^disconnected inode/, /^entry "/],
+  [
+    /\bentry\b|\bentries\b|directory/,
+    /^bad hash table for directory inode # \(no data entry\)|^unknown parent for inode #/,
+  ],
+  // Two names lead to one inode that counts one link. When one of them is removed the inode is free, and the other leads to it.
+  [/^disconnected inode/, /^entry ".*" leads to a free inode$/],
   // It gave up a tree of inodes; of the group it knows those chunks only that have free inodes, which an edit may use up, and it says so of each inode.
   [
     /^Inode allocation btrees are too corrupted|skipping ag|^root inode chunk not found/,
@@ -84,7 +87,7 @@ function grown(was: ReadonlyMap<string, number>, after: ReadonlyMap<string, numb
   const known = [...was.keys()]
   return [...after].filter(
     ([line, count]) =>
-      count > (was.get(line) ?? 0) &&
+      count > (was.get(line) ?? was.get(line.replace(/ leads to a free inode$/, '')) ?? 0) &&
       !CONSEQUENCES.some(([because, said]) => said.test(line) && known.some(each => because.test(each))),
   )
 }

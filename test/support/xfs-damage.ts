@@ -229,6 +229,9 @@ export async function patch(path: string, device: BlockDevice, from: BlockDevice
   return changed
 }
 
+/** How it says that of an entry, in the forms of a directory. */
+const LEADS_NOWHERE = /(references|points to) (a )?free inode|non-existent inode/
+
 /**
  * What `xfs_repair -n` complains of: each sentence without its numbers, and how often. What it says of an entry depends on the
  * form of the directory, and what it would do about something found comes on lines of its own: an entry's name and the finding count.
@@ -243,7 +246,8 @@ export async function complaintsOf(path: string): Promise<Map<string, number>> {
       )
     )
       continue
-    const entry = /entry "(.*?)"/.exec(line)?.[0]
+    const named = /entry "(.*?)"/.exec(line)?.[0]
+    const entry = named === undefined || !LEADS_NOWHERE.test(line) ? named : `${named} leads to a free inode`
     if (/^would have junked/.test(line)) continue
     const sentence =
       entry ??
