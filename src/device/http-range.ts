@@ -1,4 +1,5 @@
 import { DrydiskError } from '../errors.ts'
+import { fetchFollowing } from './http-redirect.ts'
 
 /** How long a server may take to answer, and then between two pieces of its answer. */
 const PATIENCE_MS = 30_000
@@ -21,7 +22,7 @@ export interface RangeAnswer extends RemoteFile {
 export interface HttpOptions {
   /** The platform's when left out. */
   readonly fetch?: typeof fetch
-  /** Sent with every request. Of these, a redirect to another server gets all but `Authorization` and `Cookie` (Fetch Standard). */
+  /** Sent with every request to the server of the URL. Where that redirects to another one, they are not sent there. */
   readonly headers?: Readonly<Record<string, string>>
   readonly signal?: AbortSignal
   /** @internal Milliseconds before a request is sent a second time. */
@@ -74,8 +75,7 @@ export class RangeRequests {
   constructor(url: string, options: HttpOptions) {
     const parsed = parseUrl(url)
     this.#shown = shownUrl(url)
-    // A body that is compressed on the way has no ranges of the file.
-    this.#headers = { 'accept-encoding': 'identity' }
+    this.#headers = {}
     for (const [name, value] of Object.entries(options.headers ?? {}))
       this.#headers[name.toLowerCase()] = value
     if (parsed.username !== '' || parsed.password !== '') {
@@ -115,10 +115,15 @@ export class RangeRequests {
     }
     try {
       this.requests++
-      const response = await (this.#options.fetch ?? fetch)(this.#url, {
-        headers: { ...this.#headers, range: `bytes=${offset}-${offset + length - 1}` },
+      const request = {
+        url: this.#url,
+        // fetch adds that the body is not to be compressed on the way, where it would have no ranges of the file (Fetch Standard).
+        headers: { range: `bytes=${offset}-${offset + length - 1}` },
+        ownHeaders: this.#headers,
         signal: patience.signal,
-      })
+        shown: this.#shown,
+      }
+      const response = await fetchFollowing(request, this.#options.fetch ?? fetch)
       goOn()
       const file = this.#judge(response, offset, length, expected)
       if (file === undefined) {

@@ -12,9 +12,9 @@ export interface OpenStorageOptions {
   /**
    * Opens the file that an image names as its backing file, for reading. Left out: an image with one is refused.
    * @param name as the image has it.
-   * @param from the name of the storage that the image is in.
+   * @param from the storage that the image is in.
    */
-  readonly openBacking?: (name: string, from: string) => Promise<Storage>
+  readonly openBacking?: (name: string, from: Storage) => Promise<Storage>
   /** Where the redo log of a raw image goes; memory when left out. */
   readonly folder?: StorageFolder
   /** As in `openImage`. */
@@ -49,7 +49,7 @@ async function openLayer(
       openBacking: async (name, backingFormat, backingDepth) => {
         if (options.openBacking === undefined)
           throw notAllowed(storage, `the backing file ${JSON.stringify(name)}`)
-        const backing = await options.openBacking(name, storage.name)
+        const backing = await options.openBacking(name, storage)
         return openLayer(backing, knownFormat(backingFormat), backingDepth, options)
       },
       openDataFile: async name => {

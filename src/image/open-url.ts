@@ -31,17 +31,17 @@ export interface RemoteImage {
  */
 export async function openUrl(url: string, options: OpenUrlOptions = {}): Promise<RemoteImage> {
   const opened: HttpStorage[] = []
-  /** The whole URL of each storage, which its name does not tell. */
-  const urls = new Map<string, string>()
+  /** The whole URL of each storage, of which its name tells a part. */
+  const urls = new Map<Storage, string>()
   const open = async (where: string): Promise<Storage> => {
     // What the caller sends to its server is not for another one, which only the image names.
     const { headers = {}, ...others } = options
     const storage = await HttpStorage.open(where, isSameServer(where, url) ? { ...others, headers } : others)
     opened.push(storage)
-    urls.set(storage.name, where)
+    urls.set(storage, where)
     return storage
   }
-  const openBacking = (name: string, from: string) =>
+  const openBacking = (name: string, from: Storage) =>
     open(resolveBacking(name, urls.get(from) ?? url, url, options.allowBacking ?? 'beside'))
   const image = await openStorage(await open(url), {
     openBacking,

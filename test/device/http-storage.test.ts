@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { HttpStorage } from '../../src/device/http-storage.ts'
 import { pattern } from '../support/filesystem-contract.ts'
 import { propertySettings, temporaryFolder } from '../support/native.ts'
-import { type Misdeed, webServer } from '../support/web-server.ts'
+import { type Misdeed, redirectingServer, webServer } from '../support/web-server.ts'
 
 const SIZE = 3_000_001
 
@@ -80,6 +80,78 @@ describe('a file on a web server', () => {
     const error = await HttpStorage.open(`${secret}/nothing?X-Signature=abc`).catch((e: unknown) => e)
     expect(error).toMatchObject({ code: 'ENOENT' })
     expect(String(error)).not.toMatch(/p@ss|p%40ss|abc/)
+  })
+
+  const HEADERS = { Authorization: 'Bearer secret', 'X-Api-Key': 'secret', Cookie: 'secret=1' }
+
+  test.each([301, 302, 303, 307, 308] as const)(
+    'a redirect with status %d to another server is followed without the headers that were given',
+    async status => {
+      const { folder, content } = file()
+      const there = await webServer(folder)
+      const here = await redirectingServer(path => `${there.url}${path}`, status)
+      const storage = await HttpStorage.open(`${here.url}/image?X-Signature=abc`, { headers: HEADERS })
+      const into = new Uint8Array(100)
+      await storage.read(1_000_000, into)
+      expect(Buffer.compare(into, content.subarray(1_000_000, 1_000_100))).toBe(0)
+      expect(here.requests[0]?.headers).toMatchObject({
+        authorization: 'Bearer secret',
+        'x-api-key': 'secret',
+      })
+      expect(there.requests.length).toBeGreaterThan(0)
+      for (const { headers } of there.requests) expect(JSON.stringify(headers)).not.toMatch(/secret/)
+      expect(there.requests[0]?.headers['accept-encoding']).toBe('identity')
+    },
+  )
+
+  test('a redirect on the same server is followed with the headers that were given', async () => {
+    const { folder } = file()
+    const { url, requests } = await webServer(folder, n => (n % 2 === 1 ? 'moved' : undefined))
+    await HttpStorage.open(`${url}/image`, { headers: HEADERS })
+    expect(requests).toHaveLength(2)
+    expect(requests[1]?.headers).toMatchObject({ authorization: 'Bearer secret', 'x-api-key': 'secret' })
+  })
+
+  test('what another server redirects back here gets no headers any more', async () => {
+    const { folder } = file()
+    const here = await webServer(folder)
+    const there = await redirectingServer(path => `${here.url}${path}`)
+    const first = await redirectingServer(path => `${there.url}${path}`)
+    const storage = await HttpStorage.open(`${first.url}/image`, { headers: HEADERS })
+    expect(storage.size).toBe(SIZE)
+    for (const { headers } of [...there.requests, ...here.requests])
+      expect(JSON.stringify(headers)).not.toMatch(/secret/)
+  })
+
+  test.each([
+    ['itself', (path: string) => path, /20 times/],
+    ['a file of this machine', () => 'file:///etc/passwd', /file:/],
+    ['nowhere', () => 'http://', /redirects/],
+  ] as const)('a redirect to %s is an error in words', async (_name, where, message) => {
+    const { url, requests } = await redirectingServer(where)
+    const open = (headers: Record<string, string>) =>
+      HttpStorage.open(`${url}/image?X-Signature=abc`, { headers, firstPause: 1 }).catch((e: unknown) => e)
+    const error = await open(HEADERS)
+    expect(error).toMatchObject({ code: 'EIO', message: expect.stringMatching(message) as string })
+    expect(String(error)).not.toMatch(/secret|abc/)
+    expect(requests.length).toBeLessThanOrEqual(21)
+    const followed = await open({})
+    expect(followed).toMatchObject({ code: 'EIO' })
+    expect(String(followed)).not.toMatch(/abc/)
+  })
+
+  test('a browser, which hides where a redirect leads, is not asked to carry headers there', async () => {
+    const redirects: unknown[] = []
+    const hidden: typeof fetch = async (_url, init) => {
+      redirects.push(init?.redirect)
+      return Object.defineProperty(Response.error(), 'type', { value: 'opaqueredirect' })
+    }
+    const opened = HttpStorage.open('https://host/image', { headers: HEADERS, fetch: hidden })
+    await expect(opened).rejects.toMatchObject({
+      code: 'ERR_UNSUPPORTED',
+      message: expect.stringMatching(/redirects/) as string,
+    })
+    expect(redirects).toEqual(['manual'])
   })
 
   const misdeeds: readonly [Misdeed, string, RegExp][] = [

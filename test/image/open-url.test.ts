@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { openUrl } from '../../src/image/open-url.ts'
 import { cli } from '../support/cli.ts'
 import { haveTool, runOk, temporaryFolder } from '../support/native.ts'
-import { webServer } from '../support/web-server.ts'
+import { redirectingServer, webServer } from '../support/web-server.ts'
 
 describe.skipIf(!haveTool('qemu-img') || !haveTool('mke2fs'))('an image on a web server', () => {
   async function images(): Promise<{ folder: string; tree: string }> {
@@ -109,6 +109,23 @@ describe.skipIf(!haveTool('qemu-img') || !haveTool('mke2fs'))('an image on a web
     await image.close()
     expect(new Set(requests.map(({ url: path }) => path))).toEqual(
       new Set(['/top.qcow2?sig=1', '/disk.qcow2?sig=1']),
+    )
+  })
+
+  test('images and backing files that differ in the query alone are different ones', async () => {
+    const { folder } = await images()
+    const { url: files } = await webServer(folder)
+    // As a storage service does: one path, and the query says which object.
+    const { url, requests } = await redirectingServer(
+      path => `${files}/${new URL(path, files).searchParams.get('key')}`,
+    )
+    const create = ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-u', '-b']
+    await runOk('qemu-img', [...create, `${url}/get?key=disk.qcow2`, join(folder, 'middle.qcow2'), '64M'])
+    await runOk('qemu-img', [...create, `${url}/get?key=middle.qcow2`, join(folder, 'last.qcow2'), '64M'])
+    const { status, stdout } = await cli('cat', `${url}/get?key=last.qcow2`, '/etc/os-release')
+    expect({ status, stdout }).toEqual({ status: 0, stdout: 'NAME=Some\n' })
+    expect(new Set(requests.map(request => request.url))).toEqual(
+      new Set(['last', 'middle', 'disk'].map(name => `/get?key=${name}.qcow2`)),
     )
   })
 

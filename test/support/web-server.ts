@@ -15,12 +15,26 @@ export type Misdeed =
   | 'closed connection'
   | 'compressed'
   | 'other file'
+  | 'moved'
 
 export interface WebServer {
   readonly url: string
   /** `Range` headers of all requests. */
   readonly ranges: string[]
   readonly requests: IncomingMessage[]
+}
+
+/** Sends every request on to another place, for as long as the test runs. @param where the place, for a path with its query. */
+export async function redirectingServer(
+  where: (path: string) => string,
+  status: 301 | 302 | 303 | 307 | 308 = 302,
+): Promise<Pick<WebServer, 'url' | 'requests'>> {
+  const requests: IncomingMessage[] = []
+  const url = await listening((request, response) => {
+    requests.push(request)
+    response.writeHead(status, { location: where(request.url ?? '/') }).end()
+  })
+  return { url, requests }
 }
 
 /** Serves the files of a folder in ranges, as a web server does, for as long as the test runs. */
@@ -30,18 +44,25 @@ export async function webServer(
 ): Promise<WebServer> {
   const ranges: string[] = []
   const requests: IncomingMessage[] = []
-  const server = createServer((request, response) => {
+  const url = await listening((request, response) => {
     requests.push(request)
     ranges.push(request.headers.range ?? '')
     serve(request, response, folder, misdeed(requests.length))
   })
+  return { url, ranges, requests }
+}
+
+async function listening(
+  answer: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<string> {
+  const server = createServer(answer)
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => {
     server.closeAllConnections()
     server.close()
   })
   const { port } = server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}`, ranges, requests }
+  return `http://127.0.0.1:${port}`
 }
 
 function serve(
@@ -62,6 +83,10 @@ function serve(
   }
   if (misdeed === 'error 503') {
     response.writeHead(503).end('later')
+    return
+  }
+  if (misdeed === 'moved') {
+    response.writeHead(302, { location: request.url ?? '/' }).end()
     return
   }
   const etag = misdeed === 'other file' ? '"2"' : '"1"'
