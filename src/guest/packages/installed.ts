@@ -10,17 +10,15 @@ export interface InstalledPackages {
 }
 
 /**
- * The guest's packages by its package manager's database. Where that is not read (the Berkeley DB of EL6 to EL8, or none at all), by
- * the folders that each package has under /usr/share/doc and /usr/share/licenses, or by the program that it is known for.
+ * The guest's packages by its package manager's database. Where there is none, or one that cannot be read, by the folders that each package has under /usr/share/doc and /usr/share/licenses, or by the program that it is known for.
  */
 export async function installedPackages(guest: GuestFs): Promise<InstalledPackages> {
   const first = await packageVersions(guest, new Set())
   const isRead = first.database !== 'none' && first.count !== undefined
-  /** Of an rpm database only the versions that were asked for are known. */
   const asked = new Map<string, Promise<PackageVersions>>()
   const has = async (name: string): Promise<boolean> => {
     if (!isRead) return leavesTraces(guest, name)
-    if (first.database !== 'rpm') return first.versions.has(name)
+    if (first.isComplete) return first.versions.has(name)
     const found = asked.get(name) ?? packageVersions(guest, new Set([name]))
     asked.set(name, found)
     return (await found).versions.has(name)

@@ -2,6 +2,7 @@ import { DrydiskError, isDrydiskError } from '../../errors.ts'
 import type { FileType } from '../../filesystem/filesystem.ts'
 import type { GuestFs } from '../guest-fs.ts'
 import { parseApkInstalled } from './apk-installed.ts'
+import { berkeleyHashItems } from './berkeley-hash.ts'
 import { parseDpkgStatus } from './dpkg-status.ts'
 import { readRpmHeader } from './rpm-header.ts'
 import { ndbPackages } from './rpm-ndb.ts'
@@ -13,8 +14,10 @@ export interface PackageVersions {
   readonly database: PackageDatabase
   /** The guest path of the database; the empty string where there is none. */
   readonly file: string
-  /** Versions by name: of all packages, or of those that were asked for where the database would have to be read whole. */
+  /** Versions by name: of all packages, or of those that were asked for. */
   readonly versions: ReadonlyMap<string, string>
+  /** Whether `versions` has all packages. */
+  readonly isComplete: boolean
   /** How many packages there are; `undefined` where that was not found out. */
   readonly count: number | undefined
   /** Why versions are not known, or may not be the newest. */
@@ -29,7 +32,7 @@ const MAX_PACKAGES = 100_000
 
 const RPM_FOLDERS = ['/usr/lib/sysimage/rpm', '/var/lib/rpm']
 
-/** What the guest's package manager has installed; of an rpm database, the versions of the packages in `wanted`. Never fails for a strange guest. */
+/** What the guest's package manager has installed; of rpm's sqlite database, the versions of the packages in `wanted`. Never fails for a strange guest. */
 export async function packageVersions(guest: GuestFs, wanted: ReadonlySet<string>): Promise<PackageVersions> {
   for (const folder of RPM_FOLDERS) {
     const found = await rpmPackages(guest, folder, wanted)
@@ -42,6 +45,7 @@ export async function packageVersions(guest: GuestFs, wanted: ReadonlySet<string
       database: 'none',
       file: '',
       versions: new Map(),
+      isComplete: false,
       count: undefined,
       problem: undefined,
     }
@@ -66,17 +70,23 @@ async function textOf(guest: GuestFs, path: string): Promise<string | undefined>
   return new TextDecoder().decode(await guest.readFile(path))
 }
 
+interface Found {
+  readonly versions: Map<string, string>
+  readonly count: number
+}
+
 async function guarded(
   database: PackageDatabase,
   file: string,
-  read: () => Promise<{ versions: Map<string, string>; count: number; problem?: string }>,
+  read: () => Promise<Found & { isComplete?: boolean; problem?: string }>,
 ): Promise<PackageVersions> {
   try {
-    const { versions, count, problem } = await read()
-    return { database, file, versions, count, problem }
+    const { versions, count, isComplete = true, problem } = await read()
+    return { database, file, versions, isComplete, count, problem }
   } catch (error) {
     if (!isDrydiskError(error)) throw error
-    return { database, file, versions: new Map(), count: undefined, problem: error.message }
+    const problem = `${file}: ${error.message}`
+    return { database, file, versions: new Map(), isComplete: false, count: undefined, problem }
   }
 }
 
@@ -129,7 +139,7 @@ async function pacmanPackages(guest: GuestFs): Promise<PackageVersions | undefin
     if (parts) versions.set(parts[1] ?? '', parts[2] ?? '')
   }
   if (versions.size === 0) return undefined
-  return { database: 'pacman', file, versions, count: versions.size, problem: undefined }
+  return { database: 'pacman', file, versions, isComplete: true, count: versions.size, problem: undefined }
 }
 
 async function rpmPackages(
@@ -147,38 +157,42 @@ async function rpmPackages(
     return guarded('rpm', sqlite, async () => {
       const found = await sqlitePackages(reader(sqlite), sqliteSize, wanted)
       const log = await sizeOf(guest, `${sqlite}-wal`)
-      return log ? { ...found, problem: `${sqlite}-wal holds changes that were not looked at` } : found
+      const problem = log ? { problem: `${sqlite}-wal holds changes that were not looked at` } : {}
+      return { ...found, isComplete: false, ...problem }
     })
   const ndb = `${folder}/Packages.db`
   const ndbSize = await sizeOf(guest, ndb)
   if (ndbSize !== undefined)
-    return guarded('rpm', ndb, async () => {
-      const versions = new Map<string, string>()
-      let count = 0
-      for await (const bytes of ndbPackages(reader(ndb), ndbSize, HEADER_BYTES)) {
-        count++
-        const one = readRpmHeader(bytes)
-        if (one && wanted.has(one.name)) versions.set(one.name, one.version)
-      }
-      return { versions, count }
-    })
+    return guarded('rpm', ndb, () => versionsOf(ndbPackages(reader(ndb), ndbSize, HEADER_BYTES)))
   const berkeley = `${folder}/Packages`
-  if ((await sizeOf(guest, berkeley)) === undefined) return undefined
-  return {
-    database: 'rpm',
-    file: berkeley,
-    versions: new Map(),
-    count: undefined,
-    problem: `${berkeley} is a Berkeley DB file, which is not read`,
+  const berkeleySize = await sizeOf(guest, berkeley)
+  if (berkeleySize === undefined) return undefined
+  return guarded('rpm', berkeley, () => versionsOf(berkeleyPackages(reader(berkeley), berkeleySize)))
+}
+
+/** rpm's lib/backend/db3.c of EL8 and before: the key is the package's number; with number 0 is kept which was given last. */
+async function* berkeleyPackages(read: ReadBytes, size: number): AsyncGenerator<Uint8Array> {
+  for await (const { key, value } of berkeleyHashItems(read, size, HEADER_BYTES))
+    if (key.some(byte => byte !== 0)) yield value
+}
+
+async function versionsOf(headers: AsyncIterable<Uint8Array>): Promise<Found> {
+  const versions = new Map<string, string>()
+  let count = 0
+  for await (const bytes of headers) {
+    if (++count > MAX_PACKAGES) throw tooMany()
+    const one = readRpmHeader(bytes)
+    if (one) versions.set(one.name, one.version)
   }
+  return { versions, count }
+}
+
+function tooMany(): DrydiskError {
+  return new DrydiskError('ERR_CORRUPT', `the rpm database has more than ${MAX_PACKAGES} packages`)
 }
 
 /** rpm's lib/backend/sqlite.cc: `Packages(hnum, blob)` has the headers, `Name(key, hnum, idx)` finds them. */
-async function sqlitePackages(
-  read: ReadBytes,
-  size: number,
-  wanted: ReadonlySet<string>,
-): Promise<{ versions: Map<string, string>; count: number }> {
+async function sqlitePackages(read: ReadBytes, size: number, wanted: ReadonlySet<string>): Promise<Found> {
   const file = await SqliteFile.open(read, size)
   const packages = await file.rootOf('Packages')
   const names = await file.rootOf('Name')
@@ -188,8 +202,7 @@ async function sqlitePackages(
   let count = 0
   for await (const { columns } of file.rows(names, 1024)) {
     const [name, number] = columns
-    if (++count > MAX_PACKAGES)
-      throw new DrydiskError('ERR_CORRUPT', `the rpm database has more than ${MAX_PACKAGES} packages`)
+    if (++count > MAX_PACKAGES) throw tooMany()
     // rpm stores keys as blobs.
     const key = name instanceof Uint8Array ? new TextDecoder().decode(name) : name
     if (typeof key === 'string' && wanted.has(key) && typeof number === 'number') numbers.push(number)
