@@ -8,7 +8,7 @@ import type { GuestFs } from '../../src/guest/guest-fs.ts'
 import type { GuestVolume } from '../../src/guest/volume-spec.ts'
 import { runSysprep } from '../../src/operations/sysprep/run.ts'
 import type { GuestDisk } from '../../src/operations/sysprep/task.ts'
-import { replaceUuids } from '../../src/operations/sysprep/uuid-references.ts'
+import { replaceUuids } from '../../src/operations/sysprep/uuid-text.ts'
 import { memoryGuest, text } from './support/operations.ts'
 
 const ROOT = '11111111-2222-4333-8444-555555555555'

@@ -1,16 +1,15 @@
 import { parseUuid, randomUuid } from '../../bytes/guid.ts'
 import { DrydiskError } from '../../errors.ts'
 import { canChangeUuid, changeUuid } from '../../filesystem/change-uuid.ts'
-import { openFileSystem } from '../../filesystem/open.ts'
 import type { Probe } from '../../filesystem/probe.ts'
-import { MountTable } from '../../guest/mount-table.ts'
-import { MountedGuest } from '../../guest/mounted-guest.ts'
 import type { GuestVolume } from '../../guest/volume-spec.ts'
 import { displayPath } from '../guest-files.ts'
 import { textsInInitramfs } from '../initramfs-content.ts'
+import { BootReferences, type Renaming } from './boot-references.ts'
+import { withReferences } from './boot-trees.ts'
 import { setBootPartition } from './grub-core-image.ts'
 import type { GuestDisk, SysprepContext, SysprepTask } from './task.ts'
-import { spellings, UuidReferences } from './uuid-references.ts'
+import { replaceUuids, spellings } from './uuid-text.ts'
 
 type Found = GuestVolume & { readonly found: Probe }
 
@@ -33,15 +32,26 @@ export const fsUuidsTask: SysprepTask = {
       return
     }
     const volumes = changeable(context, disk)
-    const references = UuidReferences.ofGuest(guest)
+    const references = BootReferences.ofGuest(guest)
     const kept = await namedByInitramfs(context, references, volumes)
     const chosen = volumes.filter(volume => !kept.has(volume.found.uuid))
     const renamed = new Map(chosen.map(({ found }) => [found.uuid.toLowerCase(), randomUuid()]))
     await settleGrub(context, disk, references, chosen)
     await warnOfOldKernels(context, chosen)
-    for (const esp of disk.volumes.filter(volume => isUnmountedFat(volume, disk)))
-      await inEsp(esp, tree => tree.rename(renamed, report))
-    await references.rename(renamed, report)
+    const renaming: Renaming = {
+      setting: 'filesystem UUIDs',
+      replace: text => replaceUuids(text, renamed),
+    }
+    await withReferences(context, disk, renaming, async found => {
+      const signed = found.all.find(reference => reference.signed)
+      if (signed !== undefined)
+        throw new DrydiskError(
+          'ERR_NOT_EFFECTIVE',
+          `${signed.shown} names a filesystem by its UUID and is signed, so it cannot be changed: the guest would not find that filesystem. Leave fs-uuids out`,
+          { path: signed.shown },
+        )
+      await found.write(report)
+    })
     for (const { name, found, device } of chosen) {
       const uuid = renamed.get(found.uuid.toLowerCase()) ?? ''
       report.always(`UUID of ${found.type}`, found.uuid, uuid, name)
@@ -81,7 +91,7 @@ function changeable({ report }: SysprepContext, disk: GuestDisk): Found[] {
  */
 async function namedByInitramfs(
   { guest, report }: SysprepContext,
-  references: UuidReferences,
+  references: BootReferences,
   volumes: readonly Found[],
 ): Promise<Set<string>> {
   const kept = new Set<string>()
@@ -116,7 +126,7 @@ async function namedByInitramfs(
 async function settleGrub(
   { guest, report }: SysprepContext,
   disk: GuestDisk,
-  references: UuidReferences,
+  references: BootReferences,
   chosen: readonly Found[],
 ): Promise<void> {
   const uuids = chosen.map(({ found }) => found.uuid.toLowerCase())
@@ -151,27 +161,5 @@ async function warnOfOldKernels({ guest, report }: SysprepContext, chosen: reado
       report.warn(
         `kernel ${release} mounts XFS with a changed UUID only where its distribution has brought the feature metauuid of Linux 4.3 back`,
       )
-  }
-}
-
-function isUnmountedFat(volume: GuestVolume, disk: GuestDisk): boolean {
-  return (
-    volume.found?.type === 'vfat' &&
-    volume.unreadable === undefined &&
-    !disk.mounts.some(mount => mount.source === volume.name)
-  )
-}
-
-async function inEsp(
-  volume: GuestVolume,
-  work: (references: UuidReferences) => Promise<void>,
-): Promise<void> {
-  const fs = await openFileSystem(volume.device, { writable: true, found: volume.found })
-  try {
-    const guest = new MountedGuest(new MountTable({ fs, source: volume.name }))
-    await work(UuidReferences.ofEsp(guest, volume.name))
-    await fs.sync()
-  } finally {
-    await fs.close()
   }
 }

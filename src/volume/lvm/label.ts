@@ -3,7 +3,7 @@ import { lvmChecksum } from './checksum.ts'
 
 /** The label lies in one of the first four sectors (LVM2, lib/label/label.h: LABEL_SCAN_SECTORS); pvcreate takes the second. */
 export const LABEL_SCAN_SIZE = 2048
-const SECTOR = 512
+export const LABEL_SECTOR = 512
 const HEADER_SIZE = 32
 const LABEL_ID = 'LABELONE'
 const LVM2_LABEL = 'LVM2 001'
@@ -22,8 +22,8 @@ export interface LvmLabel {
  */
 export function findLabel(head: Uint8Array): LvmLabel | string | undefined {
   let wrong: string | undefined
-  for (let sector = 0; (sector + 1) * SECTOR <= Math.min(head.length, LABEL_SCAN_SIZE); sector++) {
-    const bytes = head.subarray(sector * SECTOR, (sector + 1) * SECTOR)
+  for (let sector = 0; (sector + 1) * LABEL_SECTOR <= Math.min(head.length, LABEL_SCAN_SIZE); sector++) {
+    const bytes = head.subarray(sector * LABEL_SECTOR, (sector + 1) * LABEL_SECTOR)
     const found = parseLabel(bytes, sector)
     if (typeof found === 'object') return found
     wrong ??= found
@@ -40,9 +40,22 @@ function parseLabel(bytes: Uint8Array, sector: number): LvmLabel | string | unde
   if (crc !== expected)
     return `the checksum of its label is 0x${crc.toString(16)}, expected 0x${expected.toString(16)}`
   const offset = view.u32(20)
-  if (offset < HEADER_SIZE || offset >= SECTOR)
+  if (offset < HEADER_SIZE || offset >= LABEL_SECTOR)
     return `its label says that the header lies at byte ${offset}, outside the sector`
   return { sector, content: bytes.subarray(offset) }
+}
+
+/**
+ * The sector with another id of the physical volume in its header, which begins with it.
+ * @param bytes a sector that `findLabel` takes.
+ * @param id 32 characters.
+ */
+export function withPvUuid(bytes: Uint8Array, id: string): Uint8Array {
+  const changed = bytes.slice()
+  const view = littleEndian(changed, 'LVM label')
+  view.slice(view.u32(20), id.length).set(new TextEncoder().encode(id))
+  view.setU32(16, lvmChecksum(changed.subarray(20)))
+  return changed
 }
 
 function ascii(bytes: Uint8Array, at: number): string {

@@ -8,6 +8,9 @@ export const MDA_HEADER_SIZE = 512
 export const FMTT_MAGIC = ' LVM2 x[5A%r0N*>'
 const FMTT_VERSION = 1
 const RAW_LOCN_IGNORED = 1
+/** Where the list of raw_locn begins; 24 bytes each. */
+const SLOTS = 40
+const SLOT_SIZE = 24
 
 /** `struct raw_locn`: where the metadata text of the volume group lies. */
 export interface RawLocn {
@@ -47,10 +50,21 @@ export function parseMdaHeader(bytes: Uint8Array, area: DiskLocn): RawLocn | str
   return { offset, size, checksum: view.u32(56), ignored }
 }
 
-/** The text's pieces in the area, in order: it is a ring that begins behind the header. */
-export function textPieces({ offset, size }: RawLocn, area: DiskLocn): readonly DiskLocn[] {
-  const first = Math.min(size, area.size - offset)
-  const pieces = [{ offset: area.offset + offset, size: first }]
-  if (size > first) pieces.push({ offset: area.offset + MDA_HEADER_SIZE, size: size - first })
-  return pieces
+/**
+ * The header with another text committed. What the second raw_locn names, a text that a change of LVM's did not get to commit, is given up,
+ * as LVM gives it up with its next change.
+ * @param bytes a header that `parseMdaHeader` takes.
+ */
+export function withCommitted(
+  bytes: Uint8Array,
+  { offset, size, checksum }: Omit<RawLocn, 'ignored'>,
+): Uint8Array {
+  const changed = bytes.slice()
+  const view = littleEndian(changed, 'LVM metadata area header')
+  changed.fill(0, SLOTS, SLOTS + 2 * SLOT_SIZE)
+  view.setU64(SLOTS, offset)
+  view.setU64(SLOTS + 8, size)
+  view.setU32(SLOTS + 16, checksum)
+  view.setU32(0, lvmChecksum(changed.subarray(4)))
+  return changed
 }

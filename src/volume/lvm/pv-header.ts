@@ -1,5 +1,6 @@
 import { littleEndian } from '../../bytes/byte-view.ts'
 import { DrydiskError } from '../../errors.ts'
+import { BARE_ID, formatLvmId } from './lvm-id.ts'
 
 /** `struct disk_locn` of LVM2 (lib/format_text/layout.h): bytes from the beginning of the physical volume. */
 export interface DiskLocn {
@@ -18,6 +19,8 @@ export interface PvHeader {
   readonly metadata_areas: readonly DiskLocn[]
   /** 0 where there is no extension (written before LVM 2.02.99). */
   readonly extension_version: number
+  /** Whether a volume group has it; `undefined` where the header does not tell (before version 2 of the extension). */
+  readonly used: boolean | undefined
   /** Space that is kept for a boot loader. */
   readonly bootloader_areas: readonly DiskLocn[]
 }
@@ -25,12 +28,8 @@ export interface PvHeader {
 const ID_LEN = 32
 const LOCN_SIZE = 16
 
-/** 32 characters of an id in the form that metadata and tools show. */
-export function formatLvmId(id: string): string {
-  return [0, 6, 10, 14, 18, 22, 26]
-    .map((start, index, starts) => id.slice(start, starts[index + 1] ?? 32))
-    .join('-')
-}
+/** PV_EXT_USED (lib/metadata/metadata-exported.h): a volume group has it. */
+const PV_EXT_USED = 1
 
 /**
  * Parses a physical volume's header.
@@ -40,8 +39,7 @@ export function formatLvmId(id: string): string {
 export function parsePvHeader(bytes: Uint8Array): PvHeader {
   const view = littleEndian(bytes, 'LVM physical volume header')
   const id = String.fromCharCode(...view.slice(0, ID_LEN))
-  // The characters of lib/uuid/uuid.c.
-  if (!/^[0-9a-zA-Z!#]{32}$/.test(id))
+  if (!BARE_ID.test(id))
     throw new DrydiskError(
       'ERR_CORRUPT',
       'LVM physical volume header: its id is not made of letters and digits',
@@ -60,6 +58,7 @@ export function parsePvHeader(bytes: Uint8Array): PvHeader {
   const data_areas = list()
   const metadata_areas = list()
   const extension_version = at + 8 <= bytes.length ? view.u32(at) : 0
+  const used = extension_version >= 2 ? (view.u32(at + 4) & PV_EXT_USED) !== 0 : undefined
   at += 8
   return {
     pv_uuid: formatLvmId(id),
@@ -68,6 +67,7 @@ export function parsePvHeader(bytes: Uint8Array): PvHeader {
     data_areas,
     metadata_areas,
     extension_version,
+    used,
     bootloader_areas: extension_version === 0 ? [] : list(),
   }
 }

@@ -5,7 +5,7 @@ import { extentUse } from './extent-use.ts'
 import { type GroupParts, logicalVolumes } from './logical-volume.ts'
 import { indexMembers, type Member, membersOf, startOf } from './member.ts'
 import { shownWord } from './names.ts'
-import { type LabelledVolume, MetadataReader } from './read-metadata.ts'
+import { readLabelled } from './read-metadata.ts'
 
 /** Warnings of one group. */
 const MOST_TOLD = 16
@@ -24,12 +24,7 @@ export async function readVolumeGroups(
   partitions: readonly Volume[],
   warnings: string[],
 ): Promise<VolumeGroups> {
-  const reader = new MetadataReader(warnings)
-  const labelled: LabelledVolume[] = []
-  for (const volume of partitions) {
-    const found = await reader.read(volume)
-    if (found !== undefined) labelled.push(found)
-  }
+  const labelled = await readLabelled(partitions, warnings)
   const chosen = chooseMetadata(labelled, warnings)
   const index = indexMembers(chosen, labelled)
   const groups: VolumeGroup[] = []

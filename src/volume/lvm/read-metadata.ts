@@ -2,15 +2,17 @@ import type { BlockDevice } from '../../device/block-device.ts'
 import { isDrydiskError } from '../../errors.ts'
 import { hasRaidAtEnd } from '../raid-member.ts'
 import type { Volume } from '../volume.ts'
-import { lvmChecksum } from './checksum.ts'
 import { findLabel, LABEL_SCAN_SIZE } from './label.ts'
-import { MDA_HEADER_SIZE, parseMdaHeader, type RawLocn, textPieces } from './mda-header.ts'
+import type { RawLocn } from './mda-header.ts'
 import { type DiskLocn, type PvHeader, parsePvHeader } from './pv-header.ts'
+import { readAreaHeader, readAreaText } from './read-area.ts'
 import { parseVolumeGroup, type VgMetadata } from './volume-group.ts'
 
 /** A volume with the label of a physical volume. */
 export interface LabelledVolume {
   readonly volume: Volume
+  /** Sector of its label. */
+  readonly sector: number
   readonly header: PvHeader
   /** What its metadata areas hold; none where it is in no group, or the group keeps its metadata elsewhere. */
   readonly copies: readonly MetadataCopy[]
@@ -23,6 +25,8 @@ export interface LabelledVolume {
 /** The text in one metadata area. Equal texts have the same object as `group`. */
 export interface MetadataCopy {
   readonly group: VgMetadata
+  readonly area: DiskLocn
+  readonly locn: RawLocn
 }
 
 /** Some 70,000 logical volumes; LVM's default metadata area is 1 MiB. */
@@ -30,8 +34,21 @@ const MAX_TEXT = 32 << 20
 /** Of all texts on a disk. */
 const MAX_TEXTS = 256 << 20
 
-/** Looks for physical volumes and reads their metadata areas. What is wrong with one becomes a warning. */
-export class MetadataReader {
+/** The physical volumes among the volumes of a disk, with their metadata. What is wrong with one becomes a warning. */
+export async function readLabelled(
+  partitions: readonly Volume[],
+  warnings: string[],
+): Promise<LabelledVolume[]> {
+  const reader = new MetadataReader(warnings)
+  const labelled: LabelledVolume[] = []
+  for (const volume of partitions) {
+    const found = await reader.read(volume)
+    if (found !== undefined) labelled.push(found)
+  }
+  return labelled
+}
+
+class MetadataReader {
   readonly #warnings: string[]
   readonly #seen = new Set<string>()
   readonly #parsed = new Map<string, VgMetadata | string>()
@@ -69,40 +86,32 @@ export class MetadataReader {
     const areas = this.#seen.has(header.pv_uuid) ? [] : header.metadata_areas
     this.#seen.add(header.pv_uuid)
     for (const area of areas) {
-      const group = await this.#area(device, area)
-      if (typeof group === 'string') {
+      const copy = await this.#area(device, area)
+      if (typeof copy === 'string') {
         damaged = true
-        this.#warnings.push(`${name}: the LVM metadata area at byte ${area.offset} does not count: ${group}.`)
-      } else if (group !== undefined) copies.push({ group })
+        this.#warnings.push(`${name}: the LVM metadata area at byte ${area.offset} does not count: ${copy}.`)
+      } else if (copy !== undefined) copies.push(copy)
     }
-    return { volume, header, copies, damaged, inRaid: await hasRaidAtEnd(device) }
+    return { volume, sector: label.sector, header, copies, damaged, inRaid: await hasRaidAtEnd(device) }
   }
 
   /** @returns what is wrong with the area, as a string; `undefined` where it holds nothing. */
-  async #area(device: BlockDevice, area: DiskLocn): Promise<VgMetadata | string | undefined> {
-    if (area.offset + area.size > device.size || area.size < 2 * MDA_HEADER_SIZE)
-      return `its ${area.size} bytes do not lie on the device of ${device.size}`
-    const bytes = new Uint8Array(MDA_HEADER_SIZE)
-    await device.read(area.offset, bytes)
-    const locn = parseMdaHeader(bytes, area)
-    if (locn === undefined || typeof locn === 'string') return locn
-    return locn.ignored ? undefined : this.#text(device, area, locn)
+  async #area(device: BlockDevice, area: DiskLocn): Promise<MetadataCopy | string | undefined> {
+    const header = await readAreaHeader(device, area)
+    if (typeof header === 'string') return header
+    const { locn } = header
+    if (locn === undefined || locn.ignored) return undefined
+    const group = await this.#text(device, area, locn)
+    return typeof group === 'string' ? group : { group, area, locn }
   }
 
   async #text(device: BlockDevice, area: DiskLocn, locn: RawLocn): Promise<VgMetadata | string> {
     if (locn.size > MAX_TEXT) return `its text has ${locn.size} bytes, and drydisk reads up to ${MAX_TEXT}`
     this.#budget -= locn.size
     if (this.#budget < 0) return `with it the disk has more than ${MAX_TEXTS} bytes of metadata`
-    const text = new Uint8Array(locn.size)
-    let at = 0
-    for (const { offset, size } of textPieces(locn, area)) {
-      await device.read(offset, text.subarray(at, at + size))
-      at += size
-    }
-    const checksum = lvmChecksum(text)
-    if (checksum !== locn.checksum)
-      return `the checksum of its text is 0x${checksum.toString(16)}, expected 0x${locn.checksum.toString(16)}`
-    const key = `${locn.size} ${checksum}`
+    const text = await readAreaText(device, area, locn)
+    if (typeof text === 'string') return text
+    const key = `${locn.size} ${locn.checksum}`
     const group = this.#parsed.get(key) ?? parsed(text)
     this.#parsed.set(key, group)
     return group

@@ -1,4 +1,5 @@
 import { DrydiskError } from '../../errors.ts'
+import { LVM_ID } from './lvm-id.ts'
 import { isSection, type MetadataNode, type MetadataSection, parseMetadataText } from './metadata-text.ts'
 
 /** A run of extents of a physical volume or of another logical volume. */
@@ -67,7 +68,6 @@ const MAX_EXTENTS = 2 ** 32
 const MAX_STRIPES = 128
 /** Names of groups and volumes (lvm(8), "Valid names"). */
 const NAME = /^(?!-|\.\.?$)[A-Za-z0-9+_.-]{1,127}$/
-const ID = /^[0-9a-zA-Z!#]{6}(-[0-9a-zA-Z!#]{4}){5}-[0-9a-zA-Z!#]{6}$/
 
 /**
  * Parses the text of a metadata area, as lib/format_text/import_vsn1.c of LVM2 does. A logical volume that cannot be understood
@@ -195,7 +195,7 @@ function isWhole(value: unknown, least: number, most: number): value is number {
 
 function id(section: MetadataSection): string {
   const value = section.get('id')
-  if (typeof value !== 'string' || !ID.test(value)) throw corrupt(`an id is ${shown(value)}`)
+  if (typeof value !== 'string' || !LVM_ID.test(value)) throw corrupt(`an id is ${shown(value)}`)
   return value
 }
 

@@ -1,5 +1,4 @@
-import { bytesOfKey } from '../../bytes/names.ts'
-import { DrydiskError } from '../../errors.ts'
+import { byteKey, bytesOfKey } from '../../bytes/names.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
 import { displayPath } from '../guest-files.ts'
 import type { ReportBuilder } from '../report.ts'
@@ -65,35 +64,56 @@ const BOOT_FOLDERS = ['/boot', '/boot/efi', '/boot/firmware', '/efi']
 const MOST_TEXT = 16 << 20
 const MOST_PROGRAM = 256 << 20
 
-/** A tree that may name UUIDs: the guest, or an EFI system partition that it does not mount. */
-export class UuidReferences {
+/** Other names for what the boot finds by its id. */
+export interface Renaming {
+  /** In reports: `filesystem UUIDs`. */
+  readonly setting: string
+  /** Files of the root that may hold them beside those that the boot reads. */
+  readonly files?: readonly string[]
+  /** The same length: a GRUB environment block and a program stay as long as they are. */
+  replace(text: string): { text: string; count: number }
+}
+
+/** A file that holds such names. */
+export interface Reference {
+  /** One character per byte. */
+  readonly path: string
+  /** Path as it is shown. */
+  readonly shown: string
+  /** A program with a signature, which a change would break. */
+  readonly signed: boolean
+}
+
+/** A tree that the boot reads: the guest, or an EFI system partition that it does not mount. */
+export class BootReferences {
   readonly #guest: GuestFs
   readonly #tree: GuestTree
   readonly #folders: readonly string[]
-  readonly #files: readonly string[]
+  /** Whether it is the guest itself. */
+  readonly #isRoot: boolean
   /** What the tree is called in reports, before a path. */
   readonly #name: string
 
-  private constructor(guest: GuestFs, files: readonly string[], folders: readonly string[], name: string) {
+  private constructor(guest: GuestFs, isRoot: boolean, folders: readonly string[], name: string) {
     this.#guest = guest
     this.#tree = new GuestTree(guest)
-    this.#files = files
+    this.#isRoot = isRoot
     this.#folders = folders
     this.#name = name
   }
 
-  static ofGuest(guest: GuestFs): UuidReferences {
-    return new UuidReferences(guest, ROOT_FILES, BOOT_FOLDERS, '')
+  static ofGuest(guest: GuestFs): BootReferences {
+    return new BootReferences(guest, true, BOOT_FOLDERS, '')
   }
 
-  static ofEsp(guest: GuestFs, name: string): UuidReferences {
-    return new UuidReferences(guest, [], [''], `${name}:`)
+  static ofEsp(guest: GuestFs, name: string): BootReferences {
+    return new BootReferences(guest, false, [''], `${name}:`)
   }
 
   /** Paths of every initramfs; symlinks lead to one of them. */
   async initramfs(): Promise<string[]> {
     const found: string[] = []
-    for (const path of await this.#find(INITRAMFS))
+    for (const path of await this.find(INITRAMFS))
       if ((await this.#tree.typeOf(path)) === 'file') found.push(path)
     return found
   }
@@ -101,21 +121,22 @@ export class UuidReferences {
   /** Files that tell what is built into an image of GRUB that is compressed (grub-install leaves them beside it), and the UUIDs in them. */
   async embedded(uuids: readonly string[]): Promise<{ path: string; uuid: string }[]> {
     const found: { path: string; uuid: string }[] = []
-    for (const path of await this.#find(['/grub*/*-pc/load.cfg', '/grub*/*-ieee1275/load.cfg'])) {
+    for (const path of await this.find(['/grub*/*-pc/load.cfg', '/grub*/*-ieee1275/load.cfg'])) {
       const text = (await this.#read(path, MOST_TEXT))?.toLowerCase() ?? ''
       for (const uuid of uuids) if (text.includes(uuid)) found.push({ path, uuid })
     }
     return found
   }
 
-  /** Writes the new name of each UUID where the old one stands: in texts, and in programs that are not signed. */
-  async rename(renamed: ReadonlyMap<string, string>, report: ReportBuilder): Promise<void> {
+  /** Texts and programs that hold one of the names, each once. */
+  async references({ files = [], replace }: Renaming): Promise<Reference[]> {
     const paths = new Set([
-      ...(await this.#each(this.#files)),
-      ...(await this.#find(BOOT_FILES)),
-      ...(await this.#find(PROGRAMS)),
+      ...(this.#isRoot ? await this.#each([...ROOT_FILES, ...files]) : []),
+      ...(await this.find(BOOT_FILES)),
+      ...(await this.find(PROGRAMS)),
     ])
     const done = new Set<string>()
+    const found: Reference[] = []
     for (const path of paths) {
       const real = displayPath(await this.#guest.realpath(bytesOfKey(path)).catch(() => bytesOfKey(path)))
       if (done.has(real)) continue
@@ -123,22 +144,29 @@ export class UuidReferences {
       const isProgram = /\.efi$/i.test(path)
       const before = await this.#read(path, isProgram ? MOST_PROGRAM : MOST_TEXT)
       if (before === undefined) continue
-      const { text, count } = replaceUuids(before, renamed)
-      if (count === 0) continue
-      if (isProgram && isSigned(before))
-        throw new DrydiskError(
-          'ERR_NOT_EFFECTIVE',
-          `${this.#shown(path)} names a filesystem by its UUID and is signed, so it cannot be changed: the guest would not find that filesystem. Leave fs-uuids out`,
-          { path: this.#shown(path) },
-        )
-      // The same length: a GRUB environment block and a program stay as long as they are.
-      await this.#guest.writeFile(bytesOfKey(path), latin1Bytes(text))
+      if (replace(before).count === 0) continue
+      const shown = `${this.#name}${displayPath(bytesOfKey(path))}`
+      found.push({ path, shown, signed: isProgram && isSigned(before) })
+    }
+    return found
+  }
+
+  /** Writes the new names. */
+  async write(
+    found: readonly Reference[],
+    { setting, replace }: Renaming,
+    report: ReportBuilder,
+  ): Promise<void> {
+    for (const { path, shown } of found) {
+      const { text, count } = replace((await this.#read(path, MOST_PROGRAM)) ?? '')
+      await this.#guest.writeFile(bytesOfKey(path), bytesOfKey(text))
       const times = `${count} time${count === 1 ? '' : 's'}`
-      report.always('filesystem UUIDs', `old ones, ${times}`, `new ones, ${times}`, this.#shown(path))
+      report.always(setting, `old ones, ${times}`, `new ones, ${times}`, shown)
     }
   }
 
-  #find(patterns: readonly string[]): Promise<string[]> {
+  /** Paths below the folders of /boot and EFI system partitions. */
+  find(patterns: readonly string[]): Promise<string[]> {
     return this.#each(this.#folders.flatMap(folder => patterns.map(pattern => `${folder}${pattern}`)))
   }
 
@@ -152,35 +180,8 @@ export class UuidReferences {
     const bytes = bytesOfKey(path)
     const stats = await this.#guest.stat(bytes).catch(() => undefined)
     if (stats === undefined || !stats.isFile() || stats.size > most) return undefined
-    return latin1Text(await this.#guest.readFile(bytes))
+    return byteKey(await this.#guest.readFile(bytes))
   }
-
-  #shown(path: string): string {
-    return `${this.#name}${displayPath(bytesOfKey(path))}`
-  }
-}
-
-/** As written in text, and in names of systemd's units, where a dash is `\x2d` (systemd-escape). */
-export function spellings(uuid: string): string[] {
-  return [uuid, uuid.replaceAll('-', '\\x2d')]
-}
-
-/** @param renamed lower-case UUIDs, to ones of the same length. */
-export function replaceUuids(
-  text: string,
-  renamed: ReadonlyMap<string, string>,
-): { text: string; count: number } {
-  let count = 0
-  const replaced = text.replace(
-    /(?<![0-9a-f])[0-9a-f]{8}(-|\\x2d)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}(?![0-9a-f])/gi,
-    (uuid, dash: string) => {
-      const next = renamed.get(uuid.replaceAll(dash, '-').toLowerCase())
-      if (next === undefined) return uuid
-      count++
-      return next.replaceAll('-', dash)
-    },
-  )
-  return { text: replaced, count }
 }
 
 /** The certificate table is entry 4 of the optional header's data directories (PE format, Microsoft). */
@@ -190,18 +191,4 @@ function isSigned(program: string): boolean {
   const optional = u32(0x3c) + 24
   const directories = optional + (u16(optional) === 0x20b ? 112 : 96)
   return u32(directories + 4 * 8 + 4) > 0
-}
-
-const PIECE = 8192
-
-/** TextDecoder's latin1 is windows-1252, which does not keep every byte. */
-function latin1Text(bytes: Uint8Array): string {
-  const pieces: string[] = []
-  for (let at = 0; at < bytes.length; at += PIECE)
-    pieces.push(String.fromCharCode(...bytes.subarray(at, at + PIECE)))
-  return pieces.join('')
-}
-
-function latin1Bytes(text: string): Uint8Array {
-  return Uint8Array.from({ length: text.length }, (_, at) => text.charCodeAt(at))
 }
