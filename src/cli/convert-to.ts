@@ -1,11 +1,11 @@
 import { stat } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
 import type { RangeSet } from '../bytes/range-set.ts'
 import { type ConvertResult, convertImage, streamRaw } from '../copy/convert.ts'
 import { dataBytes } from '../copy/data-bytes.ts'
 import type { DiskFreeSpace } from '../copy/free-ranges.ts'
 import type { BlockDevice, DiskImage } from '../device/block-device.ts'
 import { ConcatDevice } from '../device/concat-device.ts'
+import { newBackingPath } from '../image/beside-file.ts'
 import { withDiskFull } from './disk-full.ts'
 import { UsageError } from './errors.ts'
 import { describeFree } from './free-space.ts'
@@ -141,7 +141,7 @@ async function toFile(
     backingFile === undefined || backingFormat === undefined
       ? undefined
       : await openDisk(
-          resolve(dirname(target), backingFile),
+          newBackingPath(target, backingFile),
           { format: backingFormat, backing: backingPolicy(output.backing) },
           false,
         )

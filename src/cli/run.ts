@@ -2,6 +2,7 @@ import { Command, CommanderError, type OutputConfiguration } from 'commander'
 import { drydiskVersion } from '../library/version.ts'
 import { commands } from './commands.ts'
 import { reportError, STATUS, UsageError } from './errors.ts'
+import { tellFetched } from './fetched.ts'
 
 const EXAMPLES = `
 Examples:
@@ -53,5 +54,7 @@ export async function run(words: readonly string[]): Promise<number> {
     return json
       ? reportError(new UsageError(error.message.replace(/^error: /, '')), json, statuses)
       : (statuses.usage ?? STATUS.usage)
+  } finally {
+    tellFetched()
   }
 }

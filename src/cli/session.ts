@@ -1,5 +1,4 @@
 import type { BlockDevice, DiskImage } from '../device/block-device.ts'
-import type { Fetched } from '../device/http-storage.ts'
 import { isDrydiskError } from '../errors.ts'
 import { ChangeRecorder } from '../guest/change-recorder.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
@@ -7,9 +6,10 @@ import { type Guest, openGuest } from '../guest/open-guest.ts'
 import type { BackingPolicy } from '../image/beside-file.ts'
 import { readVolumes } from '../volume/read-volumes.ts'
 import { UsageError } from './errors.ts'
+import { countFetched } from './fetched.ts'
 import { openImages, uninterrupted } from './interruption.ts'
 import type { ImageOptions, WriteOptions } from './options.ts'
-import { humanSize, warn } from './output.ts'
+import { warn } from './output.ts'
 
 /** What `--backing` says. */
 export function backingPolicy(value: string | undefined): BackingPolicy {
@@ -21,9 +21,6 @@ export function backingPolicy(value: string | undefined): BackingPolicy {
     )
   return value
 }
-
-/** Images on a web server, to tell at the end how much of them was fetched. */
-const remote = new Map<DiskImage, () => Fetched>()
 
 export async function openDisk(path: string, options: ImageOptions, writable: boolean): Promise<DiskImage> {
   const { force } = options
@@ -44,7 +41,7 @@ export async function openDisk(path: string, options: ImageOptions, writable: bo
     ...chosen,
     allowBacking,
   })
-  if (fetched !== undefined) remote.set(disk, fetched)
+  if (fetched !== undefined) countFetched(path, fetched)
   if (writable) openImages.add(disk)
   return disk
 }
@@ -52,12 +49,6 @@ export async function openDisk(path: string, options: ImageOptions, writable: bo
 export async function closeDisk(image: DiskImage): Promise<void> {
   openImages.delete(image)
   await image.close()
-  const fetched = remote.get(image)?.()
-  remote.delete(image)
-  if (fetched !== undefined)
-    warn(
-      `fetched ${humanSize(fetched.bytes)} of ${humanSize(fetched.size)} in ${fetched.requests} request${fetched.requests === 1 ? '' : 's'}`,
-    )
 }
 
 async function guestOn(
@@ -79,13 +70,13 @@ async function guestOn(
 export async function readGuest<T>(
   path: string,
   options: ImageOptions,
-  step: (guest: Guest) => Promise<T>,
+  step: (guest: Guest, image: DiskImage) => Promise<T>,
 ): Promise<T> {
   const image = await openDisk(path, options, false)
   try {
     const guest = await guestOn(image, options, false)
     try {
-      return await step(guest)
+      return await step(guest, image)
     } finally {
       await guest.close()
     }

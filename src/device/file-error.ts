@@ -1,4 +1,5 @@
 import { DrydiskError, type PosixCode } from '../errors.ts'
+import { shownPlace } from './shown-place.ts'
 
 const MEANINGS: Readonly<Record<string, readonly [PosixCode, string]>> = {
   EACCES: ['EACCES', 'permission denied'],
@@ -37,5 +38,8 @@ export function fileError(error: unknown, path: string, action: string): Drydisk
     posix === 'ENOENT' && ON_A_SERVER.test(path)
       ? 'only a file of this machine can be worked on here. Bring it here first: drydisk convert'
       : meaning
-  return new DrydiskError(posix, `cannot ${action} ${path}: ${why}`, { path }, error)
+  const shown = shownPlace(path)
+  // The cause repeats the path.
+  const cause = shown === path ? error : undefined
+  return new DrydiskError(posix, `cannot ${action} ${shown}: ${why}`, { path: shown }, cause)
 }

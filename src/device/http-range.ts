@@ -1,5 +1,6 @@
 import { DrydiskError } from '../errors.ts'
 import { fetchFollowing } from './http-redirect.ts'
+import { shownPlace } from './shown-place.ts'
 
 /** How long a server may take to answer, and then between two pieces of its answer. */
 const PATIENCE_MS = 30_000
@@ -40,10 +41,9 @@ function parseUrl(url: string): URL {
 
 /** The cause is left out, because it repeats the whole URL. */
 function notUrl(url: string): DrydiskError {
-  const shown = url.replace(/[?#].*$/s, '').replace(/\/\/[^/]*@/, '//')
   return new DrydiskError(
     'ERR_INVALID_ARGUMENT',
-    `${JSON.stringify(shown)} is no URL of a file on a web server`,
+    `${JSON.stringify(shownPlace(url))} is no URL of a file on a web server`,
   )
 }
 

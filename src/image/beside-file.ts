@@ -1,6 +1,7 @@
 import { realpath } from 'node:fs/promises'
-import { basename, dirname, isAbsolute, resolve } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import { fileError } from '../device/file-error.ts'
+import { shownPlace } from '../device/shown-place.ts'
 import { DrydiskError } from '../errors.ts'
 
 /** Which files that an image names may be opened: those in a folder that the image lies in, any, or none. */
@@ -32,6 +33,31 @@ export async function foldersBeside(image: ImagePlace): Promise<ReadonlySet<stri
   return new Set([image.folder, await realpath(image.givenFolder)])
 }
 
+/** Path of the file that an image in `folder` means by a name, as with QEMU. `undefined` for what is no file: a protocol, a JSON description. */
+export function pathOfName(name: string, folder: string): string | undefined {
+  const protocol = protocolOf(name)
+  if (protocol !== undefined && protocol !== 'file') return undefined
+  return resolve(folder, protocol === 'file' ? name.slice('file:'.length) : name)
+}
+
+/** What comes before a colon, if no slash comes before that. */
+function protocolOf(name: string): string | undefined {
+  return /^([^/:]*):/.exec(name)?.[1]
+}
+
+/** Path of the backing file that a new image is to have. Errors: `ERR_UNSUPPORTED` for what is no file. */
+export function newBackingPath(image: string, name: string): string {
+  const path = pathOfName(name, dirname(resolve(image)))
+  if (path === undefined)
+    throw new DrydiskError(
+      'ERR_UNSUPPORTED',
+      `the backing file ${JSON.stringify(shownPlace(name))} is no file of this machine, and below an image that is one, drydisk opens files alone. ` +
+        'Bring it here first: drydisk convert',
+      { path: image },
+    )
+  return path
+}
+
 /** For one that is not where the image says. */
 const ADVICE = {
   'backing file': 'Bring it there, or say where it is now with "drydisk rebase -u -b FILE"',
@@ -51,25 +77,24 @@ export async function resolveBeside(
   policy: BackingPolicy,
   folders: ReadonlySet<string>,
 ): Promise<ImagePlace> {
-  const shown = JSON.stringify(name)
-  const context = { path: from.path, name }
+  const shown = JSON.stringify(shownPlace(name))
+  const context = { path: from.path, name: shownPlace(name) }
   if (policy === 'none')
     throw new DrydiskError(
       'ERR_NOT_ALLOWED',
       `${from.path} has the ${kind} ${shown}, and opening one is not allowed here`,
       context,
     )
-  // A protocol is what comes before a colon, if no slash comes before that.
-  const protocol = /^([^/:]*):/.exec(name)?.[1]
-  if (protocol !== undefined && protocol !== 'file')
+  const path = pathOfName(name, from.givenFolder)
+  if (path === undefined) {
+    const protocol = protocolOf(name)
     throw new DrydiskError(
       'ERR_UNSUPPORTED',
       `${from.path} has the ${kind} ${shown}: drydisk opens files, not ${protocol === 'json' ? 'JSON descriptions' : `${protocol}:`}. ` +
         'Point the image at a local file with "drydisk rebase -u -b FILE", or flatten it where the other one can be reached',
       context,
     )
-  const plain = protocol === 'file' ? name.slice('file:'.length) : name
-  const path = isAbsolute(plain) ? plain : resolve(from.givenFolder, plain)
+  }
   let place: ImagePlace
   try {
     place = await placeOf(path)

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { zeros } from '../device/zeros.ts'
 import { DrydiskError } from '../errors.ts'
-import type { BackingPolicy } from './beside-file.ts'
+import { type BackingPolicy, newBackingPath, pathOfName } from './beside-file.ts'
 import type { ImageFormat } from './detect.ts'
 import { NewFile } from './new-file.ts'
 import { openImage } from './open.ts'
@@ -77,10 +77,10 @@ async function sizeFor(path: string, options: CreateImageOptions): Promise<numbe
   const { backingFile, backingFormat, size, checkBacking = true } = options
   let found: number | undefined
   if (backingFile !== undefined) {
-    const backingPath = resolve(dirname(path), backingFile)
-    if (await isSameFile(path, backingPath))
+    const backingPath = pathOfName(backingFile, dirname(resolve(path)))
+    if (backingPath !== undefined && (await isSameFile(path, backingPath)))
       throw invalid(`${path} cannot be its own backing file; name another file`)
-    if (checkBacking) found = await backingSize(backingPath, backingFile, options)
+    if (checkBacking) found = await backingSize(newBackingPath(path, backingFile), backingFile, options)
     if (backingFormat === undefined)
       throw invalid(`the format of the backing file ${backingFile} is not named: raw or qcow2`)
   }

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { isDrydiskError } from '../../errors.ts'
 import { checkFile, type FileCheck, type RepairMode } from '../../image/check-file.ts'
 import { Finished, reportError, UsageError } from '../errors.ts'
+import { countFetched } from '../fetched.ts'
 import { formatOf } from '../image-settings.ts'
 import { uninterrupted } from '../interruption.ts'
 import { print, printJson, warn } from '../output.ts'
@@ -33,7 +34,8 @@ export function configure(command: Command): void {
       `
 Exit status: 0 nothing wrong (any more), 1 could not be checked or repaired, 2 corruptions, 3 leaks only, 63 a raw image, which
 has no tables. A repair is one atomic change: a crash leaves the image as it was, or repaired. It is refused, and nothing is
-changed, where an entry has lost what it pointed at. --repair leaks leaves an image with corruptions alone.
+changed, where an entry has lost what it pointed at. --repair leaks leaves an image with corruptions alone. An image on a server is
+checked, not repaired.
 
 With --json: {"filename", "format", "check-errors", "corruptions", "leaks", "total-clusters", "allocated-clusters",
 "fragmented-clusters", "compressed-clusters", "image-end-offset", "corruptions-fixed"?, "leaks-fixed"?, "messages"}.
@@ -47,6 +49,8 @@ Examples:
       const json = wantsJson(options)
       const repair = repairMode(options.repair)
       const found = await checkOrRepair(image, options, repair)
+      const { fetched } = found
+      if (fetched !== undefined) countFetched(image, () => fetched)
       if (json) await printJson(asJson(image, found, repair !== undefined))
       else {
         for (const message of found.messages) warn(message)

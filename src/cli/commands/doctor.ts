@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { printableText } from '../../bytes/names.ts'
 import { quoteWord } from '../../config/shell-words.ts'
+import type { DiskImage } from '../../device/block-device.ts'
 import { isDrydiskError } from '../../errors.ts'
 import type { Profile } from '../../operations/doctor/check.ts'
 import type { Diagnosis, DoctorOptions } from '../../operations/doctor/doctor.ts'
@@ -90,24 +91,22 @@ Examples:
 async function diagnosed(path: string, options: DoctorCommandOptions): Promise<Diagnosis> {
   const { diagnose } = await import('../../operations/doctor/doctor.ts')
   const { readDiskFacts } = await import('../../operations/doctor/disk-facts.ts')
-  const image = await openDisk(path, options, false)
-  let disk: DoctorOptions['disk']
-  try {
-    disk = await readDiskFacts(image, options.root)
-  } finally {
-    await closeDisk(image)
-  }
+  const factsOf = (image: DiskImage) => readDiskFacts(image, options.root)
   const settings: DoctorOptions = {
     profile: options.profile as Profile,
     fix: options.fix ?? false,
-    disk,
     ...(options.check === undefined ? {} : { checks: options.check }),
   }
-  if (!options.fix) return readGuest(path, options, ({ fs }) => diagnose(fs, settings))
+  if (!options.fix)
+    return readGuest(path, options, async ({ fs }, image) =>
+      diagnose(fs, { ...settings, disk: await factsOf(image) }),
+    )
+  const image = await openDisk(path, options, false)
+  const disk = await factsOf(image).finally(() => closeDisk(image))
   return editGuest(
     path,
     options,
-    fs => diagnose(fs, settings),
+    fs => diagnose(fs, { ...settings, disk }),
     undefined,
     () => {},
   )

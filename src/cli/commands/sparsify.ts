@@ -130,8 +130,12 @@ async function tellFree(image: string, options: SparsifyOptions): Promise<void> 
   try {
     const free = await freeRanges(disk, { ignore: options.ignore ?? [] })
     const held = await dataBytes(disk, free.ranges)
-    // A raw file does not tell where its holes are, and what it does not take cannot be saved.
-    const saved = Math.min(held, (await stat(image)).blocks * 512)
+    // A raw file does not tell where its holes are, and what it does not take cannot be saved. What a server's takes is not known.
+    const taken = await stat(image).then(
+      ({ blocks }) => blocks * 512,
+      () => held,
+    )
+    const saved = Math.min(held, taken)
     const { volumes, gaps, warnings } = free
     const unused = free.ranges.total
     if (options.json)

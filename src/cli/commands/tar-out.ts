@@ -8,7 +8,7 @@ import { writeTar } from '../../operations/tar/write-tar.ts'
 import { AlreadyReported, UsageError } from '../errors.ts'
 import { type ImageOptions, imageOptions } from '../options.ts'
 import { print, printJson, warn } from '../output.ts'
-import { closeDisk, openDisk, readGuest } from '../session.ts'
+import { readGuest } from '../session.ts'
 import { imageAndPaths } from '../target.ts'
 
 interface TarOutOptions extends ImageOptions {
@@ -45,8 +45,9 @@ Examples:
       if (archive === '-' && process.stdout.isTTY)
         throw new UsageError('an archive is not written to a terminal; name a file, or send it on')
       const problems: { path: string; message: string }[] = []
-      if (archive !== '-') await checkOther(image, archive, options)
-      const bytes = await readGuest(image, options, async ({ fs }) => {
+      const bytes = await readGuest(image, options, async ({ fs }, disk) => {
+        // An archive in the place of the image would be the end of both.
+        if (archive !== '-') await checkNotSource([disk], undefined, archive)
         const content = counted(
           writeTar(fs, folder, {
             oneFileSystem: options.xdev ?? false,
@@ -77,16 +78,6 @@ function counted(bytes: AsyncIterable<Uint8Array>): {
     }
   }
   return { bytes: pass(), count: () => total }
-}
-
-/** An archive in the place of the image would be the end of both. */
-async function checkOther(image: string, archive: string, options: TarOutOptions): Promise<void> {
-  const disk = await openDisk(image, options, false)
-  try {
-    await checkNotSource([disk], undefined, archive)
-  } finally {
-    await closeDisk(disk)
-  }
 }
 
 /** Under its name when it is complete, so that half an archive never has it. */
