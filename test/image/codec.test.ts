@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { deflateRawSync } from 'node:zlib'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, test, vi } from 'vitest'
 import { isDrydiskError } from '../../src/errors.ts'
 import { loadCompressor, loadDecompressor } from '../../src/image/compression/codec.ts'
+import { loadClustersCompressor } from '../../src/image/compression/compress-clusters.ts'
 import { zstdFrame } from '../../src/image/compression/zstd-frame.ts'
 
 const SIZE = 65_536
@@ -149,4 +150,21 @@ describe.each([false, true])('a zstd frame that claims more than a cluster (port
       ).toBe(true)
     }
   })
+})
+
+test('clusters are compressed in slices where there are no threads, and a page goes on in between', async () => {
+  vi.spyOn(process, 'getBuiltinModule').mockReturnValue(undefined as never)
+  onTestFinished(() => {
+    vi.restoreAllMocks()
+  })
+  const clusters = Array.from({ length: 40 }, sample)
+  const compress = await loadClustersCompressor('zlib')
+  let turns = 0
+  const others = setInterval(() => turns++)
+  const streams = await compress(clusters)
+  clearInterval(others)
+  const one = await loadCompressor('zlib', true)
+  for (const [index, cluster] of clusters.entries())
+    expect(Buffer.compare(streams[index] ?? Buffer.alloc(0), one(cluster) ?? Buffer.alloc(0))).toBe(0)
+  expect(turns).toBeGreaterThan(1)
 })

@@ -2,6 +2,8 @@ import { DEFLATE_OPTIONS, loadCompressor, nodeZlib, zstdOptions } from './codec.
 
 /** Compressions under way at once: libuv has four threads, and each compression takes memory. */
 const AT_ONCE = 4
+/** One after another is compressed for so long without a pause: several clusters of 64 KiB. */
+const SLICE_MS = 25
 
 /** Compresses clusters, in order; `undefined` for one that would not become smaller. */
 export type CompressClusters = (
@@ -24,7 +26,20 @@ export async function loadClustersCompressor(type: 'zlib' | 'zstd'): Promise<Com
           }),
       )
   const compress = await loadCompressor(type)
-  return async clusters => clusters.map(compress)
+  return clusters => inSlices(clusters, compress)
+}
+
+/** Without threads, whatever else the program has to do comes in between: 50 ms is what a page may take at most (W3C Long Tasks). */
+async function inSlices<T, R>(items: readonly T[], work: (item: T) => R): Promise<R[]> {
+  const results: R[] = []
+  let since = performance.now()
+  for (const item of items) {
+    results.push(work(item))
+    if (performance.now() - since < SLICE_MS) continue
+    await new Promise(resolve => setTimeout(resolve))
+    since = performance.now()
+  }
+  return results
 }
 
 async function pooled<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
