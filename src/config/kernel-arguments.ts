@@ -2,8 +2,9 @@ import { DrydiskError } from '../errors.ts'
 
 /**
  * One change of a kernel command line. `set` replaces an argument of the same key (kernel keys that may repeat, such as
- * `console`, are added to); `append` adds unless it is there; `remove` takes `key` (with any value) or exactly `key=value` out; `last`
- * makes these the last ones of their key, in this order: the last `console=` becomes /dev/console.
+ * `console`, are added to, but for one of the same device with other options); `append` adds unless it is there; `remove` takes
+ * `key` (with any value) or exactly `key=value` out; `last` makes these the last ones of their key, in this order: the last
+ * `console=` becomes /dev/console.
  */
 export type KernelArgumentChange =
   | { readonly action: 'set' | 'append' | 'remove'; readonly argument: string }
@@ -127,7 +128,14 @@ function changeOne(line: string, change: KernelArgumentChange): string {
     )
   if (sameKey.some(a => sameArgument(a.text, argument)) && (change.action === 'append' || isRepeatable(key)))
     return line
-  if (change.action === 'append' || isRepeatable(key)) return appendArguments(line, [argument])
+  const rivals = own.filter(a => isRivalConsole(a.text, argument))
+  const lastRival = rivals[rivals.length - 1]
+  if (change.action === 'set' && lastRival) {
+    const replaced = line.slice(0, lastRival.start) + argument + line.slice(lastRival.end)
+    return removeArguments(replaced, rivals.slice(0, -1))
+  }
+  if (change.action === 'append' || isRepeatable(key))
+    return appendArguments(removeArguments(line, rivals), [argument])
   const winner = sameKey[sameKey.length - 1]
   if (!winner) return appendArguments(line, [argument])
   const replaced = sameArgument(winner.text, argument)
@@ -144,6 +152,14 @@ export function isRepeatable(key: string): boolean {
 /** `console=ttyS0` of `console=ttyS0,115200n8`. */
 function device(argument: string): string {
   return argument.split(',', 1)[0] ?? ''
+}
+
+/**
+ * Whether both name one console with different options: the kernel takes the options of the first
+ * (kernel/printk/printk.c, __add_preferred_console), so the second would be without effect.
+ */
+export function isRivalConsole(a: string, b: string): boolean {
+  return a !== b && a.startsWith('console=') && device(a) === device(b)
 }
 
 /** The kernel's serial drivers take no parity and 8 bits where a speed stands alone (uart_parse_options). */

@@ -1,6 +1,7 @@
 import {
   changeKernelArguments,
   isRepeatable,
+  isRivalConsole,
   type KernelArgumentChange,
   kernelArgumentKey,
   ownArguments,
@@ -150,6 +151,10 @@ export class GrubDefaults {
       }
     }
     if (change.action === 'remove') return { common: [change], normal: [change] }
+    const rivals = (line: string) => ownArguments(line).filter(a => isRivalConsole(a.text, change.argument))
+    const inBoth = rivals(common).map(({ text }) => ({ action: 'remove' as const, argument: text }))
+    if (rivals(own).length > 0) return { common: inBoth, normal: [change] }
+    if (inBoth.length > 0) return { common: [change], normal: [] }
     const key = kernelArgumentKey(change.argument)
     const inOwn = has(own, key).length > 0
     if (isRepeatable(key) || change.action === 'append')

@@ -5,6 +5,7 @@ import {
   changeKernelArguments,
   checkKernelArgument,
   type KernelArgumentChange,
+  kernelArguments,
 } from '../config/kernel-arguments.ts'
 import { editAssignment, getShellValue, parseAssignments } from '../config/shell-assignments.ts'
 import { replaceRange } from '../config/text.ts'
@@ -61,14 +62,19 @@ export async function changeKernelCommandLines(
       if (needs) source.text = merged.text
       else continue
     }
-    for (const line of lines(source).toReversed()) {
+    // A fallback is no entry's, and was changed above.
+    for (const line of lines(source)
+      .filter(({ kernel }) => source.kind !== 'grub' || kernel !== '')
+      .toReversed()) {
       const args = source.text.slice(line.start, line.end)
       let wanted = args
       if (source.kind === 'grub' && generated) {
         const [old, now] = line.recovery
           ? [generated.before.common, generated.after.common]
           : [generated.before.normal, generated.after.normal]
-        wanted = replaceGenerated(args, old, now)
+        const made = replaceGenerated(args, old, now)
+        // What somebody wrote into the entry alone before it came to the defaults would then stand there twice.
+        if (!isDoubled(made, changes) || isDoubled(args, changes)) wanted = made
       }
       wanted = inSource(source, () =>
         settle(wanted, line.recovery && split ? split.common : changes, variables),
@@ -222,6 +228,15 @@ function replaceGenerated(args: string, old: string, now: string): string {
   const words = old.trim()
   const at = words === '' ? -1 : ` ${args} `.lastIndexOf(` ${words} `)
   return at < 0 ? args : replaceRange(args, at, at + words.length, now.trim())
+}
+
+/** Whether an argument that is to be there once stands there twice. */
+function isDoubled(args: string, changes: readonly KernelArgumentChange[]): boolean {
+  const present = kernelArguments(args).map(({ text }) => text)
+  const wanted = changes.flatMap(change =>
+    change.action === 'set' || change.action === 'append' ? [change.argument] : [],
+  )
+  return wanted.some(argument => present.indexOf(argument) !== present.lastIndexOf(argument))
 }
 
 /** Applies changes to one entry, seen with its variables put in; where these have them already, the entry stays. */

@@ -183,6 +183,42 @@ describe('kernel-arg', () => {
     )
   })
 
+  it('writes a console once into the fallback of kernelopts, where it stands apart from the entries', async () => {
+    for (const name of ['el8', 'el9', 'fedora'] as const) {
+      const guest = await phony.phonyGuest(name)
+      await kernelArg.run(guest, { changes: [{ action: 'set', argument: 'console=ttyS2,115200' }] })
+      const cfg = await text(guest, '/boot/grub2/grub.cfg')
+      const fallback = /set kernelopts="([^"]*)"/.exec(cfg)?.[1] ?? ''
+      expect(fallback.split('console=ttyS2,115200').length, name).toBe(2)
+    }
+  })
+
+  it('does not double what an entry had already and the defaults had not', async () => {
+    const guest = await memoryGuest({
+      ...phony.debian,
+      '/boot/grub/grub.cfg': phony.debianGrubCfg({ normal: 'quiet console=ttyS0', recovery: '' }),
+    })
+    await kernelArg.run(guest, {
+      changes: [
+        { action: 'set', argument: 'console=ttyS0' },
+        { action: 'append', argument: 'nosmt' },
+      ],
+    })
+    const cfg = await text(guest, '/boot/grub/grub.cfg')
+    expect(cfg.match(/linux\t.* ro quiet.*$/m)?.[0].match(/console=ttyS0/g)).toHaveLength(1)
+    expect(await text(guest, '/etc/default/grub')).toContain('GRUB_CMDLINE_LINUX="console=ttyS0 nosmt"')
+  })
+
+  it('gives a console its options: the kernel takes those of the first', async () => {
+    const guest = await memoryGuest(phony.ubuntu)
+    await runTwice(guest, kernelArg, { changes: [{ action: 'set', argument: 'console=ttyS0,115200' }] })
+    const cfg = await text(guest, '/boot/grub/grub.cfg')
+    expect(cfg).toMatch(/ro +console=tty1 console=ttyS0,115200/)
+    expect(cfg).not.toMatch(/console=ttyS0 /)
+    await runTwice(guest, kernelArg, { changes: [{ action: 'append', argument: 'console=tty1,x' }] })
+    expect(await text(guest, '/boot/grub/grub.cfg')).toMatch(/ro +console=ttyS0,115200 console=tty1,x/)
+  })
+
   it('refuses an argument that a boot loader would take apart, and a guest without boot configuration', async () => {
     const guest = await memoryGuest({ '/etc/passwd': '' })
     await expect(kernelArg.run(guest, { changes: [{ action: 'set', argument: 'a b' }] })).rejects.toThrow(
