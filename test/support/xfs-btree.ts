@@ -11,6 +11,7 @@ import type {
 import { ForkTree } from '../../src/filesystem/xfs/btree-fork.ts'
 import type { BmbtRecord, BtreeKind } from '../../src/filesystem/xfs/btree-kinds.ts'
 import { storeChecksum } from '../../src/filesystem/xfs/checksum.ts'
+import type { Soon } from '../../src/filesystem/xfs/soon.ts'
 import { parseSuperblock, type Superblock } from '../../src/filesystem/xfs/superblock.ts'
 import { XfsVolume } from '../../src/filesystem/xfs/volume.ts'
 import { type ExpectedKey, walkTree } from './xfs-btree-walk.ts'
@@ -90,7 +91,7 @@ export interface TestTree<Record> {
   reopened(): TestTree<Record>
   root(): TreeRoot
   /** Runs a change in a transaction, and takes it back when it fails. */
-  change(work: () => Promise<void>): Promise<void>
+  change(work: () => Soon<void>): Promise<void>
 }
 
 const OWNER = 0

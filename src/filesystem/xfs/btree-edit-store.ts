@@ -3,6 +3,7 @@ import type { Agf } from './agf.ts'
 import type { Agi } from './agi.ts'
 import type { BtreeKind } from './btree-kinds.ts'
 import type { VolumeBlock } from './geometry.ts'
+import { after, type Soon } from './soon.ts'
 import type { XfsVolume } from './volume.ts'
 
 /**
@@ -27,9 +28,7 @@ export interface TreeRoot {
 
 export interface HeaderRoot {
   readonly in: 'header'
-  /** As `read`, where the header is in memory. */
-  held?(): TreeRoot | undefined
-  read(): Promise<TreeRoot>
+  read(): Soon<TreeRoot>
   write(root: TreeRoot): Promise<void>
 }
 
@@ -63,13 +62,7 @@ export function agfRoot(volume: XfsVolume, agno: number, tree: AgfTree): HeaderR
   }
   return {
     in: 'header',
-    held() {
-      const agf = volume.heldAgf(agno)
-      return agf && rootIn(agf)
-    },
-    async read() {
-      return rootIn(await volume.readAgf(agno))
-    },
+    read: () => after(volume.readAgf(agno), rootIn),
     async write({ pointer, levels }) {
       const agf = await volume.editAgf(agno)
       if (tree === 'bno') [agf.bnoRoot, agf.bnoLevel] = [pointer, levels]
@@ -88,13 +81,7 @@ export function agiRoot(volume: XfsVolume, agno: number, tree: 'inobt' | 'finobt
       : { pointer: agi.agi_free_root, levels: agi.agi_free_level }
   return {
     in: 'header',
-    held() {
-      const agi = volume.heldAgi(agno)
-      return agi && rootIn(agi)
-    },
-    async read() {
-      return rootIn(await volume.readAgi(agno))
-    },
+    read: () => after(volume.readAgi(agno), rootIn),
     async write({ pointer, levels }) {
       const agi = await volume.editAgi(agno)
       if (tree === 'inobt') [agi.agi_root, agi.agi_level] = [pointer, levels]

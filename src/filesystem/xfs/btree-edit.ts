@@ -5,6 +5,7 @@ import type { BtreeKey, BtreeKind } from './btree-kinds.ts'
 import { BtreeBlocks, type Step } from './btree-path.ts'
 import { growRoot, shrinkRoot } from './btree-root.ts'
 import { linkBehind, type Pair, requireLinked, spread, spreadWith, unlink } from './btree-siblings.ts'
+import { after, type Soon } from './soon.ts'
 import type { XfsVolume } from './volume.ts'
 
 /** Puts an entry into a block that has room. */
@@ -27,26 +28,32 @@ export class BtreeEditor<Record> {
   }
 
   /** Levels, the root among them; in an inode the root counts as one too. */
-  async levels(): Promise<number> {
-    return (await this.tree.root()).block.level + 1
+  levels(): Soon<number> {
+    return after(this.tree.root(), ({ block }) => block.level + 1)
   }
 
   /** The record with exactly this key. */
-  async find(key: BtreeKey): Promise<Record | undefined> {
-    const { leaf } = await this.#leaf(key)
-    return has(leaf, key) ? leaf.block.record(leaf.index) : undefined
+  find(key: BtreeKey): Soon<Record | undefined> {
+    return after(this.tree.pathTo(key), path => {
+      const leaf = leafOf(path)
+      return has(leaf, key) ? leaf.block.record(leaf.index) : undefined
+    })
   }
 
   /** The last record whose key is not above this one. */
-  async floor(key: BtreeKey): Promise<Record | undefined> {
-    const { path, leaf } = await this.#leaf(key)
-    return leaf.index >= 0 ? leaf.block.record(leaf.index) : this.tree.beside(path, -1)
+  floor(key: BtreeKey): Soon<Record | undefined> {
+    return after(this.tree.pathTo(key), path => {
+      const leaf = leafOf(path)
+      return leaf.index >= 0 ? leaf.block.record(leaf.index) : this.tree.beside(path, -1)
+    })
   }
 
   /** The first record whose key is not below this one. */
-  async ceiling(key: BtreeKey): Promise<Record | undefined> {
-    const { path, leaf } = await this.#leaf(key)
-    return has(leaf, key) ? leaf.block.record(leaf.index) : this.tree.beside(path, 1)
+  ceiling(key: BtreeKey): Soon<Record | undefined> {
+    return after(this.tree.pathTo(key), path => {
+      const leaf = leafOf(path)
+      return has(leaf, key) ? leaf.block.record(leaf.index) : this.tree.beside(path, 1)
+    })
   }
 
   /** In order, from the first one whose key is not below `from`. The tree is not to be changed meanwhile. */
@@ -72,43 +79,58 @@ export class BtreeEditor<Record> {
   }
 
   /** `ERR_CORRUPT` when there is one with the same key. */
-  async insert(record: Record): Promise<void> {
+  insert(record: Record): Soon<void> {
     const key = this.store.kind.keyOf(record)
-    const { path, leaf } = await this.#leaf(key)
-    if (has(leaf, key))
-      throw this.tree.wrong(`has a record already with the key ${key}, which another is to get`)
-    await this.#insert(path, path.length - 1, leaf.index + 1, (block, at) => block.insertRecord(at, record))
+    return after(this.tree.pathTo(key), path => {
+      const leaf = leafOf(path)
+      if (has(leaf, key))
+        throw this.tree.wrong(`has a record already with the key ${key}, which another is to get`)
+      return this.#insert(path, path.length - 1, leaf.index + 1, (block, at) =>
+        block.insertRecord(at, record),
+      )
+    })
   }
 
   /** Gives what was removed. `ERR_CORRUPT` when there is none, or it is the last of a tree in an inode, which is dissolved instead. */
-  async remove(key: BtreeKey): Promise<Record> {
-    const { path, leaf } = await this.#existing(key)
-    const block = await this.tree.edit(leaf, path.length === 1)
-    const record = block.record(leaf.index)
-    block.remove(leaf.index)
-    await this.#settle(path, path.length - 1, block)
-    return record
+  remove(key: BtreeKey): Soon<Record> {
+    return after(this.#pathToExisting(key), path => {
+      const leaf = leafOf(path)
+      return after(this.tree.edit(leaf, path.length === 1), block => {
+        const record = block.record(leaf.index)
+        block.remove(leaf.index)
+        return after(this.#settle(path, path.length - 1, block), () => record)
+      })
+    })
   }
 
   /**
    * Puts a record in the place of another. Its key may be another as long as the order stays. `ERR_CORRUPT` when there is
    * none, or the order does not stay.
    */
-  async replace(key: BtreeKey, record: Record): Promise<void> {
+  replace(key: BtreeKey, record: Record): Soon<void> {
+    return after(this.#pathToExisting(key), path =>
+      after(this.#requireOrder(path, key, record), () => {
+        const leaf = leafOf(path)
+        return after(this.tree.edit(leaf, path.length === 1), block => {
+          block.setRecord(leaf.index, record)
+          return this.#raise(path, path.length - 1)
+        })
+      }),
+    )
+  }
+
+  /** What is beside the record with a key stays beside the one that is put in its place. */
+  #requireOrder(path: readonly Step<Record>[], key: BtreeKey, record: Record): Soon<void> {
     const { keyOf } = this.store.kind
-    const { path, leaf } = await this.#existing(key)
     const now = keyOf(record)
-    if (now !== key) {
-      const beside = await this.tree.beside(path, now < key ? -1 : 1)
+    if (now === key) return
+    return after(this.tree.beside(path, now < key ? -1 : 1), beside => {
       const other = beside === undefined ? undefined : keyOf(beside)
       if (other !== undefined && (now < key ? other >= now : other <= now))
         throw this.tree.wrong(
           `has a record with the key ${other} between ${key} and ${now}, which it is to become`,
         )
-    }
-    const block = await this.tree.edit(leaf, path.length === 1)
-    block.setRecord(leaf.index, record)
-    await this.#raise(path, path.length - 1)
+    })
   }
 
   /** Pointers of all blocks of the tree, parents before children; a root in an inode has none. */
@@ -137,32 +159,30 @@ export class BtreeEditor<Record> {
   #reader(): Btree<Record> {
     return new Btree(
       this.store.kind,
-      async () => (await this.tree.root()).block,
+      () => after(this.tree.root(), ({ block }) => block),
       (pointer, level) => this.tree.read(pointer, level),
     )
   }
 
-  async #leaf(key: BtreeKey): Promise<{ path: Step<Record>[]; leaf: Step<Record> }> {
-    const path = await this.tree.pathTo(key)
-    return { path, leaf: stepAt(path, path.length - 1) }
-  }
-
-  async #existing(key: BtreeKey): Promise<{ path: Step<Record>[]; leaf: Step<Record> }> {
-    const found = await this.#leaf(key)
-    if (!has(found.leaf, key))
-      throw this.tree.wrong(`has no record with the key ${key}, which is to be changed`)
-    return found
+  #pathToExisting(key: BtreeKey): Soon<Step<Record>[]> {
+    return after(this.tree.pathTo(key), path => {
+      if (!has(leafOf(path), key))
+        throw this.tree.wrong(`has no record with the key ${key}, which is to be changed`)
+      return path
+    })
   }
 
   /** Puts an entry into the block of a step, which is filled up from its siblings or split where it is full. */
-  async #insert(path: Step<Record>[], depth: number, at: number, put: Put<Record>): Promise<void> {
-    const step = stepAt(path, depth)
-    const block = await this.tree.edit(step, depth === 0)
-    if (block.count < block.most) {
+  #insert(path: Step<Record>[], depth: number, at: number, put: Put<Record>): Soon<void> {
+    return after(this.tree.edit(stepAt(path, depth), depth === 0), block => {
+      if (block.count >= block.most) return this.#insertIntoFull(path, depth, at, put)
       put(block, at)
       return this.#raise(path, depth)
-    }
-    const { pointer } = step
+    })
+  }
+
+  async #insertIntoFull(path: Step<Record>[], depth: number, at: number, put: Put<Record>): Promise<void> {
+    const { pointer, block } = stepAt(path, depth)
     if (depth === 0 || pointer === undefined) {
       await growRoot(this.store, this.tree, path)
       return this.#insert(path, depth + 1, at, put)
@@ -217,10 +237,13 @@ export class BtreeEditor<Record> {
   }
 
   /** After an entry was removed from a block: it is filled from a sibling, or made one with it, when it has too few. */
-  async #settle(path: Step<Record>[], depth: number, block: BtreeBlock<Record>): Promise<void> {
+  #settle(path: Step<Record>[], depth: number, block: BtreeBlock<Record>): Soon<void> {
     if (depth === 0)
       return block.level === 0 || block.count > 1 ? undefined : shrinkRoot(this.store, this.tree)
-    if (block.count >= leastEntries(block)) return this.#raise(path, depth)
+    return block.count >= leastEntries(block) ? this.#raise(path, depth) : this.#fillUp(path, depth, block)
+  }
+
+  async #fillUp(path: Step<Record>[], depth: number, block: BtreeBlock<Record>): Promise<void> {
     const { pointer } = stepAt(path, depth)
     if (pointer === undefined) throw new Error('a block below the root without a number')
     const { index } = stepAt(path, depth - 1)
@@ -255,13 +278,15 @@ export class BtreeEditor<Record> {
   }
 
   /** Makes the keys above a changed block right. */
-  async #raise(path: readonly Step<Record>[], depth: number): Promise<void> {
-    for (let at = depth; at > 0; at--) {
-      const above = stepAt(path, at - 1)
-      const { block } = stepAt(path, at)
-      if (above.block.hasKeyOf(above.index, block)) return
-      ;(await this.tree.edit(above, at === 1)).setKeyOf(above.index, block)
-    }
+  #raise(path: readonly Step<Record>[], depth: number): Soon<void> {
+    if (depth === 0) return
+    const above = stepAt(path, depth - 1)
+    const { block } = stepAt(path, depth)
+    if (above.block.hasKeyOf(above.index, block)) return
+    return after(this.tree.edit(above, depth === 1), node => {
+      node.setKeyOf(above.index, block)
+      return this.#raise(path, depth - 1)
+    })
   }
 }
 
@@ -272,6 +297,10 @@ function leastEntries<Record>(block: BtreeBlock<Record>): number {
 
 function has<Record>({ block, index }: Step<Record>, key: BtreeKey): boolean {
   return index >= 0 && index < block.count && block.key(index) === key
+}
+
+function leafOf<Record>(path: readonly Step<Record>[]): Step<Record> {
+  return stepAt(path, path.length - 1)
 }
 
 function stepAt<Record>(path: readonly Step<Record>[], depth: number): Step<Record> {

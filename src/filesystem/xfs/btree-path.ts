@@ -6,9 +6,11 @@ import {
   newBtreeBlock,
   rootInInode,
 } from './btree-block.ts'
-import type { TreeStore } from './btree-edit-store.ts'
+import type { TreeRoot, TreeStore } from './btree-edit-store.ts'
 import type { BtreeKey } from './btree-kinds.ts'
+import type { Seal } from './buffers.ts'
 import { corrupt } from './errors.ts'
+import { after, type Soon } from './soon.ts'
 
 /** A block on the way from the root to a record, and which of its entries is meant. */
 export interface Step<Record> {
@@ -28,9 +30,12 @@ export interface Place<Record> {
 /** The blocks of one tree by their pointers. */
 export class BtreeBlocks<Record> {
   readonly #store: TreeStore<Record>
+  readonly #seal: Seal
 
   constructor(store: TreeStore<Record>) {
+    const { volume, kind } = store
     this.#store = store
+    this.#seal = { at: 0, length: volume.geometry.blockSize, crcAt: btreeCrcOffset(kind.pointers) }
   }
 
   wrong(what: string): Error {
@@ -40,25 +45,9 @@ export class BtreeBlocks<Record> {
   }
 
   /** The root, to begin a path with. */
-  async root(): Promise<Step<Record>> {
-    const held = this.#heldRoot()
-    if (held !== undefined) return held
-    const { root } = this.#store
-    if (root.in === 'inode') throw new Error('a root in an inode that is not in memory')
-    const { pointer, levels } = await root.read()
-    if (levels < 1 || levels > MOST_LEVELS)
-      throw this.wrong(`has ${levels} levels, expected 1 to ${MOST_LEVELS}`)
-    return { pointer, block: await this.read(pointer, levels - 1, true), index: 0 }
-  }
-
-  /** Most searches find all blocks in memory, and waiting for what is there takes longer than to search it. */
-  #heldRoot(): Step<Record> | undefined {
+  root(): Soon<Step<Record>> {
     const { root, kind } = this.#store
-    if (root.in === 'header') {
-      const place = root.held?.()
-      const block = place && this.#held(place.pointer, place.levels - 1, true)
-      return place && block && { pointer: place.pointer, block, index: 0 }
-    }
+    if (root.in === 'header') return after(root.read(), place => this.#rootAt(place))
     const block = rootInInode(kind, root.literal())
     const { level, count } = block
     if (level < 1 || level >= MOST_LEVELS || count < 1)
@@ -66,56 +55,64 @@ export class BtreeBlocks<Record> {
     return { pointer: undefined, block, index: 0 }
   }
 
-  #held(pointer: number, level: number, isRoot = false): BtreeBlock<Record> | undefined {
-    const { volume, kind, owner } = this.#store
-    return volume.heldBtreeBlock(kind, this.#store.volumeBlock(pointer), { level, owner, isRoot })
+  #rootAt({ pointer, levels }: TreeRoot): Soon<Step<Record>> {
+    if (levels < 1 || levels > MOST_LEVELS)
+      throw this.wrong(`has ${levels} levels, expected 1 to ${MOST_LEVELS}`)
+    return after(this.read(pointer, levels - 1, true), block => ({ pointer, block, index: 0 }))
   }
 
   /** Not to be changed. */
-  async read(pointer: number, level: number, isRoot = false): Promise<BtreeBlock<Record>> {
+  read(pointer: number, level: number, isRoot = false): Soon<BtreeBlock<Record>> {
     const { volume, kind, owner } = this.#store
-    return volume.btreeBlock(kind, this.#store.volumeBlock(pointer), { level, owner, isRoot })
+    const reference = { level, owner, isRoot }
+    const block = this.#store.volumeBlock(pointer)
+    return volume.heldBtreeBlock(kind, block, reference) ?? volume.btreeBlock(kind, block, reference)
   }
 
   /** To be changed until the transaction ends. */
-  async editAt(pointer: number, level: number, isRoot = false): Promise<BtreeBlock<Record>> {
-    await this.#openForChange(pointer)
-    const block = await this.read(pointer, level, isRoot)
-    this.#requireSiblings(pointer, block, isRoot)
-    return block
+  editAt(pointer: number, level: number, isRoot = false): Soon<BtreeBlock<Record>> {
+    return after(this.#openForChange(pointer), () =>
+      after(this.read(pointer, level, isRoot), block => this.#checkSiblings(pointer, block, isRoot)),
+    )
   }
 
   /** The block of a step, to be changed until the transaction ends. Only now is it sure to be the one in memory. */
-  async edit(step: Step<Record>, isRoot = false): Promise<BtreeBlock<Record>> {
+  edit(step: Step<Record>, isRoot = false): Soon<BtreeBlock<Record>> {
     const { root, kind } = this.#store
-    if (step.pointer === undefined) {
+    const { pointer } = step
+    if (pointer === undefined) {
       if (root.in !== 'inode') throw new Error('a root without a block')
       step.block = rootInInode(kind, root.literal())
-    } else if ((await this.#openForChange(step.pointer)) !== step.block.bytes)
-      step.block = await this.read(step.pointer, step.block.level, isRoot)
-    if (step.pointer !== undefined) this.#requireSiblings(step.pointer, step.block, isRoot)
-    return step.block
+      return step.block
+    }
+    return after(this.#openForChange(pointer), bytes => {
+      if (bytes === step.block.bytes) return this.#checkSiblings(pointer, step.block, isRoot)
+      return after(this.read(pointer, step.block.level, isRoot), block => {
+        step.block = block
+        return this.#checkSiblings(pointer, block, isRoot)
+      })
+    })
   }
 
   /** What is beside a block that is to be changed exists, and is another one; nothing is beside the root (xfs_btree_check_block). */
-  #requireSiblings(
-    pointer: number,
-    { leftSibling, rightSibling }: BtreeBlock<Record>,
-    isRoot: boolean,
-  ): void {
-    for (const sibling of [leftSibling, rightSibling]) {
-      if (sibling === undefined) continue
-      if (isRoot || sibling === pointer)
-        throw this.wrong(`has block ${pointer} name block ${sibling} beside it`)
-      this.#store.volumeBlock(sibling)
-    }
+  #checkSiblings(pointer: number, block: BtreeBlock<Record>, isRoot: boolean): BtreeBlock<Record> {
+    this.#checkSibling(pointer, block.leftSibling, isRoot)
+    this.#checkSibling(pointer, block.rightSibling, isRoot)
+    return block
+  }
+
+  #checkSibling(pointer: number, sibling: number | undefined, isRoot: boolean): void {
+    if (sibling === undefined) return
+    if (isRoot || sibling === pointer)
+      throw this.wrong(`has block ${pointer} name block ${sibling} beside it`)
+    this.#store.volumeBlock(sibling)
   }
 
   /** Before it is read, so that it stays in memory from then on. */
-  async #openForChange(pointer: number): Promise<Uint8Array> {
-    const { volume, kind } = this.#store
-    const seal = { at: 0, length: volume.geometry.blockSize, crcAt: btreeCrcOffset(kind.pointers) }
-    return volume.buffers.edit([this.#store.volumeBlock(pointer)], seal)
+  #openForChange(pointer: number): Soon<Uint8Array> {
+    const { buffers } = this.#store.volume
+    const block = this.#store.volumeBlock(pointer)
+    return buffers.editHeld(block, this.#seal) ?? buffers.edit([block], this.#seal)
   }
 
   /** A new block without entries and siblings. */
@@ -125,8 +122,7 @@ export class BtreeBlocks<Record> {
     // A forged free list may have blocks of this very tree.
     if (inUse.includes(pointer)) throw this.wrong(`was given block ${pointer}, which it has already`)
     const block = this.#store.volumeBlock(pointer)
-    const seal = { at: 0, length: volume.geometry.blockSize, crcAt: btreeCrcOffset(kind.pointers) }
-    const bytes = volume.buffers.fresh([block], seal)
+    const bytes = volume.buffers.fresh([block], this.#seal)
     volume.trust(bytes)
     const daddr = volume.geometry.diskAddress(block)
     return { pointer, block: newBtreeBlock(kind, bytes, { level, daddr, owner }, volume.superblock) }
@@ -137,20 +133,13 @@ export class BtreeBlocks<Record> {
   }
 
   /** The child that an entry of a block points to, found to be between the keys of its parent. */
-  async child(parent: BtreeBlock<Record>, index: number, change = false): Promise<Place<Record>> {
+  child(parent: BtreeBlock<Record>, index: number, change = false): Soon<Place<Record>> {
     const pointer = parent.pointer(index)
     const level = parent.level - 1
-    const block = await (change ? this.editAt(pointer, level) : this.read(pointer, level))
-    this.#requireBetween(parent, index, pointer, block)
-    return { pointer, block }
-  }
-
-  #heldChild(parent: BtreeBlock<Record>, index: number): Place<Record> | undefined {
-    const pointer = parent.pointer(index)
-    const block = this.#held(pointer, parent.level - 1)
-    if (block === undefined) return undefined
-    this.#requireBetween(parent, index, pointer, block)
-    return { pointer, block }
+    return after(change ? this.editAt(pointer, level) : this.read(pointer, level), block => {
+      this.#requireBetween(parent, index, pointer, block)
+      return { pointer, block }
+    })
   }
 
   #requireBetween(
@@ -166,33 +155,38 @@ export class BtreeBlocks<Record> {
   }
 
   /** From the root to the leaf that has the last record whose key is not above; the leaf's index is -1 when it has none. */
-  async pathTo(key: BtreeKey): Promise<Step<Record>[]> {
-    const path: Step<Record>[] = []
-    let step = this.#heldRoot() ?? (await this.root())
-    for (;;) {
-      const { block } = step
-      path.push(step)
-      const floor = block.floor(key)
-      step.index = block.level === 0 ? floor : Math.max(0, floor)
-      if (block.level === 0) return path
-      const child = this.#heldChild(block, step.index) ?? (await this.child(block, step.index))
-      step = { pointer: child.pointer, block: child.block, index: 0 }
-    }
+  pathTo(key: BtreeKey): Soon<Step<Record>[]> {
+    return after(this.root(), root => this.#down([], root, key))
+  }
+
+  #down(path: Step<Record>[], step: Step<Record>, key: BtreeKey): Soon<Step<Record>[]> {
+    const { block } = step
+    path.push(step)
+    const floor = block.floor(key)
+    step.index = block.level === 0 ? floor : Math.max(0, floor)
+    if (block.level === 0) return path
+    return after(this.child(block, step.index), child =>
+      this.#down(path, { pointer: child.pointer, block: child.block, index: 0 }, key),
+    )
   }
 
   /** The record beside that of a path: on its leaf, or the nearest of the leaf beside. */
-  async beside(path: readonly Step<Record>[], direction: -1 | 1): Promise<Record | undefined> {
-    for (const step of [...path].reverse()) {
-      let { block } = step
-      let index = step.index + direction
-      if (index < 0 || index >= block.count) continue
-      while (block.level > 0) {
-        block = (await this.child(block, index)).block
-        index = direction > 0 ? 0 : block.count - 1
-      }
-      return block.record(index)
+  beside(path: readonly Step<Record>[], direction: -1 | 1): Soon<Record | undefined> {
+    for (let depth = path.length - 1; depth >= 0; depth--) {
+      const step = path[depth]
+      const index = (step?.index ?? 0) + direction
+      if (step !== undefined && index >= 0 && index < step.block.count)
+        return this.#firstBelow(step.block, index, direction)
     }
     return undefined
+  }
+
+  /** The first record of what an entry has, or the last one, as seen from the other side. */
+  #firstBelow(block: BtreeBlock<Record>, index: number, direction: -1 | 1): Soon<Record> {
+    if (block.level === 0) return block.record(index)
+    return after(this.child(block, index), child =>
+      this.#firstBelow(child.block, direction > 0 ? 0 : child.block.count - 1, direction),
+    )
   }
 
   /** Entries that fit into the root in an inode of so many bytes. */

@@ -1,12 +1,13 @@
 import type { BtreeBlock } from './btree-block.ts'
 import type { BtreeKey, BtreeKind } from './btree-kinds.ts'
 import { corrupt } from './errors.ts'
+import { after, type Soon } from './soon.ts'
 
 /** More levels than any tree of a volume below 2^63 bytes has (xfs_btree_compute_maxlevels). */
 export const MOST_LEVELS = 12
 
 /** Reads a block that a node points to. */
-export type ReadChild<Record> = (pointer: number, level: number) => Promise<BtreeBlock<Record>>
+export type ReadChild<Record> = (pointer: number, level: number) => Soon<BtreeBlock<Record>>
 
 /** A block, and which of its entries is meant. */
 interface Step<Record> {
@@ -20,12 +21,12 @@ interface Step<Record> {
  */
 export class Btree<Record> {
   readonly #kind: BtreeKind<Record>
-  readonly #readRoot: () => Promise<BtreeBlock<Record>>
+  readonly #readRoot: () => Soon<BtreeBlock<Record>>
   readonly #readChild: ReadChild<Record>
 
   constructor(
     kind: BtreeKind<Record>,
-    readRoot: () => Promise<BtreeBlock<Record>>,
+    readRoot: () => Soon<BtreeBlock<Record>>,
     readChild: ReadChild<Record>,
   ) {
     this.#kind = kind
@@ -74,13 +75,14 @@ export class Btree<Record> {
   }
 
   /** A node's key is the first of its child, and so above all of the child before. */
-  async #child({ block, index }: Step<Record>): Promise<BtreeBlock<Record>> {
-    const child = await this.#readChild(block.pointer(index), block.level - 1)
+  #child({ block, index }: Step<Record>): Soon<BtreeBlock<Record>> {
     const wrong = (what: string) =>
       corrupt(this.#kind.name, `a block of a ${this.#kind.name} ${what} than its parent says`)
-    if (child.key(0) < block.key(index)) throw wrong('begins earlier')
-    if (index + 1 < block.count && child.key(child.count - 1) >= block.key(index + 1))
-      throw wrong('ends later')
-    return child
+    return after(this.#readChild(block.pointer(index), block.level - 1), child => {
+      if (child.key(0) < block.key(index)) throw wrong('begins earlier')
+      if (index + 1 < block.count && child.key(child.count - 1) >= block.key(index + 1))
+        throw wrong('ends later')
+      return child
+    })
   }
 }

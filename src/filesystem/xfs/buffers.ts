@@ -108,11 +108,30 @@ export class Buffers {
    */
   async edit(blocks: readonly VolumeBlock[], seal: Seal): Promise<Uint8Array> {
     const [first] = blocks
+    if (first === undefined) throw new Error('a buffer of no blocks')
+    if (blocks.length === 1)
+      return this.editHeld(first, seal) ?? this.#open(blocks, await this.read(first), seal)
+    return this.#open(blocks, await this.readJoined(blocks), seal)
+  }
+
+  /** As `edit` for one block, where that needs no input. */
+  editHeld(block: VolumeBlock, seal: Seal): Uint8Array | undefined {
+    const bytes = this.#blocks.held(block)
+    if (bytes === undefined) return undefined
+    // Most are open already: then there is only what they hold to be named.
+    if (this.#transaction().kept.has(bytes) && this.#blocks.changed(block)) {
+      this.#seal(block, seal)
+      return bytes
+    }
+    return this.#open([block], bytes, seal)
+  }
+
+  /** What is in a buffer is kept for a rollback, and it counts as changed from now on. */
+  #open(blocks: readonly VolumeBlock[], bytes: Uint8Array, seal: Seal): Uint8Array {
+    const [first] = blocks
     const { undo, kept } = this.#transaction()
     if (first === undefined) throw new Error('a buffer of no blocks')
     const isJoined = blocks.length > 1
-    const held = isJoined ? undefined : this.#blocks.held(first)
-    const bytes = held ?? (await this.readJoined(blocks))
     const wasChanged = isJoined ? this.#joinedChanged.has(first) : this.#blocks.changed(first)
     const seals = this.#seals.get(first)
     if (!kept.has(bytes)) {

@@ -10,6 +10,7 @@ import type { BtreeKind } from './btree-kinds.ts'
 import { Buffers } from './buffers.ts'
 import { corrupt } from './errors.ts'
 import { Geometry, type VolumeBlock } from './geometry.ts'
+import { after, type Soon } from './soon.ts'
 import { SB_CRC_OFFSET, type Superblock } from './superblock.ts'
 
 /** The superblock's counters. With lazy counters they lag behind the groups' while the filesystem is mounted. */
@@ -23,6 +24,13 @@ export interface Counters {
 }
 
 const COUNTERS = { icount: 128, ifree: 136, fdblocks: 144 } as const
+
+/** Where a sector of a header is: the block, and its bytes there. */
+interface SectorPlace {
+  readonly block: VolumeBlock
+  readonly at: number
+  readonly length: number
+}
 
 /** A block of a tree in its buffer. That its kind is the same makes its records those of that kind. */
 interface KnownTreeBlock {
@@ -72,33 +80,19 @@ export class XfsVolume {
   }
 
   /** The superblock's counters as they are now. */
-  async counters(): Promise<Counters> {
-    const view = bigEndian(this.buffers.held(0) ?? (await this.buffers.read(0)), 'xfs superblock')
-    return {
-      icount: view.u64(COUNTERS.icount),
-      ifree: view.u64(COUNTERS.ifree),
-      fdblocks: view.u64(COUNTERS.fdblocks),
-    }
+  counters(): Soon<Counters> {
+    return after(this.buffers.held(0) ?? this.buffers.read(0), countersIn)
   }
 
   /** Adds to the superblock's counters, or takes from them. */
-  async count(change: Partial<Counters>): Promise<void> {
-    const now = await this.counters()
-    const view = await this.editSuperblock()
-    for (const name of ['icount', 'ifree', 'fdblocks'] as const) {
-      const value = now[name] + (change[name] ?? 0)
-      if (value < 0)
-        throw corrupt(
-          'superblock',
-          `sb_${name} is ${now[name]}, and ${-(change[name] ?? 0)} are to be taken from it`,
-        )
-      view.setU64(COUNTERS[name], value)
-    }
+  count(change: Partial<Counters>): Soon<void> {
+    return after(this.editSuperblock(), view => addTo(view, change))
   }
 
   /** The primary superblock's sector, to be changed. What `superblock` says stays as it was at open. */
-  async editSuperblock(): Promise<ByteView> {
-    return this.#editSector(0, AG_SECTOR.SUPERBLOCK, SB_CRC_OFFSET)
+  editSuperblock(): Soon<ByteView> {
+    const place = this.#sectorPlace(0, AG_SECTOR.SUPERBLOCK)
+    return after(this.#editBuffer(place, SB_CRC_OFFSET), buffer => this.#sectorView(buffer, place))
   }
 
   /** As `readAgf`, where it is in memory. */
@@ -107,9 +101,51 @@ export class XfsVolume {
     return buffer && this.#agfs.get(buffer)
   }
 
-  async readAgf(agno: number): Promise<Agf> {
-    const held = this.heldAgf(agno)
-    if (held !== undefined) return held
+  readAgf(agno: number): Soon<Agf> {
+    return this.heldAgf(agno) ?? this.#readAgf(agno)
+  }
+
+  /** Its fields may be set, until the transaction ends. */
+  editAgf(agno: number): Soon<Agf> {
+    return after(this.readAgf(agno), () =>
+      after(this.#editBuffer(this.#sectorPlace(agno, AG_SECTOR.AGF), AGF_CRC_OFFSET), () =>
+        this.readAgf(agno),
+      ),
+    )
+  }
+
+  /** As `readAgi`, where it is in memory. */
+  heldAgi(agno: number): Agi | undefined {
+    const buffer = this.buffers.held(this.#sectorPlace(agno, AG_SECTOR.AGI).block)
+    return buffer && this.#agis.get(buffer)
+  }
+
+  readAgi(agno: number): Soon<Agi> {
+    return this.heldAgi(agno) ?? this.#readAgi(agno)
+  }
+
+  /** Its fields may be set, until the transaction ends. */
+  editAgi(agno: number): Soon<Agi> {
+    return after(this.readAgi(agno), () =>
+      after(this.#editBuffer(this.#sectorPlace(agno, AG_SECTOR.AGI), AGI_CRC_OFFSET), () =>
+        this.readAgi(agno),
+      ),
+    )
+  }
+
+  /** The blocks in an allocation group's free list. */
+  async readAgfl(agno: number, agf: Agf): Promise<number[]> {
+    return agflBlocks(await this.#agflSector(agno), this.superblock, agf, agno)
+  }
+
+  /** The sector of the free list, to be changed until the transaction ends. */
+  async editAgfl(agno: number, agf: Agf): Promise<ByteView> {
+    await this.readAgfl(agno, agf)
+    const place = this.#sectorPlace(agno, AG_SECTOR.AGFL)
+    return this.#sectorView(await this.#editBuffer(place, AGFL_CRC_OFFSET), place)
+  }
+
+  async #readAgf(agno: number): Promise<Agf> {
     const { block, at, length } = this.#sectorPlace(agno, AG_SECTOR.AGF)
     const buffer = await this.buffers.read(block)
     const sector = buffer.subarray(at, at + length)
@@ -119,22 +155,7 @@ export class XfsVolume {
     return agf
   }
 
-  /** Its fields may be set, until the transaction ends. */
-  async editAgf(agno: number): Promise<Agf> {
-    await this.readAgf(agno)
-    await this.#editBuffer(agno, AG_SECTOR.AGF, AGF_CRC_OFFSET)
-    return this.readAgf(agno)
-  }
-
-  /** As `readAgi`, where it is in memory. */
-  heldAgi(agno: number): Agi | undefined {
-    const buffer = this.buffers.held(this.#sectorPlace(agno, AG_SECTOR.AGI).block)
-    return buffer && this.#agis.get(buffer)
-  }
-
-  async readAgi(agno: number): Promise<Agi> {
-    const held = this.heldAgi(agno)
-    if (held !== undefined) return held
+  async #readAgi(agno: number): Promise<Agi> {
     const { block, at, length } = this.#sectorPlace(agno, AG_SECTOR.AGI)
     const buffer = await this.buffers.read(block)
     const sector = buffer.subarray(at, at + length)
@@ -144,40 +165,24 @@ export class XfsVolume {
     return agi
   }
 
-  /** Its fields may be set, until the transaction ends. */
-  async editAgi(agno: number): Promise<Agi> {
-    await this.readAgi(agno)
-    await this.#editBuffer(agno, AG_SECTOR.AGI, AGI_CRC_OFFSET)
-    return this.readAgi(agno)
-  }
-
-  /** The blocks in an allocation group's free list. */
-  async readAgfl(agno: number, agf: Agf): Promise<number[]> {
+  async #agflSector(agno: number): Promise<Uint8Array> {
     const { block, at, length } = this.#sectorPlace(agno, AG_SECTOR.AGFL)
     const buffer = this.buffers.held(block) ?? (await this.buffers.read(block))
     const sector = buffer.subarray(at, at + length)
     this.verifyOnce(buffer, () => checkAgfl(sector, this.superblock, agno), at)
-    return agflBlocks(sector, this.superblock, agf, agno)
+    return sector
   }
 
-  /** The sector of the free list, to be changed until the transaction ends. */
-  async editAgfl(agno: number, agf: Agf): Promise<ByteView> {
-    await this.readAgfl(agno, agf)
-    return this.#editSector(agno, AG_SECTOR.AGFL, AGFL_CRC_OFFSET)
+  #editBuffer({ block, at, length }: SectorPlace, crcAt: number): Soon<Uint8Array> {
+    const seal = { at, length, crcAt }
+    return this.buffers.editHeld(block, seal) ?? this.buffers.edit([block], seal)
   }
 
-  async #editSector(agno: number, number: number, crcAt: number): Promise<ByteView> {
-    const { at, length } = this.#sectorPlace(agno, number)
-    const buffer = await this.#editBuffer(agno, number, crcAt)
+  #sectorView(buffer: Uint8Array, { at, length }: SectorPlace): ByteView {
     return bigEndian(buffer.subarray(at, at + length), 'xfs header of an allocation group')
   }
 
-  async #editBuffer(agno: number, number: number, crcAt: number): Promise<Uint8Array> {
-    const { block, at, length } = this.#sectorPlace(agno, number)
-    return this.buffers.edit([block], { at, length, crcAt })
-  }
-
-  #sectorPlace(agno: number, number: number): { block: VolumeBlock; at: number; length: number } {
+  #sectorPlace(agno: number, number: number): SectorPlace {
     const { sb_sectsize, sb_blocksize } = this.superblock
     const byte = number * sb_sectsize
     const agbno = Math.floor(byte / sb_blocksize)
@@ -239,5 +244,25 @@ export class XfsVolume {
     if (!verified) this.trust(bytes)
     this.#trees.set(bytes, { kind, owner, block: parsed })
     return parsed
+  }
+}
+
+/** @param bytes of the superblock, and what lies behind it. */
+function countersIn(bytes: Uint8Array): Counters {
+  const view = bigEndian(bytes, 'xfs superblock')
+  return {
+    icount: view.u64(COUNTERS.icount),
+    ifree: view.u64(COUNTERS.ifree),
+    fdblocks: view.u64(COUNTERS.fdblocks),
+  }
+}
+
+function addTo(superblock: ByteView, change: Partial<Counters>): void {
+  for (const name of ['icount', 'ifree', 'fdblocks'] as const) {
+    const by = change[name]
+    if (by === undefined) continue
+    const now = superblock.u64(COUNTERS[name])
+    if (now + by < 0) throw corrupt('superblock', `sb_${name} is ${now}, and ${-by} are to be taken from it`)
+    superblock.setU64(COUNTERS[name], now + by)
   }
 }
