@@ -1,6 +1,6 @@
 import { isDrydiskError } from '../errors.ts'
 import type { GuestFs } from '../guest/guest-fs.ts'
-import { unpacked } from './tar/decompress.ts'
+import { isPacked, unpacked } from './tar/decompress.ts'
 
 /** More than an initramfs has. */
 const MAX_PACKED = 512 << 20
@@ -15,14 +15,16 @@ const decoder = new TextDecoder('latin1')
 
 /**
  * Which of some texts an initramfs holds, in any of its files: archives without compression (microcode, mostly), then one that is plain
- * or packed by gzip or zstd.
+ * or packed by gzip, zstd or lz4.
  * @param texts ASCII, up to 256 characters.
- * @returns `undefined` where it is packed some other way (xz, lz4, lzma, bzip2), damaged or larger than an initramfs is.
+ * @param enough reading ends when so many of them are found.
+ * @returns `undefined` where it is packed some other way (xz, lzma, bzip2, lzo), damaged or larger than an initramfs is.
  */
 export async function textsInInitramfs(
   guest: GuestFs,
   path: string,
   texts: readonly string[],
+  enough = texts.length,
 ): Promise<string[] | undefined> {
   const { size } = await guest.stat(path)
   if (size > MAX_PACKED) return undefined
@@ -33,14 +35,14 @@ export async function textsInInitramfs(
     const text = before + decoder.decode(piece)
     for (const one of texts) if (text.includes(one)) found.add(one)
     before = text.slice(-MAX_TEXT)
+    return found.size >= enough
   }
   const packedAt = endOfArchives(bytes)
-  search(bytes.subarray(0, packedAt))
+  if (search(bytes.subarray(0, packedAt))) return [...found]
   const packed = bytes.subarray(packedAt)
   if (packed.length === 0) return [...found]
   // Others are not known here, and what they hold would not be seen.
-  if (!(packed[0] === 0x1f && packed[1] === 0x8b) && !(packed[0] === 0x28 && packed[1] === 0xb5))
-    return undefined
+  if (!isPacked(packed)) return undefined
   const chunks = async function* () {
     for (let at = 0; at < packed.length; at += PIECE) yield packed.subarray(at, at + PIECE)
   }
@@ -49,7 +51,7 @@ export async function textsInInitramfs(
     for await (const piece of unpacked({ name: path, chunks })) {
       length += piece.length
       if (length > MAX_UNPACKED) return undefined
-      search(piece)
+      if (search(piece)) break
     }
   } catch (error) {
     if (isDrydiskError(error, 'ERR_UNSUPPORTED', 'ERR_CORRUPT')) return undefined

@@ -8,7 +8,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { isDrydiskError } from '../../src/errors.ts'
 import { memoryGuest } from '../../src/guest/memory-guest.ts'
 import { logText } from '../../src/operations/log/log-text.ts'
-import { decompressLz4 } from '../../src/operations/log/lz4.ts'
 import { findLog, guestZone, readJournal } from '../../src/operations/log/read-log.ts'
 import { clockOf, shortLine } from '../../src/operations/log/short-format.ts'
 import { propertySettings } from '../support/native.ts'
@@ -259,16 +258,6 @@ describe('the log of a guest', () => {
         },
       ),
       propertySettings(100),
-    )
-  })
-})
-
-describe('LZ4', () => {
-  it('refuses what is damaged', () => {
-    for (const bytes of [[0xf0], [0x10], [0x10, 0x61, 0x05, 0x00], [0x1f, 0x61, 0x01, 0x00, 0xff]])
-      expect(() => decompressLz4(new Uint8Array(bytes), 100)).toThrow(/LZ4/)
-    expect(decompressLz4(new Uint8Array([0x14, 0x61, 0x01, 0x00, 0x00]), 9)).toEqual(
-      new Uint8Array(9).fill(0x61),
     )
   })
 })

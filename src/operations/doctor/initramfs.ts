@@ -1,10 +1,15 @@
 import { getShellValue } from '../../config/shell-assignments.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
-import { listFolder, readConfig } from '../guest-files.ts'
+import { listFolder, readConfig, statOrUndefined } from '../guest-files.ts'
+import { textsInInitramfs } from '../initramfs-content.ts'
 import type { Check } from './check.ts'
 
 /** Without one of these the root of a virtual machine is not found. */
 const DRIVERS = ['virtio_blk', 'virtio_scsi'] as const
+/** What kernel modules are packed by. */
+const SUFFIXES = ['', '.xz', '.zst', '.gz']
+/** Within an initramfs, a filesystem of its own that holds the modules (dracut's modules squash and squash-erofs). */
+const NESTED = ['squash-root.img', 'squashfs-root.img', 'erofs-root.img']
 
 /** What says which drivers an initramfs has. */
 interface Evidence {
@@ -15,8 +20,8 @@ interface Evidence {
 }
 
 /**
- * Whether the initramfs has the drivers of virtual disks, by the configuration that it was made with and the drivers that are in the
- * kernel itself; unpacking each one would take seconds.
+ * Whether the initramfs has the drivers of virtual disks: by the drivers that are in the kernel itself, by the configuration that the
+ * initramfs was made with, and only where these do not tell, by what is in it, because unpacking takes a second.
  */
 export const initramfsCheck: Check = {
   name: 'virtio',
@@ -30,25 +35,61 @@ export const initramfsCheck: Check = {
       if (builtin !== undefined)
         findings.ok(`${builtin.driver} is in kernel ${release} itself`, { file: builtin.file })
       else if (configured?.has) findings.ok(`${release}: ${configured.message}`, configured)
-      else if (configured !== undefined)
-        findings.warn(
-          `${release}: ${configured.message}, so its initramfs has the drivers of the machine that made it: virtio among them only if that was a virtual one`,
-          configured,
-        )
-      else findings.warn(`${release}: nothing tells whether its initramfs has the drivers of virtio disks`)
+      else {
+        const content = await fromContent(guest, release)
+        if (content?.has) findings.ok(`${release}: ${content.message}`, content)
+        else if (content !== undefined) findings.fail(`${release}: ${content.message}`, content)
+        else if (configured !== undefined)
+          findings.warn(
+            `${release}: ${configured.message}, so its initramfs has the drivers of the machine that made it: virtio among them only if that was a virtual one`,
+            configured,
+          )
+        else findings.warn(`${release}: nothing tells whether its initramfs has the drivers of virtio disks`)
+      }
     }
   },
+}
+
+/** `undefined` where the initramfs cannot be looked into, or what is not in it may be in the kernel. */
+async function fromContent(guest: GuestFs, release: string): Promise<Evidence | undefined> {
+  for (const file of [
+    `/boot/initramfs-${release}.img`,
+    `/boot/initrd.img-${release}`,
+    `/boot/initrd-${release}`,
+    `/boot/initramfs-${release.replace(/^[\d.-]*/, '')}`,
+  ]) {
+    if ((await statOrUndefined(guest, file))?.isFile() !== true) continue
+    // The names of files, which end with a zero in a cpio archive: lists of modules that the kernel could have are in there too.
+    const modules = DRIVERS.flatMap(name => SUFFIXES.map(suffix => `/${name}.ko${suffix}\0`))
+    const nested = NESTED.map(name => `${name}\0`)
+    const found = await textsInInitramfs(guest, file, [...modules, ...nested], 1)
+    if (found === undefined || found.some(text => nested.includes(text))) return undefined
+    const driver = DRIVERS.find(name => found.some(text => text.startsWith(`/${name}.`)))
+    if (driver !== undefined) return { has: true, message: `${driver} is in its initramfs`, file }
+    return (await builtinList(guest, release)) === undefined
+      ? undefined
+      : { has: false, message: 'no driver of virtio disks is in its initramfs or in the kernel', file }
+  }
+  return undefined
 }
 
 async function builtinDriver(
   guest: GuestFs,
   release: string,
 ): Promise<{ readonly driver: string; readonly file: string } | undefined> {
+  const list = await builtinList(guest, release)
+  const driver = DRIVERS.find(name => list?.text.includes(`/${name}.ko`))
+  return driver === undefined || list === undefined ? undefined : { driver, file: list.file }
+}
+
+async function builtinList(
+  guest: GuestFs,
+  release: string,
+): Promise<{ readonly text: string; readonly file: string } | undefined> {
   for (const folder of ['/usr/lib/modules', '/lib/modules']) {
     const file = `${folder}/${release}/modules.builtin`
     const config = await readConfig(guest, file)
-    const driver = DRIVERS.find(name => config?.text.includes(`/${name}.ko`))
-    if (driver !== undefined) return { driver, file }
+    if (config !== undefined) return { text: config.text, file }
   }
   return undefined
 }

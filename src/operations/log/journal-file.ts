@@ -182,8 +182,11 @@ async function decompress(
     // Its size comes first (compress_blob_lz4).
     const size = littleEndian(payload, 'LZ4 data').u64(0)
     if (size > MAX_FIELD) return { payload: new Uint8Array(0), unread: 'lz4' }
-    const { decompressLz4 } = await import('./lz4.ts')
-    return { payload: decompressLz4(payload.subarray(8), size) }
+    const { decompressLz4 } = await import('../../bytes/compression/lz4.ts')
+    const content = new Uint8Array(size)
+    if (decompressLz4(payload.subarray(8), content) !== size)
+      throw new DrydiskError('ERR_CORRUPT', `LZ4 data holds less than the ${size} bytes that it says`)
+    return { payload: content }
   }
   if (flags & 1) return { payload: new Uint8Array(0), unread: 'xz' }
   return { payload }

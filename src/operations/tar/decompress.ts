@@ -2,8 +2,8 @@ import { concatBytes } from '../../config/text.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { ByteSource } from '../source-tree.ts'
 
-/** zstd is unpacked whole: no zstd decoder that takes a stream comes with Node 20. */
-const MAX_ZSTD = 512 << 20
+/** Of what is unpacked whole. */
+const MAX_PACKED = 512 << 20
 const MAX_UNPACKED = 2 ** 30
 
 const MAGICS: readonly (readonly [name: string, bytes: readonly number[]])[] = [
@@ -11,6 +11,8 @@ const MAGICS: readonly (readonly [name: string, bytes: readonly number[]])[] = [
   ['zstd', [0x28, 0xb5, 0x2f, 0xfd]],
   ['xz', [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]],
   ['bzip2', [0x42, 0x5a, 0x68]],
+  ['lz4 -l', [0x02, 0x21, 0x4c, 0x18]],
+  ['lz4', [0x04, 0x22, 0x4d, 0x18]],
   ['lzip', [0x4c, 0x5a, 0x49, 0x50]],
   ['compress', [0x1f, 0x9d]],
 ]
@@ -21,7 +23,7 @@ const packer = (first: Uint8Array): string | undefined =>
 /** Whether a file that begins with these bytes (six are enough) is packed by one of the packers that are known by name here. */
 export const isPacked = (first: Uint8Array): boolean => packer(first) !== undefined
 
-/** The bytes of an archive, unpacked where its first bytes say gzip or zstd. Other compressions are `ERR_UNSUPPORTED`. */
+/** The bytes of an archive, unpacked where its first bytes say gzip, zstd or LZ4's legacy frame. Other compressions are `ERR_UNSUPPORTED`. */
 export async function* unpacked(source: ByteSource): AsyncIterable<Uint8Array> {
   const pieces = source.chunks()[Symbol.asyncIterator]()
   let first: Uint8Array = new Uint8Array(0)
@@ -34,12 +36,15 @@ export async function* unpacked(source: ByteSource): AsyncIterable<Uint8Array> {
   const all = rejoin(first, pieces)
   if (kind === undefined) yield* all
   else if (kind === 'gzip') yield* gunzip(all, source.name)
-  else if (kind === 'zstd') yield await unzstd(all, source.name)
-  else {
+  else if (kind === 'zstd') yield await unzstd(await gathered(all, source.name), source.name)
+  else if (kind === 'lz4 -l') {
+    const { unpackLz4Legacy } = await import('../../bytes/compression/lz4.ts')
+    yield* unpackLz4Legacy(await gathered(all, source.name))
+  } else {
     await pieces.return?.()
     throw new DrydiskError(
       'ERR_UNSUPPORTED',
-      `${source.name} is packed by ${kind}: unpack it first; what is plain, or packed by gzip or zstd, is read`,
+      `${source.name} is packed by ${kind}: unpack it first; what is plain, or packed by gzip, zstd or lz4 -l, is read`,
     )
   }
 }
@@ -96,19 +101,27 @@ async function* gunzip(pieces: AsyncIterable<Uint8Array>, name: string): AsyncIt
   }
 }
 
-async function unzstd(pieces: AsyncIterable<Uint8Array>, name: string): Promise<Uint8Array> {
-  const { loadDecompressor } = await import('../../image/compression/codec.ts')
+/** For decoders that take no stream. */
+async function gathered(pieces: AsyncIterable<Uint8Array>, name: string): Promise<Uint8Array> {
   const packed: Uint8Array[] = []
   let length = 0
   for await (const piece of pieces) {
     length += piece.length
-    if (length > MAX_ZSTD) throw tooLarge(name)
+    if (length > MAX_PACKED)
+      throw new DrydiskError(
+        'ERR_UNSUPPORTED',
+        `${name} is too large to be unpacked here: unpack it first, or use gzip`,
+      )
     packed.push(piece.slice())
   }
+  return concatBytes(packed)
+}
+
+async function unzstd(from: Uint8Array, name: string): Promise<Uint8Array> {
+  const { loadDecompressor } = await import('../../image/compression/codec.ts')
   const decompress = await loadDecompressor('zstd', false, 'part')
-  const from = concatBytes(packed)
   // A frame that was made from a stream does not say how much it holds, and the decoder wants to know.
-  for (let room = Math.max(length * 8, 1 << 20); ; room *= 4) {
+  for (let room = Math.max(from.length * 8, 1 << 20); ; room *= 4) {
     try {
       return decompress(from, Math.min(room, MAX_UNPACKED))
     } catch (error) {
@@ -121,11 +134,4 @@ async function unzstd(pieces: AsyncIterable<Uint8Array>, name: string): Promise<
       )
     }
   }
-}
-
-function tooLarge(name: string): DrydiskError {
-  return new DrydiskError(
-    'ERR_UNSUPPORTED',
-    `${name} is too large to be unpacked here: unpack it with zstd first, or use gzip`,
-  )
 }
