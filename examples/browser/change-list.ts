@@ -1,6 +1,9 @@
 import { byId, make } from './dom.ts'
 import type { ShownChange } from './session.ts'
 
+/** Of a diff: laying out tens of thousands of lines takes a browser half a second, each time that something on the page changes. */
+const SHOWN_LINES = 1000
+
 /** What differs from the image as it was opened, each file with its diff. */
 export class ChangeList {
   readonly #list = byId('change-list', HTMLUListElement)
@@ -45,10 +48,11 @@ function diffBlock(diff: string): HTMLPreElement {
   const block = make('pre', { className: 'diff' })
   // A long one scrolls, which the keyboard has to reach.
   block.tabIndex = 0
-  for (const line of diff
+  const lines = diff
     .replace(/^--- .*\n\+\+\+ .*\n/, '')
     .trimEnd()
-    .split('\n')) {
+    .split('\n')
+  for (const line of lines.slice(0, SHOWN_LINES)) {
     const kind = line.startsWith('+')
       ? 'added'
       : line.startsWith('-')
@@ -58,5 +62,12 @@ function diffBlock(diff: string): HTMLPreElement {
           : 'same'
     block.append(make('span', { className: kind, textContent: `${line}\n` }))
   }
+  if (lines.length > SHOWN_LINES)
+    block.append(
+      make('span', {
+        className: 'place',
+        textContent: `… ${(lines.length - SHOWN_LINES).toLocaleString('en')} more lines`,
+      }),
+    )
   return block
 }

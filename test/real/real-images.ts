@@ -32,6 +32,7 @@ export async function build(): Promise<void> {
 
 /** A folder on the same disk as the images, for copies. */
 export function scratch(): string {
+  mkdirSync(out, { recursive: true })
   return mkdtempSync(join(out, 'scratch-'))
 }
 
