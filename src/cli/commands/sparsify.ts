@@ -32,7 +32,7 @@ export function configure(command: Command): void {
     .addHelpText(
       'after',
       `
-What filesystems do not use is dropped, without being read: free blocks of ext2, ext3, ext4 and FAT, the content of swap areas, gaps
+What filesystems do not use is dropped, without being read: free blocks of ext2, ext3, ext4, XFS and FAT, the content of swap areas, gaps
 between partitions. A volume that is not known, or whose accounting is in doubt, stays whole, and you are told so.
 
 In place, clusters are freed, those at the end of the file move into the holes, and the file is cut; no space beside it is needed,
