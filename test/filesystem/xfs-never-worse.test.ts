@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
+import { bigEndian } from '../../src/bytes/byte-view.ts'
 import { equalBytes } from '../../src/bytes/compare.ts'
 import { toBytes } from '../../src/bytes/names.ts'
 import type { BlockDevice } from '../../src/device/block-device.ts'
@@ -10,6 +11,7 @@ import { OverlayDevice } from '../../src/device/overlay-device.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
 import { isDrydiskError } from '../../src/errors.ts'
 import type { FileSystem } from '../../src/filesystem/filesystem.ts'
+import { blockLeafStart, dirDataEntries, dirDataStart } from '../../src/filesystem/xfs/dir-data.ts'
 import { openXfs } from '../../src/filesystem/xfs/open.ts'
 import { readSuperblock } from '../../src/filesystem/xfs/read-superblock.ts'
 import { loadSparse } from '../support/btrfs-damage.ts'
@@ -215,7 +217,7 @@ describe.skipIf(!haveTool('mkfs.xfs'))('damaged XFS', () => {
       })
 
       test('what Linux would not read is not built upon', async () => {
-        const { sb_inodesize, isV5 } = await readSuperblock(whole)
+        const { sb_inodesize, sb_blocksize, dirBlockSize, isV5, hasFtype } = await readSuperblock(whole)
         const fs = await openXfs(whole)
         const directory = async (name: string) => fs.lookup(fs.root, toBytes(name))
         const create = (ino: number) => (to: FileSystem) => to.create(ino, toBytes('new'), ATTRIBUTES)
@@ -240,6 +242,16 @@ describe.skipIf(!haveTool('mkfs.xfs'))('damaged XFS', () => {
         const short = await directory('dir-3')
         const inode = kinds.flat().find(({ kind, at }) => kind === 'IN' && at === short * sb_inodesize)
         await refused(inode, (isV5 ? 176 : 100) + 2, create(short), /which does not exist/)
+        if (dirBlockSize === sb_blocksize) {
+          // A letter of the first name in a directory of one block, whose hashes are those of the names, and where it leads.
+          const single = first('XDB3')
+          const view = bigEndian(new Uint8Array(dirBlockSize), 'directory')
+          await whole.read(single?.at ?? 0, view.bytes)
+          const data = { view, start: dirDataStart(isV5), end: blockLeafStart(view) }
+          const [own, , named] = [...dirDataEntries({ corrupt: what => new Error(what) }, data, hasFtype)]
+          await refused(single, (named?.offset ?? 0) + 9, create(own?.ino ?? 0), /has no hash/)
+          await refused(single, (named?.offset ?? 0) + 2, create(own?.ino ?? 0), /which does not exist/)
+        }
         // The right sibling of the root, which is in group 0.
         await refused(
           first(isV5 ? 'AB3B' : 'ABTB'),

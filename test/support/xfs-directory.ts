@@ -1,4 +1,4 @@
-import { expect } from 'vitest'
+import { expect, vi } from 'vitest'
 import { type Dinode, FORMAT } from '../../src/filesystem/xfs/dinode.ts'
 import { listNames, lookupName } from '../../src/filesystem/xfs/directory.ts'
 import {
@@ -129,13 +129,19 @@ export class DirectoryLab {
 
   /** `..` leads to the root, and elsewhere for a while. */
   async checkParent(): Promise<void> {
-    const { sb_rootino } = this.writer.volume.superblock
+    const { geometry, superblock } = this.writer.volume
+    const { sb_rootino } = superblock
+    // As if the volume were large enough for a number of more than 32 bits.
+    const place = geometry.inodePlace.bind(geometry)
+    const large = vi.spyOn(geometry, 'inodePlace')
+    large.mockImplementation(ino => place(ino === 2 ** 40 ? sb_rootino : ino))
     for (const parent of [sb_rootino + 1, 2 ** 40, sb_rootino]) {
       await inTransaction(this.writer, async () =>
         setParent(this.writer, await this.writer.inodes.edit(this.ino), parent),
       )
       expect(await lookupName(this.writer, await this.inode(), bytesOf('..'))).toBe(parent)
     }
+    large.mockRestore()
   }
 
   /** Every name is listed once and found, others are not. */

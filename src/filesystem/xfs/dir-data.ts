@@ -13,7 +13,7 @@ const TAIL = 8
 const LEAF_ENTRY = 8
 
 /** What finds something wrong, and can say where. */
-interface Complainer {
+export interface Complainer {
   corrupt(what: string): Error
 }
 

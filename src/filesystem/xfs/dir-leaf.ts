@@ -1,6 +1,7 @@
 import type { ByteView } from '../../bytes/byte-view.ts'
 import type { DaFork } from './da-block.ts'
 import type { LeafShape } from './da-tree.ts'
+import type { Complainer } from './dir-data.ts'
 
 /** XFS_DIR2_LEAF1_MAGIC, XFS_DIR2_LEAFN_MAGIC; XFS_DIR3_* of version 5. */
 export const LEAF1_MAGIC = [0xd2f1, 0x3df1] as const
@@ -45,10 +46,10 @@ export function dirLeafShape(fork: DaFork): LeafShape {
   }
 }
 
-export function checkOrder(fork: DaFork, entries: HashEntries): void {
+export function checkOrder(complainer: Complainer, entries: HashEntries): void {
   for (let index = 1; index < entries.count; index++)
     if (entries.hash(index - 1) > entries.hash(index))
-      throw fork.corrupt(`the hashes of the directory are out of order at ${index}`)
+      throw complainer.corrupt(`the hashes of the directory are out of order at ${index}`)
 }
 
 /** The first entry whose hash is not below the given one; `count` when all are. */

@@ -8,6 +8,7 @@ import {
   FREE_TAG,
 } from '../dir-data.ts'
 import type { NamedInode } from '../dir-name.ts'
+import type { Geometry } from '../geometry.ts'
 import type { DirLayout } from './layout.ts'
 
 /** XFS_DIR2_DATA_FD_COUNT */
@@ -81,8 +82,9 @@ export class DataBlock implements DirData {
     if (at < this.end) yield { offset: at, length: this.end - at }
   }
 
-  /** Whether each unused space is one piece, and the list is right: what a change relies on. */
-  check(): void {
+  /** Whether entries can be, each unused space is one piece, and the list is right: what a change relies on. */
+  check(geometry: Pick<Geometry, 'inodePlace'>): void {
+    for (const entry of this.entries()) this.layout.requireEntry(entry, geometry)
     const spaces = [...this.unused()]
     for (const space of spaces) this.#require(space)
     const longest = spaces.toSorted((a, b) => b.length - a.length)

@@ -14,7 +14,7 @@ import { DirLayout } from './layout.ts'
 /** XFS_DIR2_LEAF_OFFSET, XFS_DIR2_FREE_OFFSET: bytes of entries are below, of hashes between, of free space behind. */
 const LEAF_OFFSET = 2 ** 35
 const FREE_OFFSET = 2 ** 36
-/** Which check of a buffer it is that its free space is listed right; the reader's is 0. */
+/** Which check of a buffer it is that its entries can be and its free space is listed right; the reader's is 0. */
 const FREE_SPACE_CHECK = 1
 
 /** Where an entry is: its hash, its data block, and the byte in that. */
@@ -119,7 +119,11 @@ export class DirectoryBlocks {
     const check = dirDataCheck(this.fork, index, single)
     const { view } = await this.fork.edit(index * this.blockCount, 'data', [magic], check)
     const block = new DataBlock(view, this.layout, single)
-    this.writer.volume.verifyOnce(view.bytes, () => block.check(), FREE_SPACE_CHECK)
+    this.writer.volume.verifyOnce(
+      view.bytes,
+      () => block.check(this.writer.volume.geometry),
+      FREE_SPACE_CHECK,
+    )
     return block
   }
 
@@ -196,12 +200,7 @@ export class DirectoryBlocks {
     }
   }
 
-  async redirect(
-    { index, offset }: EntryPlace,
-    single: boolean,
-    ino: number,
-    filetype: number,
-  ): Promise<void> {
-    ;(await this.editData(index, single)).redirect(offset, ino, filetype)
+  async redirect({ index, offset }: EntryPlace, ino: number, filetype: number): Promise<void> {
+    ;(await this.editData(index, false)).redirect(offset, ino, filetype)
   }
 }

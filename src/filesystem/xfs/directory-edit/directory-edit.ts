@@ -122,13 +122,11 @@ async function formOf(blocks: DirectoryBlocks): Promise<BlockForm> {
   return end === blocks.leafBlock + blocks.blockCount ? new LeafForm(blocks) : new NodeForm(blocks)
 }
 
-/** A directory with numbers that no inode can have is one that Linux does not read (xfs_dir2_sf_verify): it is not built upon. */
 function readShort({ volume }: XfsWriter, directory: Dinode): ShortForm {
   const layout = new DirLayout(volume.superblock, directory.ino)
   const form = readShortForm(directory.data.literal, directory.di_size, layout)
-  for (const ino of [form.parent, ...form.entries.map(entry => entry.ino)])
-    if (volume.geometry.inodePlace(ino) === undefined)
-      throw layout.corrupt(`it leads to inode ${ino}, which does not exist`)
+  for (const entry of [{ ino: form.parent, filetype: 0 }, ...form.entries])
+    layout.requireEntry(entry, volume.geometry)
   return form
 }
 

@@ -1,5 +1,7 @@
 import { dirDataStart, entrySize } from '../dir-data.ts'
+import type { NamedInode } from '../dir-name.ts'
 import { corrupt } from '../errors.ts'
+import type { Geometry } from '../geometry.ts'
 import type { Superblock } from '../superblock.ts'
 
 /** Bytes that one step of an address in a hash entry stands for (XFS_DIR2_DATA_ALIGN). */
@@ -9,6 +11,8 @@ export const LEAF_ENTRY = 8
 /** An entry in a table of free space: of a data block that is not there, it is NULLDATAOFF. */
 export const BEST = 2
 export const NO_BLOCK = 0xffff
+/** XFS_DIR3_FT_WHT */
+const MOST_FILETYPE = 8
 
 /** Where what is in the blocks of one directory (xfs_da_format.h; struct xfs_da_geometry of Linux keeps the same figures). */
 export class DirLayout {
@@ -73,6 +77,19 @@ export class DirLayout {
   place(address: number): { index: number; offset: number } {
     const at = address * ADDRESS_UNIT
     return { index: Math.floor(at / this.blockSize), offset: at % this.blockSize }
+  }
+
+  /**
+   * Linux reads no directory with an entry that leads to an inode which cannot be, or has no type that there is (xfs_dir2_sf_verify,
+   * __xfs_dir3_data_check): it is not built upon.
+   */
+  requireEntry(
+    { ino, filetype }: Pick<NamedInode, 'ino' | 'filetype'>,
+    geometry: Pick<Geometry, 'inodePlace'>,
+  ): void {
+    if (geometry.inodePlace(ino) === undefined)
+      throw this.corrupt(`it leads to inode ${ino}, which does not exist`)
+    if (filetype > MOST_FILETYPE) throw this.corrupt(`it has an entry of type ${filetype}, which is none`)
   }
 
   corrupt(what: string): Error {

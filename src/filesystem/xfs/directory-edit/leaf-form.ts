@@ -81,7 +81,7 @@ export class LeafForm implements BlockForm {
   }
 
   async redirect(place: EntryPlace, ino: number, filetype: number): Promise<void> {
-    await this.#blocks.redirect(place, false, ino, filetype)
+    await this.#blocks.redirect(place, ino, filetype)
   }
 
   /** The table of free space gets a block of its own (xfs_dir2_leaf_to_node). */

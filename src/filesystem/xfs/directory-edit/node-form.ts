@@ -85,7 +85,7 @@ export class NodeForm implements BlockForm {
   }
 
   async redirect(place: EntryPlace, ino: number, filetype: number): Promise<void> {
-    await this.#blocks.redirect(place, false, ino, filetype)
+    await this.#blocks.redirect(place, ino, filetype)
   }
 
   async *#matches(name: Uint8Array, ino?: number): AsyncIterable<Match> {

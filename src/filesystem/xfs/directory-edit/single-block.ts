@@ -1,7 +1,7 @@
 import type { ByteView } from '../../../bytes/byte-view.ts'
 import { blockLeafCount, blockLeafStart } from '../dir-data.ts'
-import { type HashEntries, hashEntries } from '../dir-leaf.ts'
-import type { NamedInode } from '../dir-name.ts'
+import { checkOrder, type HashEntries, hashEntries } from '../dir-leaf.ts'
+import type { NamedInode, NameRules } from '../dir-name.ts'
 import { DataBlock } from './data-block.ts'
 import {
   byHash,
@@ -40,12 +40,19 @@ export class SingleBlock {
     this.view.setU32(this.view.length - TAIL + 4, 0)
   }
 
-  /** Whether what a change relies on is right. */
-  check(): void {
-    this.data.check()
+  /** Whether the hashes are in order, and those of the entries (__xfs_dir3_data_check): what a change relies on. */
+  check({ hash }: NameRules): void {
+    checkOrder(this.#layout, this.hashes)
     const live = liveEntries(this.hashes)
     const stale = this.view.u32(this.view.length - TAIL + 4)
-    if (live.length + stale !== this.count || live.length !== [...this.data.entries()].length)
+    const hashes = new Map(live.map(entry => [entry.address, entry.hash]))
+    let entries = 0
+    for (const { name, offset } of this.data.entries()) {
+      entries++
+      if (hashes.get(this.#layout.address(0, offset)) !== hash(name))
+        throw this.#layout.corrupt(`the entry at ${offset} of its block has no hash`)
+    }
+    if (live.length + stale !== this.count || live.length !== entries)
       throw this.#layout.corrupt('its block has other hashes than entries')
   }
 

@@ -40,7 +40,8 @@ export class SingleForm implements BlockForm {
   }
 
   async redirect(place: EntryPlace, ino: number, filetype: number): Promise<void> {
-    await this.#blocks.redirect(place, true, ino, filetype)
+    const { data } = await this.#edit()
+    data.redirect(place.offset, ino, filetype)
   }
 
   /** Hashes get a block of their own (xfs_dir2_block_to_leaf). */
@@ -88,7 +89,7 @@ export class SingleForm implements BlockForm {
   async #edit(): Promise<SingleBlock> {
     const { view } = await this.#blocks.editData(0, true)
     const block = new SingleBlock(view, this.#blocks.layout)
-    this.#blocks.writer.volume.verifyOnce(view.bytes, () => block.check(), HASHES_CHECK)
+    this.#blocks.writer.volume.verifyOnce(view.bytes, () => block.check(this.#blocks.rules), HASHES_CHECK)
     return block
   }
 }
