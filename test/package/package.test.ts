@@ -104,9 +104,12 @@ describe('every entry', () => {
   })
 })
 
-test('one small function does not bring in the rest', async () => {
+test.each([
+  ['isDrydiskError', 'drydisk'],
+  ['getIniValue', 'drydisk/config'],
+])('one small function does not bring in the rest: %s of %s', async (name, module) => {
   const entry = join(folder, 'entry.mjs')
-  writeFileSync(entry, `import { isDrydiskError } from 'drydisk'\nconsole.log(isDrydiskError(1))\n`)
+  writeFileSync(entry, `import { ${name} } from '${module}'\nconsole.log(${name})\n`)
   const bundle = await rolldown({ input: entry, platform: 'node', logLevel: 'silent' })
   const { output } = await bundle.generate({ format: 'esm', minify: true })
   expect(output.reduce((sum, part) => sum + ('code' in part ? part.code.length : 0), 0)).toBeLessThan(1000)
