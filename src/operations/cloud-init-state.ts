@@ -188,10 +188,20 @@ export async function readDatasources(guest: GuestFs): Promise<Datasources | und
   }
 }
 
+/** Whether the list of modules has growpart before resizefs, the order in which they have to run. */
+export function growsInOrder(modules: readonly unknown[]): boolean {
+  const [growpart, resizefs] = ['growpart', 'resizefs'].map(name =>
+    modules.findIndex(item => isSameItem(item, name)),
+  )
+  return growpart !== undefined && resizefs !== undefined && growpart >= 0 && growpart < resizefs
+}
+
 /** Whether the root partition and its filesystem grow at first boot. */
 export interface RootGrowth {
   readonly growpart: GrowthModule
   readonly resizefs: GrowthModule
+  /** Where both run: growpart does so first. */
+  readonly inOrder: boolean
   /** The program that the growpart module runs; `undefined` where cloud-utils-growpart is not installed. */
   readonly tool: string | undefined
 }
@@ -228,6 +238,7 @@ export async function readRootGrowth(guest: GuestFs): Promise<RootGrowth | undef
   return {
     growpart: switchedOff ? { runs: false, file: '/etc/growroot-disabled', line: undefined } : growpart,
     resizefs,
+    inOrder: !Array.isArray(modules) || growsInOrder(modules),
     tool,
   }
 }

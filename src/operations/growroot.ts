@@ -1,6 +1,7 @@
 import type { GuestFs } from '../guest/guest-fs.ts'
 import { readIdentity } from '../guest/identity.ts'
 import { CloudConfig, hasCloudInit, showValue } from './cloud-config-of-guest.ts'
+import { growsInOrder } from './cloud-init-state.ts'
 import { lstatOrUndefined, readConfig, writeConfig } from './guest-files.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
@@ -74,8 +75,12 @@ async function byCloudInit(guest: GuestFs, report: ReportBuilder): Promise<void>
   const modules = ['cloud_init_modules']
   await note(modules)
   // Without a list of its own cloud-init runs the one that is built in, which has both.
-  if (Array.isArray(await config.effective(modules)))
+  const listed = await config.effective(modules)
+  if (Array.isArray(listed)) {
+    // Modules run in the order of the list, and resizefs grows the filesystem to what growpart made of the partition.
+    if (!growsInOrder(listed)) await config.changeList(modules, 'remove', 'resizefs')
     for (const name of ['growpart', 'resizefs']) await config.changeList(modules, 'add', name)
+  }
   const mode = ['growpart', 'mode']
   if (['off', false, 'False', 'false'].includes((await config.effective(mode)) as string | false)) {
     await note(mode)

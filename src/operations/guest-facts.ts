@@ -178,7 +178,7 @@ async function kernelsOf(guest: GuestFs, entries: readonly BootEntry[]): Promise
     if (release === undefined) continue
     const found = kernel(release)
     found.entries++
-    if (found.image === '') found.image = (await imageOf(guest, entry.kernel)) ?? ''
+    if (found.image === '') found.image = (await kernelImage(guest, entry.kernel)) ?? ''
     found.default ||= entry.default
   }
   return [...kernels]
@@ -203,13 +203,23 @@ function releaseOfName(name: string, known: readonly string[]): string | undefin
   return known.find(release => release.endsWith(`-${tail}`)) ?? tail
 }
 
-/** A boot loader's path begins at the root of the filesystem that it is on: the root's, /boot's or the ESP's. */
-async function imageOf(guest: GuestFs, path: string): Promise<string | undefined> {
-  const clean = path.replace(/^\([^)]*\)/, '')
-  for (const start of ['', '/boot', '/boot/efi', '/efi']) {
-    const candidate = `${start}/${clean.replace(/^\/+/, '')}`
-    if (await exists(guest, candidate)) return candidate
-  }
+/** Names of subvolumes before a path: `/@/.snapshots/1/snapshot/boot/vmlinuz` of SUSE is the deepest. */
+const MAX_SUBVOLUME_NAMES = 4
+
+/**
+ * Where the file is that a boot loader starts. Its path begins at the root of the filesystem that it is on: the root's, /boot's or the
+ * ESP's; on btrfs with the names of subvolumes.
+ */
+export async function kernelImage(guest: GuestFs, path: string): Promise<string | undefined> {
+  const names = path
+    .replace(/^\([^)]*\)/, '')
+    .split('/')
+    .filter(name => name !== '')
+  for (let skipped = 0; skipped <= MAX_SUBVOLUME_NAMES && skipped < names.length; skipped++)
+    for (const start of ['', '/boot', '/boot/efi', '/efi']) {
+      const candidate = `${start}/${names.slice(skipped).join('/')}`
+      if (await exists(guest, candidate)) return candidate
+    }
   return undefined
 }
 

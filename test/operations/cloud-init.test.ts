@@ -261,6 +261,7 @@ it('knows whether the root grows', async () => {
     '/usr/bin/growpart': '',
   })
   expect(await readRootGrowth(off)).toEqual({
+    inOrder: false,
     growpart: { runs: false, file: '/etc/cloud/cloud.cfg.d/a.cfg', line: 2 },
     resizefs: { runs: true, file: '/etc/cloud/cloud.cfg', line: 1 },
     tool: '/usr/bin/growpart',

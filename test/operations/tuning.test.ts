@@ -186,7 +186,7 @@ describe('growroot', () => {
     const report = await runTwice(guest, operations.growroot, {})
     expect(report.changes.map(change => [change.setting, change.after])).toEqual([
       ['growing the root partition', 'allowed'],
-      ['cloud-init cloud_init_modules', '["seed_random","resizefs","growpart"]'],
+      ['cloud-init cloud_init_modules', '["seed_random","growpart","resizefs"]'],
       ['cloud-init growpart.mode', 'auto'],
       ['cloud-init resize_rootfs', 'true'],
     ])

@@ -2,15 +2,16 @@ import { accountEntries } from '../../config/accounts.ts'
 import { quoteWord } from '../../config/shell-words.ts'
 import { readConfig } from '../guest-files.ts'
 import { serviceState } from '../services/service-state.ts'
-import { readSshdSetting } from '../sshd.ts'
+import { readSshdSetting, sshd } from '../sshd.ts'
 import type { Check, CheckContext } from './check.ts'
+import { start } from './start.ts'
 
 const ssh: Check = {
   name: 'ssh',
   summary: 'the SSH server starts, and does not let in who only guesses',
   profiles: ['openstack', 'kvm', 'generic'],
   async run(context) {
-    const { guest, findings } = context
+    const { guest, findings, mend } = context
     const empty = await readSshdSetting(guest, 'PermitEmptyPasswords')
     if (empty === undefined) {
       for (const path of ['/usr/sbin/dropbear', '/usr/bin/dropbear'])
@@ -23,6 +24,7 @@ const ssh: Check = {
         file: empty.file,
         line: empty.line,
         command: 'drydisk customize IMAGE --sshd PermitEmptyPasswords=no',
+        mended: await mend(inner => sshd.run(inner, { keyword: 'PermitEmptyPasswords', value: 'no' })),
       })
     await rootLogin(context)
     await starts(context)
@@ -60,7 +62,8 @@ async function asksForPasswords(guest: CheckContext['guest']): Promise<boolean> 
   return pam === 'yes' && keyboard !== 'no'
 }
 
-async function starts({ guest, findings }: CheckContext): Promise<void> {
+async function starts(context: CheckContext): Promise<void> {
+  const { guest, findings } = context
   const states = []
   // A socket may stand in for the service (Ubuntu since 22.10).
   for (const unit of ['ssh', 'sshd', 'ssh.socket', 'sshd.socket', 'sshd-unix-local.socket'])
@@ -72,7 +75,8 @@ async function starts({ guest, findings }: CheckContext): Promise<void> {
   else if (first !== undefined)
     findings.fail(`${first.name} is ${first.state}`, {
       file: first.decidedBy,
-      command: `drydisk customize IMAGE --enable-service ${first.name}`,
+      command: `drydisk customize IMAGE ${first.state === 'masked' ? '--unmask-service' : '--enable-service'} ${first.name}`,
+      mended: await start(context, first.state, first.name),
     })
 }
 

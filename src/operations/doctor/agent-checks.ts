@@ -1,11 +1,13 @@
 import { getIniValue } from '../../config/ini.ts'
+import { quoteWord } from '../../config/shell-words.ts'
 import { dropIns } from '../drop-ins.ts'
 import { readConfig } from '../guest-files.ts'
 import { qemuGa } from '../qemu-ga.ts'
 import { readQemuGa, rpcDecision } from '../qemu-ga-lists.ts'
-import { enableService } from '../services/service-operations.ts'
+import { unmaskService } from '../services/service-operations.ts'
 import { serviceState } from '../services/service-state.ts'
 import type { Check, CheckContext } from './check.ts'
+import { start } from './start.ts'
 
 const UNITS = ['qemu-guest-agent', 'qemu-ga']
 const PASSWORD = 'guest-set-user-password'
@@ -14,7 +16,8 @@ const guestAgent: Check = {
   name: 'guest-agent',
   summary: 'the QEMU guest agent is there, starts, and may set passwords',
   profiles: ['openstack', 'kvm'],
-  async run({ guest, facts, findings, mend }) {
+  async run(context) {
+    const { guest, facts, findings, mend } = context
     if (facts.agents['qemu-guest-agent'] === undefined) {
       findings.warn(
         'the QEMU guest agent is not installed: no password can be set, no filesystem frozen from outside',
@@ -34,13 +37,14 @@ const guestAgent: Check = {
         findings.ok(`${name} is ${state}`, { file: decidedBy })
         break
       }
-      const mended =
-        state === 'disabled' && (await mend(inner => enableService.run(inner, { units: [name] })))
+      const mended = (state === 'disabled' || state === 'masked') && (await start(context, state, name))
       findings.fail(`${name} is ${state}`, {
         file: decidedBy,
         command: `drydisk customize IMAGE ${state === 'masked' ? '--unmask-service' : '--enable-service'} ${name}`,
         mended,
       })
+      // What a masked unit would start with is not to be read.
+      if (state === 'masked' && !mended) return
       break
     }
     if (!hasUnit)
@@ -88,9 +92,20 @@ const powerButton: Check = {
   name: 'power-button',
   summary: 'a soft power-off is heard',
   profiles: ['openstack', 'kvm'],
-  async run({ guest, facts, findings, mend }) {
+  async run(context) {
+    const { guest, facts, findings, mend } = context
     for (const path of ['/usr/lib/systemd/systemd-logind', '/lib/systemd/systemd-logind'])
       if (await guest.exists(path)) {
+        const { state, decidedBy } = await serviceState(guest, 'systemd-logind')
+        if (state === 'masked') {
+          if (facts.agents.acpid !== undefined) break
+          findings.fail('systemd-logind is masked: a soft power-off does not shut the guest down', {
+            file: decidedBy,
+            command: 'drydisk customize IMAGE --unmask-service systemd-logind',
+            mended: await mend(inner => unmaskService.run(inner, { units: ['systemd-logind'] })),
+          })
+          return
+        }
         const key = await powerKey(guest)
         if (key === undefined || LISTENS.test(key.value))
           findings.ok('systemd-logind hears the power button', { file: key?.file ?? path })
@@ -98,6 +113,7 @@ const powerButton: Check = {
           findings.fail(`HandlePowerKey=${key.value}: a soft power-off does not shut the guest down`, {
             file: key.file,
             line: key.line,
+            command: `drydisk edit IMAGE ${quoteWord(key.file)} -e 's/^\\s*HandlePowerKey\\s*=.*/HandlePowerKey=poweroff/'`,
           })
         return
       }
@@ -110,7 +126,7 @@ const powerButton: Check = {
         findings.fail('acpid is there, but does not start: the guest does not hear that it is to shut down', {
           file: states.find(({ state }) => state !== 'absent')?.decidedBy || undefined,
           command: 'drydisk customize IMAGE --enable-service acpid',
-          mended: await mend(inner => enableService.run(inner, { units: ['acpid'] })),
+          mended: await start(context, 'disabled', 'acpid'),
         })
     } else
       findings.fail(

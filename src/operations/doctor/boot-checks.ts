@@ -1,5 +1,6 @@
 import { kernelArguments } from '../../config/kernel-arguments.ts'
 import { bootEntries } from '../boot-listing.ts'
+import { kernelImage } from '../guest-facts.ts'
 import { serialConsole } from '../serial-console.ts'
 import type { Check } from './check.ts'
 import { initramfsCheck } from './initramfs.ts'
@@ -7,11 +8,14 @@ import { initramfsCheck } from './initramfs.ts'
 const SERIAL = /^console=(tty(?:S|AMA)\d+|hvc\d+|sclp\w*)/
 const COMMAND = 'drydisk customize IMAGE --serial-console'
 
+/** Menus that are longer are none that somebody looks through. */
+const MAX_ENTRIES = 100
+
 const menu: Check = {
   name: 'boot-menu',
   summary: 'there are boot entries, and each has a kernel',
   profiles: ['openstack', 'kvm', 'generic'],
-  async run({ facts, findings }) {
+  async run({ guest, facts, disk, findings }) {
     const { bootEntries: entries, bootloader } = facts
     const [first] = entries
     if (first === undefined) findings.fail('no boot entry was found: what starts this guest is not known')
@@ -20,6 +24,15 @@ const menu: Check = {
         file: first.file,
       })
     for (const warning of facts.warnings) findings.warn(warning)
+    // A /boot that is not here holds what cannot be looked for.
+    if (disk?.mounts.some(({ path, fs }) => fs === undefined && /^\/(?:boot|efi)/.test(path))) return
+    for (const entry of entries.slice(0, MAX_ENTRIES)) {
+      if (entry.foreign || entry.kernel === '' || /[$]/.test(entry.kernel)) continue
+      if ((await kernelImage(guest, entry.kernel)) !== undefined) continue
+      const message = `"${entry.title}" starts ${entry.kernel}, which is not there`
+      if (entry.default) findings.fail(message, { file: entry.file, line: entry.line })
+      else findings.warn(message, { file: entry.file, line: entry.line })
+    }
   },
 }
 
@@ -53,7 +66,8 @@ const root: Check = {
   name: 'root-device',
   summary: 'boot entries name the root filesystem by what it carries, not by the order of the disks',
   profiles: ['openstack', 'kvm', 'generic'],
-  async run({ facts, findings }) {
+  async run({ facts, disk, findings }) {
+    const uuid = disk?.volumes.find(({ name }) => name === disk.rootVolume)?.found?.uuid
     let fine: string | undefined
     for (const { title, arguments: text, file, line } of facts.bootEntries) {
       const device = kernelArguments(text).findLast(one => one.text.startsWith('root='))?.text
@@ -62,7 +76,7 @@ const root: Check = {
         findings.warn(`"${title}" has ${device}, which another disk or bus may rename`, {
           file,
           line,
-          command: "drydisk customize IMAGE --kernel-arg 'root=UUID=…'",
+          ...(uuid ? { command: `drydisk customize IMAGE --kernel-arg root=UUID=${uuid}` } : {}),
         })
       else fine ??= device
     }

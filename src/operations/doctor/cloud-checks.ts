@@ -1,6 +1,7 @@
 import { cloudInitDatasources } from '../cloud-init-settings.ts'
 import { readCloudInitBlocks, readDatasources, readRootGrowth } from '../cloud-init-state.ts'
 import { cloudInitUnblock } from '../cloud-init-unblock.ts'
+import { growroot } from '../growroot.ts'
 import type { Check, CheckContext } from './check.ts'
 
 const INSTALL = 'drydisk customize IMAGE --install'
@@ -66,6 +67,7 @@ const datasources: Check = {
         file: place,
         line: at,
       })
+    await seedIsNone(context, list)
     const seen = found.seenByDsIdentify
     if (serves(list) && serves(seen)) {
       findings.ok(
@@ -77,7 +79,7 @@ const datasources: Check = {
     const mended = await mend(inner => cloudInitDatasources.run(inner, { datasources: OPENSTACK }))
     findings.fail(
       serves(list)
-        ? `ds-identify reads the list of datasources as ${seen?.join(', ') ?? 'none'}: it takes a list on one line only`
+        ? `ds-identify reads the list of datasources as ${seen?.join(', ') || 'none'}: it takes a list on one line only`
         : `datasources: ${list?.join(', ') || 'none'}; neither ConfigDrive nor OpenStack is among them`,
       {
         file,
@@ -87,6 +89,19 @@ const datasources: Check = {
       },
     )
   },
+}
+
+/** DataSourceNoCloud takes a seed that has both files before anything of a cloud is asked. */
+async function seedIsNone({ guest, findings }: CheckContext, list: readonly string[] | undefined) {
+  if (list !== undefined && !list.includes('NoCloud')) return
+  for (const name of ['nocloud', 'nocloud-net']) {
+    const folder = `/var/lib/cloud/seed/${name}`
+    if ((await guest.exists(`${folder}/user-data`)) && (await guest.exists(`${folder}/meta-data`)))
+      findings.fail('cloud-init takes the data in the image (NoCloud), not those of the cloud', {
+        file: folder,
+        command: 'drydisk customize IMAGE --cloud-init-clean=seed',
+      })
+  }
 }
 
 const growth: Check = {
@@ -100,24 +115,23 @@ const growth: Check = {
     await resizerIsThere(context)
     const found = await readRootGrowth(guest)
     if (found === undefined) return
-    const { growpart, resizefs, tool } = found
+    const { growpart, resizefs, inOrder, tool } = found
     if (tool === undefined)
       findings.fail('growpart is not installed: the root partition stays as small as it is', {
         command: `${INSTALL} ${context.identity.family === 'debian' ? 'cloud-guest-utils' : 'cloud-utils-growpart'}`,
       })
-    for (const [name, { runs, file, line }] of [
-      ['growpart', growpart],
-      ['resizefs', resizefs],
-    ] as const)
-      if (!runs)
-        findings.fail(`cloud-init does not run its module ${name}`, {
-          file,
-          line,
-          ...(file === '/etc/growroot-disabled'
-            ? { command: `drydisk rm IMAGE ${file}` }
-            : { command: `drydisk customize IMAGE --cloud-init cloud_init_modules+=${name}` }),
-        })
-    if (tool !== undefined && growpart.runs && resizefs.runs)
+    const problems = []
+    if (!growpart.runs) problems.push({ ...growpart, message: 'cloud-init does not run its module growpart' })
+    if (!resizefs.runs) problems.push({ ...resizefs, message: 'cloud-init does not run its module resizefs' })
+    if (problems.length === 0 && !inOrder)
+      problems.push({
+        ...resizefs,
+        message: 'cloud-init runs resizefs before growpart: at the first boot only the partition grows',
+      })
+    const mended = problems.length > 0 && (await context.mend(inner => growroot.run(inner, {})))
+    for (const { message, file, line } of problems)
+      findings.fail(message, { file, line, command: 'drydisk customize IMAGE --growroot', mended })
+    if (tool !== undefined && problems.length === 0)
       findings.ok('cloud-init runs growpart and resizefs', { file: growpart.file, line: growpart.line })
   },
 }

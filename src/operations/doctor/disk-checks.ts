@@ -12,6 +12,10 @@ const FSTAB = '/etc/fstab'
 const KERNEL_NAME =
   /^\/dev\/(?:[shv]d[a-z]+\d*|xvd[a-z]+\d*|nvme\d+n\d+(?:p\d+)?|mmcblk\d+(?:p\d+)?|disk\/by-path\/.*)$/
 
+/** What names a volume by what it carries. */
+const NAMED = /^(?:(?:UUID|LABEL|PARTUUID|PARTLABEL)=|\/dev\/disk\/by-(?:uuid|label|partuuid|partlabel)\/)/
+const OPTIONAL = /^(?:nofail|noauto)$/
+
 const fstab: Check = {
   name: 'fstab',
   summary: 'fstab names filesystems by what they carry, and each is there',
@@ -20,8 +24,16 @@ const fstab: Check = {
     const config = await readConfig(guest, FSTAB)
     if (config === undefined) return findings.warn('there is no fstab', { file: FSTAB })
     const before = findings.list.length
-    for (const { spec, line, file } of parseFstab(config.text)) {
+    const seen = new Set<string>()
+    for (const { spec, line, file, type, options } of parseFstab(config.text)) {
       const found = disk && findVolume(disk.volumes, spec)
+      // systemd.mount(5): without nofail, the boot waits for the device and then stops. A swap is only waited for.
+      if (disk && !found && NAMED.test(spec) && !options.some(option => OPTIONAL.test(option))) {
+        const message = `${type === 'swap' ? 'the swap' : file} is ${spec}, and no volume of this disk is named so: `
+        if (type === 'swap') findings.warn(`${message}the boot waits for it`, { file: FSTAB, line })
+        else findings.fail(`${message}the boot stops there (nofail lets it go on)`, { file: FSTAB, line })
+        seen.add(file)
+      }
       if (KERNEL_NAME.test(spec)) {
         const uuid = found?.found?.uuid
         const mended = uuid ? await mend(() => renameSpec(guest, line, spec, `UUID=${uuid}`)) : false
@@ -38,7 +50,7 @@ const fstab: Check = {
       }
     }
     for (const mount of disk?.mounts ?? [])
-      if (mount.fs === undefined && mount.reason !== undefined)
+      if (mount.fs === undefined && mount.reason !== undefined && !seen.has(mount.path))
         findings.warn(`${mount.path}: ${mount.source}: ${mount.reason}`, { file: FSTAB })
     if (findings.list.length === before)
       findings.ok('fstab names every filesystem by what it carries', { file: FSTAB })

@@ -21,7 +21,7 @@ interface InterfacesFile {
 const MAX_FILES = 100
 
 /** /etc/network/interfaces and what it sources, in that order (interfaces(5), INCLUDING OTHER FILES). */
-async function readInterfaces(guest: GuestFs): Promise<InterfacesFile[]> {
+async function readInterfaces(guest: GuestFs, others: readonly string[] = []): Promise<InterfacesFile[]> {
   const files: InterfacesFile[] = []
   const read = async (path: string): Promise<void> => {
     if (files.length >= MAX_FILES || files.some(file => file.path === path)) return
@@ -41,6 +41,7 @@ async function readInterfaces(guest: GuestFs): Promise<InterfacesFile[]> {
       }
   }
   await read(INTERFACES)
+  for (const path of others) await read(path)
   return files
 }
 
@@ -117,7 +118,9 @@ export async function dhcpByInterfaces(
 
 /** Takes `hwaddress` lines out, and mappings by MAC address are told of. */
 export async function unpinInterfaces(guest: GuestFs, report: ReportBuilder): Promise<void> {
-  for (const file of await readInterfaces(guest)) {
+  // Also what nothing sources yet.
+  const folder = await listFolder(guest, `${INTERFACES}.d`, /^[^.]/)
+  for (const file of await readInterfaces(guest, folder)) {
     const lines: number[] = []
     for (const { keyword, words, options, line } of parseInterfaces(file.text)) {
       if (keyword === 'rename' && words.some(word => /^(mac\/|[^=]*=?mac\/)/.test(word)))
