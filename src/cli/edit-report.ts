@@ -26,7 +26,7 @@ export async function editResult(
   const changes = await recorder?.changes()
   const files = options.json && changes && (await Promise.all(changes.map(one => jsonChange(one, hide))))
   const text = options.json ? '' : reports.map(report => reportText(report, options.quiet ?? false)).join('')
-  const diff = changes && !options.json && !options.quiet ? hide(await dryRunText(changes)) : ''
+  const diff = changes && !options.json && !options.quiet ? hide(await dryRunText(changes, reports)) : ''
   return {
     warnings: reports.flatMap(report =>
       report.warnings.map(warning => `warning: ${report.operation}: ${printableText(warning)}`),
@@ -107,9 +107,13 @@ function changeLine(operation: string, change: Change): string {
 }
 
 /** The diffs of text files, then a line for everything that a diff does not show. */
-async function dryRunText(changes: readonly GuestChange[]): Promise<string> {
+async function dryRunText(
+  changes: readonly GuestChange[],
+  reports: readonly OperationReport[],
+): Promise<string> {
   const { describeChange, unifiedDiff } = await import('../guest/change-diff.ts')
-  if (changes.length === 0) return 'Nothing would change.\n'
+  if (changes.length === 0 && reports.every(report => report.changes.length === 0))
+    return 'Nothing would change.\n'
   let diffs = ''
   let others = ''
   for (const change of changes) {

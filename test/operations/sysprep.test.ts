@@ -537,13 +537,4 @@ describe('the choice of operations', () => {
     expect(() => names('nonsense')).toThrow(/no operation "nonsense"/)
     expect(names('defaults,-fs-uuids')).toEqual(names('defaults'))
   })
-
-  it('is an error for LVM2 UUIDs by name, and a warning by default', async () => {
-    const guest = await memoryGuest({ '/etc/fstab': '/dev/mapper/vg-root / ext4 defaults 0 1\n' })
-    await expect(runSysprep(guest, { operations: ['lvm-uuids'] })).rejects.toMatchObject({
-      code: 'ERR_UNSUPPORTED',
-    })
-    const reports = await runSysprep(guest)
-    expect(reports.find(report => report.operation === 'lvm-uuids')?.warnings.join()).toMatch(/vgimportclone/)
-  })
 })

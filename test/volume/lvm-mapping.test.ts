@@ -11,6 +11,7 @@ import { readVolumes } from '../../src/volume/read-volumes.ts'
 import type { Volume } from '../../src/volume/volume.ts'
 import { writeGpt } from '../../src/volume/write-gpt.ts'
 import { haveLoopMounts, haveTool, propertySettings, runOk, temporaryFolder } from '../support/native.ts'
+import { withLoops } from './lvm-disk.ts'
 
 const MIB = 1 << 20
 const EXTENT = 64 << 10
@@ -161,31 +162,6 @@ interface LvsSegment {
   readonly segtype: string
   readonly stripesize: string
   readonly seg_pe_ranges: string
-}
-
-/** What lvm2 makes on loop devices, without device-mapper. */
-async function withLoops(
-  disk: string,
-  offsets: readonly { offset: number; length: number }[],
-  step: (devices: string[], lvm: (...args: string[]) => Promise<string>) => Promise<void>,
-): Promise<void> {
-  const devices: string[] = []
-  try {
-    for (const { offset, length } of offsets)
-      devices.push(
-        (
-          await runOk('losetup', ['-f', '--show', '-o', `${offset}`, '--sizelimit', `${length}`, disk])
-        ).trim(),
-      )
-    const config = [
-      'global/activation=0 devices/use_devicesfile=0 devices/scan=["/dev"] activation/udev_sync=0 activation/udev_rules=0',
-      `backup/backup=0 backup/archive=0 global/locking_dir="${temporaryFolder()}"`,
-      `devices/filter=[${devices.map(device => `"a|^${device}$|"`).join(',')},"r|.*|"]`,
-    ].join(' ')
-    await step(devices, (...args) => runOk('lvm', [...args, '--config', config]))
-  } finally {
-    for (const device of devices) await runOk('losetup', ['-d', device])
-  }
 }
 
 test.skipIf(!haveLoopMounts() || !haveTool('lvm') || !haveTool('grub-fstest'))(

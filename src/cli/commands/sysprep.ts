@@ -57,8 +57,9 @@ export function configure(command: Command): void {
       'after',
       `
 Prepares a guest for cloning: first the operations remove what belongs to one machine, then the edits (as of drydisk customize)
-are made in the order given, then the machine ID is emptied. All of it is one commit. A second run changes nothing, but for fs-uuids.
-With --json: as drydisk customize; with --list: [{"name", "default", "ours", "refused", "summary"}].
+are made in the order given, then the machine ID is emptied. All of it is one commit. A second run changes nothing, but for fs-uuids
+and lvm-uuids, which give new UUIDs each time.
+With --json: as drydisk customize; with --list: [{"name", "default", "ours", "summary"}].
 
 Examples:
   drydisk sysprep disk.qcow2 --dry-run
@@ -113,17 +114,16 @@ async function list(json: boolean): Promise<void> {
   const { sysprepTasks } = await import('../../operations/sysprep/index.ts')
   if (json)
     return printJson(
-      sysprepTasks.map(({ name, byDefault, ours = false, refused, summary }) => ({
+      sysprepTasks.map(({ name, byDefault, ours = false, summary }) => ({
         name,
         default: byDefault,
         ours,
-        refused: refused ?? null,
         summary,
       })),
     )
-  const lines = sysprepTasks.map(({ name, byDefault, ours, refused, summary }) => {
+  const lines = sysprepTasks.map(({ name, byDefault, ours, summary }) => {
     const mark = byDefault ? '*' : ' '
-    return `${name} ${mark} ${summary}${ours ? ' (+)' : ''}${refused ? ' (refused)' : ''}\n`
+    return `${name} ${mark} ${summary}${ours ? ' (+)' : ''}\n`
   })
   await print(lines.join(''))
 }

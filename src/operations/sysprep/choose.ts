@@ -20,11 +20,7 @@ export function chooseTasks(lists: readonly string[] = ['defaults']): ChosenTask
     const tasks = tasksOf(name)
     for (const task of tasks) {
       if (minus) chosen.delete(task)
-      else if (task.refused === undefined) chosen.set(task, (chosen.get(task) ?? false) || task.name === name)
-      else if (name !== 'all')
-        throw new DrydiskError('ERR_UNSUPPORTED', `${task.name} is refused: ${task.refused}`, {
-          operation: task.name,
-        })
+      else chosen.set(task, (chosen.get(task) ?? false) || task.name === name)
     }
   }
   return sysprepTasks.flatMap(task => {

@@ -5,9 +5,9 @@ import { homeTasks } from './home-tasks.ts'
 import { hostKeysTask } from './host-keys.ts'
 import { identityTasks } from './identity-tasks.ts'
 import { logTasks } from './log-tasks.ts'
+import { lvmUuidsTask } from './lvm-uuids.ts'
 import { networkTasks } from './network-tasks.ts'
 import { packageTasks } from './package-tasks.ts'
-import { refusedTasks } from './refused-tasks.ts'
 import type { SysprepTask } from './task.ts'
 import { userTask } from './user-task.ts'
 
@@ -16,6 +16,13 @@ const customize: SysprepTask = {
   byDefault: true,
   summary: 'make the edits that are given as options of drydisk customize, after the removals',
   // `runSysprep` makes them, each with a report of its own.
+  run: async () => undefined,
+}
+
+const script: SysprepTask = {
+  name: 'script',
+  byDefault: true,
+  summary: 'nothing: programs of the host do not run on the guest (--script is refused)',
   run: async () => undefined,
 }
 
@@ -29,8 +36,9 @@ export const sysprepTasks: readonly SysprepTask[] = [
   hostKeysTask,
   ...identityTasks,
   ...logTasks,
+  lvmUuidsTask,
   ...networkTasks,
   ...packageTasks,
-  ...refusedTasks,
+  script,
   userTask,
 ].sort((a, b) => (a.name < b.name ? -1 : 1))

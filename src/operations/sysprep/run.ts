@@ -11,7 +11,7 @@ import type { SysprepContext, SysprepSettings } from './task.ts'
 export interface SysprepArguments extends Partial<SysprepSettings> {
   /**
    * Lists of names as virt-sysprep's --operations takes them: `defaults,-tmp-files,user-account`, `all`. The defaults when left
-   * out. An unknown name is `ERR_INVALID_ARGUMENT`, a refused one `ERR_UNSUPPORTED`.
+   * out. An unknown name is `ERR_INVALID_ARGUMENT`.
    */
   readonly operations?: readonly string[]
 }
@@ -55,7 +55,7 @@ export async function runSysprep(guest: GuestFs, args: SysprepArguments = {}): P
   return reports
 }
 
-/** The operations that the arguments choose. What is wrong with them is found without a guest: `ERR_INVALID_ARGUMENT`, `ERR_UNSUPPORTED`. */
+/** The operations that the arguments choose. What is wrong with them is found without a guest: `ERR_INVALID_ARGUMENT`. */
 export function planSysprep({
   operations,
   keepUserAccounts = [],

@@ -36,11 +36,11 @@ export interface SysprepSettings {
   readonly removeUserAccounts: readonly string[]
   /** Edits that come after the removals and before the last operations, in order. */
   readonly customize: readonly ((guest: GuestFs) => Promise<OperationReport>)[]
-  /** For `fs-uuids`; a tree of files has none. */
+  /** For `fs-uuids` and `lvm-uuids`; a tree of files has none. */
   readonly disk: GuestDisk | undefined
 }
 
-/** One operation of sysprep. A second run of it reports nothing and writes nothing. */
+/** One operation of sysprep. A second run of it reports nothing and writes nothing, but for new UUIDs. */
 export interface SysprepTask {
   readonly name: string
   /** Done when no operations are named. */
@@ -48,8 +48,6 @@ export interface SysprepTask {
   /** One that virt-sysprep does not have. */
   readonly ours?: true
   readonly summary: string
-  /** Why it cannot be done: naming it is `ERR_UNSUPPORTED`, and `all` leaves it out. */
-  readonly refused?: string
   /** What must hold when everything else is done, edits included, comes last. */
   readonly last?: true
   run(context: SysprepContext): Promise<void>

@@ -162,7 +162,10 @@ async function planAreas(
     if (typeof found === 'string') throw new DrydiskError('ERR_CORRUPT', `${name}: ${found}`)
     const end = area.offset + area.size
     if (taken.intersects(area.offset, end))
-      throw new DrydiskError('ERR_CORRUPT', `${name}: its metadata areas lie over one another or over its label`)
+      throw new DrydiskError(
+        'ERR_CORRUPT',
+        `${name}: its metadata areas lie over one another or over its label`,
+      )
     taken.add(area.offset, end)
     if (found.locn?.ignored) continue
     const offset = placeText(size, found.locn, area)
@@ -187,11 +190,20 @@ async function planOrphan(found: LabelledVolume, index: MemberIndex): Promise<Lv
   if ((index.labelled.get(header.pv_uuid)?.length ?? 0) > 1)
     throw unsupported('another volume has the same one')
   if (copies.length > 0) throw unsupported('it holds metadata of a volume group that does not name it')
-  if (header.used ?? header.metadata_areas.length === 0)
+  // Whoever is in no group has an area that waits for the metadata of one.
+  if (header.used ?? !(await hasAreaInUse(found)))
     throw unsupported('a volume group may have it whose metadata is on another disk')
   const id = newPvId(volume, header.pv_uuid)
   const label = await relabelled(found, id.after)
   return { name: volume.name, ids: [id], logicalVolumes: [], apply: () => writeAll([label]) }
+}
+
+async function hasAreaInUse({ volume, header }: LabelledVolume): Promise<boolean> {
+  for (const area of header.metadata_areas) {
+    const found = await readAreaHeader(volume.device, area)
+    if (typeof found === 'object' && !found.locn?.ignored) return true
+  }
+  return false
 }
 
 function newPvId({ name }: Volume, before: string): NewLvmId {
