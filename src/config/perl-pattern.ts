@@ -13,6 +13,16 @@ export interface PerlPatternOptions {
   readonly extended: boolean
 }
 
+/** The flags behind a pattern. */
+export function patternOptions(flags: string): PerlPatternOptions {
+  return {
+    ignoreCase: flags.includes('i'),
+    multiline: flags.includes('m'),
+    dotAll: flags.includes('s'),
+    extended: flags.includes('x'),
+  }
+}
+
 /** POSIX classes, as they stand within brackets. */
 const POSIX_CLASSES: Readonly<Record<string, string>> = {
   alnum: 'A-Za-z0-9',

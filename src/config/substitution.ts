@@ -1,5 +1,7 @@
 import { DrydiskError } from '../errors.ts'
-import { type PerlPattern, translatePattern } from './perl-pattern.ts'
+import { type LineAssignment, type LineCondition, parseAssignment, parseModifier } from './line-statement.ts'
+import { type PerlPattern, patternOptions, translatePattern } from './perl-pattern.ts'
+import { CLOSING, readDelimited, unescapeDelimiter } from './perl-quote.ts'
 import { parseReplacement, type Replacement, renderReplacement } from './perl-replacement.ts'
 
 /** One `s/PATTERN/REPLACEMENT/FLAGS` of Perl, by perlop(1), as far as line edits use it. */
@@ -7,6 +9,12 @@ export interface Substitution {
   readonly pattern: PerlPattern
   readonly replacement: Replacement
   readonly global: boolean
+}
+
+/** What is done to each line, or to those of which a condition holds. */
+export interface LineStatement {
+  readonly action: Substitution | LineAssignment
+  readonly condition: LineCondition | undefined
 }
 
 /** A line that an edit changed. */
@@ -18,33 +26,41 @@ export interface ChangedLine {
   readonly after: string | null
 }
 
-const CLOSING: Readonly<Record<string, string>> = { '(': ')', '[': ']', '{': '}', '<': '>' }
-
 /**
- * Parses substitutions separated by `;`. Flags: g, i, m, s, x and the no-ops r-less a, u, o. What Perl would run as
- * code (`e`), transliterations and other statements are `ERR_UNSUPPORTED`.
+ * Parses statements separated by `;`: substitutions, and `$_ = "…"` or `$_ .= "…"`, which take a line out (`$_ = ""`) or add lines to it.
+ * Behind each may stand `if` or `unless` with a pattern or `$lineno == N`. Flags: g, i, m, s, x and the no-ops r-less a, u, o. What Perl
+ * would run as code (`e`), transliterations and other statements are `ERR_UNSUPPORTED`.
  */
-export function parseSubstitutions(expression: string): Substitution[] {
-  const substitutions: Substitution[] = []
+export function parseSubstitutions(expression: string): LineStatement[] {
+  const statements: LineStatement[] = []
   let at = skipSeparators(expression, 0)
   while (at < expression.length) {
-    if (/^(y|tr)\W/.test(expression.slice(at)))
-      throw unsupported(expression, 'a transliteration (y/// or tr///)')
-    if (expression[at] !== 's' || at + 1 >= expression.length)
-      throw unsupported(expression, `${JSON.stringify(expression.slice(at, at + 20))}`)
-    const parsed = parseOne(expression, at + 1)
-    substitutions.push(parsed.substitution)
-    const next = skipSeparators(expression, parsed.end)
-    if (next < expression.length && !/[;\n]/.test(expression.slice(parsed.end, next)))
-      throw unsupported(expression, `${JSON.stringify(expression.slice(parsed.end))} after a substitution`)
+    const { action, end } = parseAction(expression, at)
+    const modifier = parseModifier(expression, end)
+    statements.push({ action, condition: modifier?.condition })
+    const behind = modifier?.end ?? end
+    const next = skipSeparators(expression, behind)
+    if (next < expression.length && !/[;\n]/.test(expression.slice(behind, next)))
+      throw unsupported(expression, `${JSON.stringify(expression.slice(behind))} after a statement`)
     at = next
   }
-  if (substitutions.length === 0)
+  if (statements.length === 0)
     throw new DrydiskError(
       'ERR_INVALID_ARGUMENT',
       'an edit expression is empty; expected s/PATTERN/REPLACEMENT/FLAGS',
     )
-  return substitutions
+  return statements
+}
+
+function parseAction(expression: string, at: number): { action: LineStatement['action']; end: number } {
+  const assignment = parseAssignment(expression, at)
+  if (assignment) return { action: assignment.assignment, end: assignment.end }
+  if (/^(y|tr)\W/.test(expression.slice(at)))
+    throw unsupported(expression, 'a transliteration (y/// or tr///)')
+  if (expression[at] !== 's' || at + 1 >= expression.length)
+    throw unsupported(expression, `${JSON.stringify(expression.slice(at, at + 20))}`)
+  const { substitution, end } = parseOne(expression, at + 1)
+  return { action: substitution, end }
 }
 
 function skipSeparators(text: string, from: number): number {
@@ -56,7 +72,7 @@ function skipSeparators(text: string, from: number): number {
 function unsupported(expression: string, what: string): DrydiskError {
   return new DrydiskError(
     'ERR_UNSUPPORTED',
-    `edit expression: ${what} is not supported; use s/PATTERN/REPLACEMENT/ with flags g, i, m, s, x, several separated by ";"`,
+    `edit expression: ${what} is not supported; use s/PATTERN/REPLACEMENT/ with flags g, i, m, s, x or $_ = "TEXT", behind it if /PATTERN/, several separated by ";"`,
     { expression },
   )
 }
@@ -82,15 +98,9 @@ function parseOne(expression: string, from: number): { substitution: Substitutio
   for (const flag of flags)
     if (!'gimsxauo'.includes(flag))
       throw unsupported(expression, flag === 'e' ? 'flag e (a replacement that is code)' : `flag ${flag}`)
-  const options = {
-    ignoreCase: flags.includes('i'),
-    multiline: flags.includes('m'),
-    dotAll: flags.includes('s'),
-    extended: flags.includes('x'),
-  }
   return {
     substitution: {
-      pattern: translatePattern(unescapeDelimiter(first.body, open), options),
+      pattern: translatePattern(unescapeDelimiter(first.body, open), patternOptions(flags)),
       replacement: parseReplacement(unescapeDelimiter(second.body, second.open), second.open === "'"),
       global: flags.includes('g'),
     },
@@ -98,45 +108,26 @@ function parseOne(expression: string, from: number): { substitution: Substitutio
   }
 }
 
-function readDelimited(text: string, at: number): { body: string; end: number; open: string } {
-  const open = text[at] ?? ''
-  const close = CLOSING[open] ?? open
-  let depth = 1
-  for (let i = at + 1; i < text.length; i++) {
-    const c = text[i]
-    if (c === '\\') i++
-    else if (c === close) {
-      if (--depth === 0) return { body: text.slice(at + 1, i), end: i + 1, open }
-    } else if (c === open) depth++
-  }
-  throw new DrydiskError(
-    'ERR_INVALID_ARGUMENT',
-    `edit expression ${JSON.stringify(text)}: the closing ${JSON.stringify(close)} is missing`,
-    { expression: text },
-  )
-}
-
-/** `\/` within `s/…/…/` is a plain slash; where the delimiter is a metacharacter, Perl too drops only the backslash. */
-function unescapeDelimiter(body: string, delimiter: string): string {
-  if (CLOSING[delimiter] || delimiter === '\\') return body
-  if (/[.*+?^$|()[\]{}]/.test(delimiter)) return body
-  return body.replace(/\\([\s\S])/g, (whole, c: string) => (c === delimiter ? c : whole))
-}
-
-/** Runs substitutions over each line, its newline included, and tells which lines changed. */
+/** Runs statements over each line, its newline included, and tells which lines changed. */
 export function applySubstitutions(
   text: string,
-  substitutions: readonly Substitution[],
+  statements: readonly LineStatement[],
 ): { text: string; changed: ChangedLine[] } {
   const changed: ChangedLine[] = []
   let result = ''
   let number = 1
+  let lineno = 0
   for (let start = 0; start < text.length; ) {
     const newline = text.indexOf('\n', start)
     const end = newline < 0 ? text.length : newline + 1
     const before = text.slice(start, end)
     let after = before
-    for (const substitution of substitutions) after = substitute(after, substitution)
+    lineno++
+    for (const { action, condition } of statements) {
+      const met = condition ? meets(after, lineno, condition) : NOTHING_MATCHED
+      if (!met) continue
+      after = 'global' in action ? substitute(after, action) : assign(after, action, met)
+    }
     if (after !== before)
       changed.push({ line: number, before: chomp(before), after: after === '' ? null : chomp(after) })
     result += after
@@ -144,6 +135,26 @@ export function applySubstitutions(
     start = end
   }
   return { text: result, changed }
+}
+
+/** What the patterns of a condition captured. */
+interface Captures {
+  readonly groups: readonly string[]
+  readonly named: Readonly<Record<string, string | undefined>>
+}
+
+const NOTHING_MATCHED: Captures = { groups: [], named: {} }
+
+function meets(line: string, lineno: number, condition: LineCondition): Captures | undefined {
+  if ('line' in condition)
+    return (lineno === condition.line) !== condition.negated ? NOTHING_MATCHED : undefined
+  const match = new RegExp(condition.pattern.source, condition.pattern.flags).exec(line)
+  if ((match !== null) === condition.negated) return undefined
+  return match ? { groups: match.map(group => group ?? ''), named: match.groups ?? {} } : NOTHING_MATCHED
+}
+
+function assign(line: string, { parts }: LineAssignment, { groups, named }: Captures): string {
+  return parts.map(part => (part === 'line' ? line : renderReplacement(part, groups, named))).join('')
 }
 
 function substitute(line: string, { pattern, replacement, global }: Substitution): string {

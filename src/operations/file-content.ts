@@ -82,7 +82,7 @@ export const appendLine: Operation<AppendLineArguments> = {
 /** Arguments of the operation `edit`. */
 export interface EditArguments {
   readonly path: GuestPath
-  /** A Perl substitution, or several with `;` between them: `s/^#?(UseDNS).*$/$1 no/i`. */
+  /** A Perl substitution or assignment, or several with `;` between them: `s/^#?(UseDNS).*$/$1 no/i; $_ = "" if /^Port/`. */
   readonly expression: string
 }
 

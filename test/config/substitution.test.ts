@@ -22,6 +22,13 @@ const EXPRESSIONS = [
   's/A/x/gi',
   's/quiet ?//; s/"/\'/g',
   's{/}{::}g',
+  '$_ = "" if /^root:/',
+  "$_ = '' unless m{[:/]}",
+  's/a/X/ if /quiet/; s/b/Y/ if !/quiet/',
+  's/a/X/ if $_ =~ /ROOT/i; s/o/O/ if $_ !~ /root/; s/x/0/ unless /x:0/',
+  '$_ .= "added\\n" if /^#Port/; $_ = "before $1\\n$_" if /(UsePAM)/',
+  '$_ = $_ . \'it\\\'s $_\' . "\\n" if $. == 3; $_ = "<$_>" if $. != 1',
+  '$_ = "$_" . "x\\$_" if m|d/e|',
   's|/root|/home/r|g',
   's#^\\##//#',
   's,:,;,g',
@@ -118,6 +125,11 @@ describe('substitutions', () => {
     expect(edit('Grüße\n', 's/[^a-zß]/_/ig')).toBe('Gr_ße_')
   })
 
+  it('takes lines out, and counts them as virt-edit does', () => {
+    expect(edit('a\napache:x\nb\n', '$_ = "" if /^apache:/')).toBe('a\nb\n')
+    expect(edit('a\nb\n', '$_ .= "c\\n" if $lineno == 1')).toBe('a\nc\nb\n')
+  })
+
   it('tells the lines that changed', () => {
     expect(applySubstitutions('a\nb\na\n', parseSubstitutions('s/a/c/')).changed).toEqual([
       { line: 1, before: 'a', after: 'c' },
@@ -138,7 +150,12 @@ describe('substitutions', () => {
     ['y/a/b/', 'ERR_UNSUPPORTED'],
     ['tr/a/b/', 'ERR_UNSUPPORTED'],
     ['print', 'ERR_UNSUPPORTED'],
-    ['s/a/b/ if /x/', 'ERR_UNSUPPORTED'],
+    ['s/a/b/ if $x', 'ERR_UNSUPPORTED'],
+    ['s/a/b/ if /x/ and /y/', 'ERR_UNSUPPORTED'],
+    ['s/a/b/ if /x', 'ERR_INVALID_ARGUMENT'],
+    ['$_ = uc', 'ERR_UNSUPPORTED'],
+    ['$_ = "$x"', 'ERR_UNSUPPORTED'],
+    ['$_ = "a', 'ERR_INVALID_ARGUMENT'],
     ['s/a/$name/', 'ERR_UNSUPPORTED'],
     ['s/a++/b/', 'ERR_UNSUPPORTED'],
     ['s/(?i)a/b/', 'ERR_UNSUPPORTED'],

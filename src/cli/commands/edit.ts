@@ -26,7 +26,7 @@ export function configure(command: Command): void {
     .argument('[paths...]', 'text files to edit')
     .option(
       '-e, --expression <expression>',
-      'a substitution s/PATTERN/REPLACEMENT/FLAGS for each line; may be repeated',
+      'a substitution s/PATTERN/REPLACEMENT/FLAGS for each line, or $_ = "TEXT"; behind it: if /PATTERN/; may be repeated',
       (value: string, all: string[] = []) => [...all, value],
     )
     .addHelpText(

@@ -68,7 +68,7 @@ export const fileSteps: readonly Step[] = [
   {
     name: 'edit',
     value: 'FILE:EXPR',
-    help: 'edit each line of a file by s/PATTERN/REPLACEMENT/FLAGS',
+    help: 'edit each line of a file by s/PATTERN/REPLACEMENT/FLAGS; $_ = "" if /PATTERN/ takes lines out',
     async plan(value) {
       const [path, expression] = split(value, 'FILE:EXPR')
       const { operations, parseSubstitutions } = await library()
