@@ -191,6 +191,17 @@ export class Planner {
     const file = this.#number(piece.storage, this.storages)
     if (piece.kind === 'data') {
       const { kind, host } = piece
+      const last = this.#segments.at(-1)
+      // Across a hole of the disk, one read does where the file goes on.
+      if (
+        last?.kind === 'data' &&
+        last.file === file &&
+        last.host + last.length === host &&
+        last.at + last.length === at
+      ) {
+        this.#segments[this.#segments.length - 1] = { ...last, length: last.length + length }
+        return
+      }
       this.#segments.push({ kind, at, length, host, file })
       return
     }
