@@ -15,10 +15,10 @@ const decoder = new TextDecoder('latin1')
 
 /**
  * Which of some texts an initramfs holds, in any of its files: archives without compression (microcode, mostly), then one that is plain
- * or packed by gzip, zstd or lz4.
+ * or packed by gzip, zstd, xz or lz4.
  * @param texts ASCII, up to 256 characters.
  * @param enough reading ends when so many of them are found.
- * @returns `undefined` where it is packed some other way (xz, lzma, bzip2, lzo), damaged or larger than an initramfs is.
+ * @returns `undefined` where it is packed some other way (lzma, bzip2, lzo), damaged or larger than an initramfs is.
  */
 export async function textsInInitramfs(
   guest: GuestFs,

@@ -26,6 +26,7 @@ const packers: Record<string, readonly string[]> = {
   none: ['cat'],
   gzip: ['gzip', '-c'],
   zstd: ['zstd', '-q', '-c', '-19'],
+  xz: ['xz', '--check=crc32', '--lzma2=dict=1MiB', '-c'],
   'lz4 (legacy frame)': ['lz4', '-l', '-9', '-c', '-'],
 }
 

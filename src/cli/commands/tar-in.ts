@@ -10,7 +10,7 @@ import { imageAndPaths } from '../target.ts'
 export function configure(command: Command): void {
   writeOptions(command)
     .argument('[image]', 'the image')
-    .argument('[archive]', 'plain, or packed by gzip or zstd')
+    .argument('[archive]', 'plain, or packed by gzip, xz or zstd')
     .argument('[folder]', 'of the guest; it is there')
     .addHelpText(
       'after',

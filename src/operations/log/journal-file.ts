@@ -1,5 +1,6 @@
 import { littleEndian } from '../../bytes/byte-view.ts'
 import { LruCache } from '../../bytes/lru-cache.ts'
+import { concatBytes } from '../../config/text.ts'
 import { DrydiskError, isDrydiskError } from '../../errors.ts'
 import type { GuestFs, GuestPath } from '../../guest/guest-fs.ts'
 import { loadDecompressor } from '../../image/compression/codec.ts'
@@ -188,7 +189,17 @@ async function decompress(
       throw new DrydiskError('ERR_CORRUPT', `LZ4 data holds less than the ${size} bytes that it says`)
     return { payload: content }
   }
-  if (flags & 1) return { payload: new Uint8Array(0), unread: 'xz' }
+  if (flags & 1) {
+    const { unpackXz } = await import('../../bytes/compression/xz.ts')
+    const pieces: Uint8Array[] = []
+    let size = 0
+    for (const piece of unpackXz(payload)) {
+      pieces.push(piece)
+      size += piece.length
+      if (size > MAX_FIELD) return { payload: new Uint8Array(0), unread: 'xz' }
+    }
+    return { payload: concatBytes(pieces) }
+  }
   return { payload }
 }
 

@@ -8,7 +8,7 @@ const MAX_LINE = 1 << 20
 
 /**
  * The bytes of a text file from its last `last` lines on: in pieces as they are read, or line by line without their newlines. Memory
- * holds a piece. One that logrotate packed by gzip or zstd is unpacked, and memory holds its last lines; other packers are
+ * holds a piece. One that logrotate packed by gzip, xz or zstd is unpacked, and memory holds its last lines; other packers are
  * `ERR_UNSUPPORTED`.
  */
 export async function* logText(

@@ -14,7 +14,7 @@ export const contentSteps: readonly Step[] = [
   {
     name: 'tar-in',
     value: 'TARFILE:REMOTEDIR',
-    help: 'unpack a tar archive of the host (plain, gzip or zstd) into a directory of the guest',
+    help: 'unpack a tar archive of the host (plain, gzip, xz or zstd) into a directory of the guest',
     async plan(value, host) {
       const [local, folder] = hostAndGuest(value, 'TARFILE:REMOTEDIR')
       await checkThere(local, host)

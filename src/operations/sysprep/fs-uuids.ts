@@ -100,7 +100,7 @@ async function namedByInitramfs(
     const named = await textsInInitramfs(guest, path, texts)
     if (named === undefined) {
       report.warn(
-        `${path} is packed by none of gzip, zstd and lz4, so whether it names a filesystem by its UUID is not known: one that dracut made for its machine alone (hostonly=yes) does, and would not find it`,
+        `${path} is packed by none of gzip, zstd, xz and lz4, so whether it names a filesystem by its UUID is not known: one that dracut made for its machine alone (hostonly=yes) does, and would not find it`,
       )
       continue
     }

@@ -23,7 +23,7 @@ const packer = (first: Uint8Array): string | undefined =>
 /** Whether a file that begins with these bytes (six are enough) is packed by one of the packers that are known by name here. */
 export const isPacked = (first: Uint8Array): boolean => packer(first) !== undefined
 
-/** The bytes of an archive, unpacked where its first bytes say gzip, zstd or LZ4's legacy frame. Other compressions are `ERR_UNSUPPORTED`. */
+/** The bytes of an archive, unpacked where its first bytes say gzip, zstd, xz or LZ4's legacy frame. Other compressions are `ERR_UNSUPPORTED`. */
 export async function* unpacked(source: ByteSource): AsyncIterable<Uint8Array> {
   const pieces = source.chunks()[Symbol.asyncIterator]()
   let first: Uint8Array = new Uint8Array(0)
@@ -40,11 +40,14 @@ export async function* unpacked(source: ByteSource): AsyncIterable<Uint8Array> {
   else if (kind === 'lz4 -l') {
     const { unpackLz4Legacy } = await import('../../bytes/compression/lz4.ts')
     yield* unpackLz4Legacy(await gathered(all, source.name))
+  } else if (kind === 'xz') {
+    const { unpackXz } = await import('../../bytes/compression/xz.ts')
+    yield* unpackXz(await gathered(all, source.name))
   } else {
     await pieces.return?.()
     throw new DrydiskError(
       'ERR_UNSUPPORTED',
-      `${source.name} is packed by ${kind}: unpack it first; what is plain, or packed by gzip, zstd or lz4 -l, is read`,
+      `${source.name} is packed by ${kind}: unpack it first; what is plain, or packed by gzip, zstd, xz or lz4 -l, is read`,
     )
   }
 }

@@ -11,7 +11,7 @@ import { readTar, type TarEntry, type TarPiece } from './read-tar.ts'
 
 /** Arguments of the operation `tar-in`. */
 export interface TarInArguments {
-  /** Plain, or packed by gzip or zstd. */
+  /** Plain, or packed by gzip, xz or zstd. */
   readonly source: ByteSource
   /** An existing folder of the guest. */
   readonly folder: GuestPath
