@@ -85,4 +85,30 @@ describe.runIf(haveScripts)('Debian on LVM', () => {
     ])
     expect(said).toMatch(/on-lvm\s+from outside\s*\/dev\/mapper\/debian-root\s+.*drydisk=1/)
   })
+
+  it('boots with new UUIDs of its volume group and physical volume', async () => {
+    const image = await copySparse(original, join(folder, 'clone.qcow2'))
+    const drydisk = (...args: string[]) => runOk(process.execPath, [main, ...args])
+    const before = await logicalVolumes(await toRaw(image, join(folder, 'original.raw')), folder)
+    // As one of the defaults, with all the others.
+    const told = JSON.parse(
+      await drydisk('sysprep', image, '--json', '--root-password', 'password:secret'),
+    ) as { operations: { operation: string; changes: { setting: string; after: string }[] }[] }
+    const changes = told.operations.find(({ operation }) => operation === 'lvm-uuids')?.changes ?? []
+    expect(changes.map(({ setting }) => setting)).toEqual(['UUID of volume group', 'UUID of physical volume'])
+    await runOk('qemu-img', ['check', '-q', image])
+    const after = await logicalVolumes(await toRaw(image, join(folder, 'clone.raw')), folder)
+    expect(after.volumes).toEqual(before.volumes)
+    const ids = (text: string) => [...text.matchAll(/^id = "(.*)"$/gm)].map(match => match[1])
+    const fresh = changes.map(change => change.after)
+    expect(ids(after.text)).toEqual([...fresh, ...ids(before.text).slice(2)])
+    const said = await runOk('bash', [
+      ...[join(scripts, 'boot.sh'), image, '--user', 'root', '--password', 'secret', '--timeout', '600'],
+      ...['--cmd', 'vgs --noheadings -o vg_uuid; pvs --noheadings -o pv_uuid; vgck debian && echo sound'],
+      ...['--cmd', 'findmnt -n -o SOURCE /; findmnt -n -o SOURCE /home; swapon --show=NAME --noheadings'],
+    ])
+    for (const id of fresh) expect(said).toContain(id)
+    expect(said).toMatch(/sound/)
+    expect(said).toMatch(/\/dev\/mapper\/debian-root\s+\/dev\/mapper\/debian-home\s+\/dev\/dm-\d/)
+  })
 })

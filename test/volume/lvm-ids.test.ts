@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -16,6 +17,7 @@ import { FileStorage } from '../../src/device/file-storage.ts'
 import type { MemoryDevice } from '../../src/device/memory-device.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
 import { isDrydiskError } from '../../src/errors.ts'
+import { lvmIdSpellings, replaceLvmIds } from '../../src/operations/sysprep/lvm-id-text.ts'
 import { type LvmIdPlan, planLvmIds } from '../../src/volume/lvm/change-ids.ts'
 import { parseMetadataText } from '../../src/volume/lvm/metadata-text.ts'
 import { withNewIds } from '../../src/volume/lvm/rename-ids.ts'
@@ -347,6 +349,10 @@ test.skipIf(!haveLoopMounts() || !haveTool('lvm') || !haveTool('grub-fstest'))(
         await bytes.close()
       }
     }
+    const backup = join(temporaryFolder(), 'backup')
+    await withLoops(path, placed, async (_, lvm) => {
+      await lvm('vgcfgbackup', '-q', '-f', backup, 'a-b')
+    })
     const disk = await opened()
     const logical = (await readVolumes(disk)).volumes.filter(({ kind }) => kind === 'logical')
     for (const [index, { device, length }] of logical.entries()) await device.write(0, pattern(length, index))
@@ -360,6 +366,8 @@ test.skipIf(!haveLoopMounts() || !haveTool('lvm') || !haveTool('grub-fstest'))(
       await device.close()
       expect(kept).toEqual([])
       const ids = changes.flatMap(one => one.ids.map(({ after }) => after))
+      const spellings = lvmIdSpellings(changes.flatMap(one => one.ids))
+      writeFileSync(backup, replaceLvmIds(readFileSync(backup, 'latin1'), spellings).text, 'latin1')
       expect(new Set(ids).size).toBe(5)
       await withLoops(path, placed, async (devices, lvm) => {
         expect(await lvm('vgck', 'a-b')).toBe('')
@@ -373,7 +381,9 @@ test.skipIf(!haveLoopMounts() || !haveTool('lvm') || !haveTool('grub-fstest'))(
         expect(places).toBe(layout)
         // Texts of other lengths: the next one begins elsewhere.
         await lvm('vgchange', '-q', '--addtag', `tag${'x'.repeat(round * 31)}`, 'a-b')
-        if (round === 3) await lvm('vgchange', '-q', '--uuid', 'a-b')
+        if (round === 5) await lvm('vgcfgrestore', '-q', '-f', backup, 'a-b')
+        if (round === 5) expect(await lvm('vgck', 'a-b')).toBe('')
+        if (round === 6) await lvm('vgchange', '-q', '--uuid', 'a-b')
       })
     }
     for (const [index, { name, length }] of logical.entries()) {
