@@ -6,9 +6,11 @@ import { FileStorage } from '../../src/device/file-storage.ts'
 import { MemoryDevice } from '../../src/device/memory-device.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
 import { changeXfsUuid } from '../../src/filesystem/xfs/change-uuid.ts'
+import { storeChecksum } from '../../src/filesystem/xfs/checksum.ts'
 import { makeXfs } from '../../src/filesystem/xfs/mkfs/mkfs.ts'
 import { openXfs } from '../../src/filesystem/xfs/open.ts'
 import { readSuperblock } from '../../src/filesystem/xfs/read-superblock.ts'
+import { SB_CRC_OFFSET } from '../../src/filesystem/xfs/superblock.ts'
 import {
   checkWrittenImages,
   haveLoopMounts,
@@ -108,4 +110,22 @@ test('a damaged copy of the superblock is an error, and nothing is changed', asy
   await device.write(sb_agblocks * sb_blocksize + 40, Uint8Array.of(1, 2, 3))
   await expect(changeXfsUuid(device, bytesOf(UUID))).rejects.toMatchObject({ code: 'ERR_CORRUPT' })
   expect((await readSuperblock(device)).sb_uuid).toEqual(sb_uuid)
+})
+
+test('more groups than a filesystem of that size has are an error at once', async () => {
+  const device = new MemoryDevice(300 << 20)
+  await makeXfs(device, {})
+  const sector = new Uint8Array(512)
+  await device.read(0, sector)
+  const { sb_dblocks } = await readSuperblock(device)
+  const view = new DataView(sector.buffer)
+  view.setUint32(84, 64)
+  view.setUint32(88, Math.ceil(sb_dblocks / 64))
+  sector[124] = 6
+  storeChecksum(sector, SB_CRC_OFFSET)
+  await device.write(0, sector)
+  await expect(changeXfsUuid(device, bytesOf(UUID))).rejects.toMatchObject({
+    code: 'ERR_CORRUPT',
+    message: expect.stringContaining('16 MiB'),
+  })
 })

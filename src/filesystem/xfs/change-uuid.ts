@@ -8,6 +8,7 @@ import { INCOMPAT } from './features.ts'
 import { Geometry } from './geometry.ts'
 import { findActiveLog } from './log/find-tail.ts'
 import { LogArea } from './log/log-area.ts'
+import { nextCycle } from './log/record-header.ts'
 import { unmountRecord } from './log/unmount-record.ts'
 import { openXfs } from './open.ts'
 import { readSuperblock } from './read-superblock.ts'
@@ -39,9 +40,7 @@ export async function changeXfsUuid(device: BlockDevice, uuid: Uint8Array): Prom
   if (newest !== undefined && !clean) throw unsupported('the log does not end with the record of an unmount')
   await changeSuperblocks(device, superblock, uuid)
   if (newest !== undefined) {
-    const header = await log.header(newest)
-    // The next record starts a new cycle when the last one reached the end of the log (xlog_set_state).
-    const cycle = header.cycle + (newest >= head ? 1 : 0)
+    const cycle = nextCycle(await log.header(newest), head)
     const place = { cycle, block: head, logBlocks: log.blocks, previous: newest }
     await log.write(head, unmountRecord({ ...superblock, sb_uuid: uuid }, place))
   }

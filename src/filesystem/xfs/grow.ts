@@ -5,7 +5,7 @@ import { AG_SECTOR } from './ag-header.ts'
 import { AGF_CRC_OFFSET } from './agf.ts'
 import { AGI_CRC_OFFSET } from './agi.ts'
 import { storeChecksum } from './checksum.ts'
-import { corrupt, unsupported } from './errors.ts'
+import { unsupported } from './errors.ts'
 import { INCOMPAT, whyUnwritable } from './features.ts'
 import { Inodes } from './inodes.ts'
 import { findActiveLog } from './log/find-tail.ts'
@@ -21,8 +21,6 @@ import { OWN, structureOwner } from './writer.ts'
 
 /** XFS_MIN_AG_BLOCKS: a shorter last group is not made. */
 const LEAST_AG_BLOCKS = 64
-/** XFS_MIN_AG_BYTES: Linux mounts no filesystem with shorter groups, and there could be very many of them. */
-const LEAST_AG_BYTES = 2 ** 24
 /** Where agf_length and agi_length are. */
 const LENGTH_AT = 12
 /** Bytes of struct xfs_dsb that version 4 has, and version 5 without features that are not written. */
@@ -95,9 +93,6 @@ function requireWritable(sb: Superblock): void {
   const reasons = whyUnwritable({ ...sb, sb_features_incompat: sb.sb_features_incompat & ~INCOMPAT.PARENT })
   if (reasons.length > 0)
     throw unsupported(`the filesystem ${reasons.join('; it ')}: nothing was changed, and it does not grow`)
-  const agSize = sb.sb_agblocks * sb.sb_blocksize
-  if (agSize < LEAST_AG_BYTES)
-    throw corrupt('superblock', `an allocation group has ${agSize} bytes, expected 16 MiB at least`)
 }
 
 async function settleLog(device: BlockDevice, sb: Superblock): Promise<void> {

@@ -7,14 +7,16 @@ export const XFS_SB_MAGIC = 0x5846_5342
 /** What is read to parse one: version 5 ends at 264, and its checksum is of the whole sector. */
 export const SUPERBLOCK_SIZE = 512
 export const SB_CRC_OFFSET = 224
+/** Where the counters are, 8 bytes each. */
+export const SB_COUNTERS = { icount: 128, ifree: 136, fdblocks: 144 } as const
 
 const MOST_SECTOR = 32_768
 const LEAST_BLOCK = 512
 const MOST_BLOCK = 65_536
 const LEAST_INODE = 256
 const MOST_INODE = 2048
-/** XFS_MIN_AG_BLOCKS */
-const LEAST_AG_BLOCKS = 64
+/** XFS_MIN_AG_BYTES: of shorter groups there could be very many, and much goes through all of them. */
+const LEAST_AG_BYTES = 2 ** 24
 /** XFS_MAX_AG_BYTES is 2^40, so no AG has more blocks of 512 bytes. */
 const MOST_AG_BLOCKS_LOG = 31
 
@@ -169,9 +171,9 @@ function fields(view: ByteView, isV5: boolean): Superblock {
     sb_inopblog: view.u8(123),
     sb_agblklog: view.u8(124),
     sb_imax_pct: view.u8(127),
-    sb_icount: view.u64(128),
-    sb_ifree: view.u64(136),
-    sb_fdblocks: view.u64(144),
+    sb_icount: view.u64(SB_COUNTERS.icount),
+    sb_ifree: view.u64(SB_COUNTERS.ifree),
+    sb_fdblocks: view.u64(SB_COUNTERS.fdblocks),
     sb_uquotino: view.big(160),
     sb_gquotino: view.big(168),
     sb_pquotino: isV5 ? view.big(232) : 0n,
@@ -228,7 +230,8 @@ function checkGeometry(sb: Superblock): void {
     throw wrong('sb_inopblock', `${sb.sb_blocksize / sb.sb_inodesize}`)
   if (sb.sb_sectsize > sb.sb_blocksize) throw wrong('sb_sectsize', `at most a block (${sb.sb_blocksize})`)
   if (sb.sb_blocklog + sb.sb_dirblklog > 16) throw wrong('sb_dirblklog', 'directory blocks of 64 KiB at most')
-  if (sb.sb_agblocks < LEAST_AG_BLOCKS) throw wrong('sb_agblocks', `at least ${LEAST_AG_BLOCKS}`)
+  if (sb.sb_agblocks * sb.sb_blocksize < LEAST_AG_BYTES)
+    throw wrong('sb_agblocks', `${LEAST_AG_BYTES / sb.sb_blocksize}, which are 16 MiB, at least`)
   const agblklog = Math.ceil(Math.log2(sb.sb_agblocks))
   if (sb.sb_agblklog !== agblklog || agblklog > MOST_AG_BLOCKS_LOG)
     throw wrong('sb_agblklog', `${agblklog} for ${sb.sb_agblocks} blocks`)
@@ -238,4 +241,15 @@ function checkGeometry(sb: Superblock): void {
       'superblock',
       `there are ${sb.sb_dblocks} blocks in ${sb.sb_agcount} allocation groups of ${sb.sb_agblocks}, which do not agree`,
     )
+}
+
+/** Of the superblock's sector, whose checksum is the caller's. */
+export function setCounters(
+  sector: Uint8Array,
+  counters: { readonly icount: number; readonly ifree: number; readonly fdblocks: number },
+): void {
+  const view = bigEndian(sector, 'xfs superblock')
+  view.setU64(SB_COUNTERS.icount, counters.icount)
+  view.setU64(SB_COUNTERS.ifree, counters.ifree)
+  view.setU64(SB_COUNTERS.fdblocks, counters.fdblocks)
 }

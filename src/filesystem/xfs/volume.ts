@@ -11,7 +11,7 @@ import { Buffers } from './buffers.ts'
 import { corrupt } from './errors.ts'
 import { Geometry, type VolumeBlock } from './geometry.ts'
 import { after, type Soon } from './soon.ts'
-import { SB_CRC_OFFSET, type Superblock } from './superblock.ts'
+import { SB_COUNTERS, SB_CRC_OFFSET, type Superblock } from './superblock.ts'
 
 /** The superblock's counters. With lazy counters they lag behind the groups' while the filesystem is mounted. */
 export interface Counters {
@@ -22,8 +22,6 @@ export interface Counters {
   /** sb_fdblocks: free blocks, those of free lists and free-space trees (with lazy counters) among them. */
   readonly fdblocks: number
 }
-
-const COUNTERS = { icount: 128, ifree: 136, fdblocks: 144 } as const
 
 /** Where a sector of a header is: the block, and its bytes there. */
 interface SectorPlace {
@@ -251,9 +249,9 @@ export class XfsVolume {
 function countersIn(bytes: Uint8Array): Counters {
   const view = bigEndian(bytes, 'xfs superblock')
   return {
-    icount: view.u64(COUNTERS.icount),
-    ifree: view.u64(COUNTERS.ifree),
-    fdblocks: view.u64(COUNTERS.fdblocks),
+    icount: view.u64(SB_COUNTERS.icount),
+    ifree: view.u64(SB_COUNTERS.ifree),
+    fdblocks: view.u64(SB_COUNTERS.fdblocks),
   }
 }
 
@@ -261,8 +259,8 @@ function addTo(superblock: ByteView, change: Partial<Counters>): void {
   for (const name of ['icount', 'ifree', 'fdblocks'] as const) {
     const by = change[name]
     if (by === undefined) continue
-    const now = superblock.u64(COUNTERS[name])
+    const now = superblock.u64(SB_COUNTERS[name])
     if (now + by < 0) throw corrupt('superblock', `sb_${name} is ${now}, and ${-by} are to be taken from it`)
-    superblock.setU64(COUNTERS[name], now + by)
+    superblock.setU64(SB_COUNTERS[name], now + by)
   }
 }

@@ -10,7 +10,7 @@ import { corruptLog } from './errors.ts'
 import { MOST_IN_FLIGHT } from './find-head.ts'
 import { type ActiveLog, findActiveLog } from './find-tail.ts'
 import { cycleAt, LogArea } from './log-area.ts'
-import { lsnBlock, MOST_RECORD, V1_RECORD } from './record-header.ts'
+import { lsnBlock, MOST_RECORD, nextCycle, V1_RECORD } from './record-header.ts'
 import { type LogRecovery, replayLog } from './recover.ts'
 import { fillHeader, unmountRecord } from './unmount-record.ts'
 
@@ -72,8 +72,7 @@ async function planCleaning(log: LogArea, active: ActiveLog, newest: number): Pr
   const { head, tail, clean, torn } = active
   if (torn === 0 && (clean || head === tail)) return []
   const header = await log.header(newest)
-  // The next record starts a new cycle when the last one reached the end of the log or went round it (xlog_set_state).
-  const cycle = header.cycle + (newest >= head ? 1 : 0)
+  const cycle = nextCycle(header, head)
   const tailCycle = Number(header.tailLsn >> 32n)
   const tailBlock = lsnBlock(header.tailLsn)
   const isAhead = cycle === tailCycle ? head >= tailBlock : cycle === tailCycle + 1 && head < tailBlock

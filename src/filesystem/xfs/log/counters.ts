@@ -1,4 +1,3 @@
-import { bigEndian } from '../../../bytes/byte-view.ts'
 import type { BlockDevice } from '../../../device/block-device.ts'
 import { isDrydiskError } from '../../../errors.ts'
 import { AG_SECTOR } from '../ag-header.ts'
@@ -6,9 +5,7 @@ import { Agf, checkAgf } from '../agf.ts'
 import { Agi, checkAgi } from '../agi.ts'
 import { storeChecksum } from '../checksum.ts'
 import { Geometry } from '../geometry.ts'
-import { parseSuperblock, SB_CRC_OFFSET } from '../superblock.ts'
-
-const SB = { ICOUNT: 128, IFREE: 136, FDBLOCKS: 144 } as const
+import { parseSuperblock, SB_CRC_OFFSET, setCounters } from '../superblock.ts'
 
 /**
  * Sums up the superblock's counters from the allocation groups. With lazy counters they are right only after an unmount, and
@@ -39,10 +36,7 @@ export async function sumCounters(device: BlockDevice, sectorSize: number): Prom
     if (!isDrydiskError(error, 'ERR_CORRUPT')) throw error
     return `free space and inodes are not counted after the replay of the log: ${error.message}`
   }
-  const view = bigEndian(sector, 'XFS superblock')
-  view.setU64(SB.ICOUNT, inodes)
-  view.setU64(SB.IFREE, freeInodes)
-  view.setU64(SB.FDBLOCKS, freeBlocks)
+  setCounters(sector, { icount: inodes, ifree: freeInodes, fdblocks: freeBlocks })
   if (superblock.isV5) storeChecksum(sector, SB_CRC_OFFSET)
   await device.write(0, sector)
   return undefined

@@ -4,10 +4,9 @@ import { BBSIZE } from './basic-block.ts'
 import { corruptLog } from './errors.ts'
 import { findHead, MOST_IN_FLIGHT } from './find-head.ts'
 import type { LogArea, LogRecord } from './log-area.ts'
+import { OP, OP_HEADER_SIZE } from './operation.ts'
 import { lsnBlock } from './record-header.ts'
 
-const OP_HEADER_SIZE = 12
-const UNMOUNT_TRANS = 0x20
 /** More basic blocks than a record takes with its header. */
 const MOST_REACH = 1024
 
@@ -55,7 +54,7 @@ async function positions(log: LogArea, newest: number, head: number): Promise<Om
   let clean = false
   if (end === head && header.numLogops === 1) {
     const operation = bigEndian(await log.read(newest + header.headerBlocks, 1), 'XFS log operation')
-    clean = (operation.u8(9) & UNMOUNT_TRANS) !== 0 && header.len >= OP_HEADER_SIZE
+    clean = (operation.u8(9) & OP.UNMOUNT) !== 0 && header.len >= OP_HEADER_SIZE
   }
   return { tail, head, clean, newest }
 }

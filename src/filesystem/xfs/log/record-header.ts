@@ -44,6 +44,14 @@ export function isRecordHeader(bytes: Uint8Array, at = 0): boolean {
   return bigEndian(bytes, 'XFS log record').u32(at) === RECORD_MAGIC
 }
 
+/**
+ * The cycle of the record that goes behind the newest one: a new one where that reached the end of the log or went round it (xlog_set_state).
+ * @param head the basic block where it begins.
+ */
+export function nextCycle(newest: Pick<RecordHeader, 'block' | 'cycle'>, head: number): number {
+  return newest.cycle + (newest.block >= head ? 1 : 0)
+}
+
 export function lsnBlock(lsn: bigint): number {
   return Number(lsn & 0xffff_ffffn)
 }

@@ -1,15 +1,9 @@
 import { bigEndian, littleEndian } from '../../../bytes/byte-view.ts'
 import { corruptLog, unsupportedLog } from './errors.ts'
 import type { LogRecord } from './log-area.ts'
+import { OP, OP_CLIENT, OP_HEADER_SIZE } from './operation.ts'
 
-const OP_HEADER_SIZE = 12
-const CLIENTS = [0x69, 0xaa]
-const START_TRANS = 0x01
-const COMMIT_TRANS = 0x02
-const CONTINUE_TRANS = 0x04
-const WAS_CONT_TRANS = 0x08
-const END_TRANS = 0x10
-const UNMOUNT_TRANS = 0x20
+const CLIENTS: readonly number[] = Object.values(OP_CLIENT)
 
 const TRANS_HEADER_SIZE = 16
 const TRANS_HEADER_MAGIC = 0x5452_414e
@@ -92,7 +86,7 @@ export class TransactionReader {
   ): CommittedTransaction | undefined {
     const transaction = this.#open.get(tid)
     if (transaction === undefined) {
-      if ((flags & START_TRANS) !== 0)
+      if ((flags & OP.START) !== 0)
         this.#open.set(tid, {
           tid,
           lsn: record.header.lsn,
@@ -103,20 +97,20 @@ export class TransactionReader {
       return undefined
     }
     // The end of a split region says END and WAS_CONT, a middle piece WAS_CONT and CONTINUE.
-    let kind = flags & ~END_TRANS
-    if ((kind & WAS_CONT_TRANS) !== 0) kind &= ~CONTINUE_TRANS
+    let kind = flags & ~OP.END
+    if ((kind & OP.WAS_CONT) !== 0) kind &= ~OP.CONTINUE
     switch (kind) {
       case 0:
-      case CONTINUE_TRANS:
+      case OP.CONTINUE:
         this.#addRegion(record, transaction, region)
         return undefined
-      case WAS_CONT_TRANS:
+      case OP.WAS_CONT:
         this.#continueRegion(record, transaction, region)
         return undefined
-      case COMMIT_TRANS:
+      case OP.COMMIT:
         this.#close(transaction)
         return this.#committed(record, transaction)
-      case UNMOUNT_TRANS:
+      case OP.UNMOUNT:
         this.#close(transaction)
         return undefined
       default:

@@ -3,14 +3,11 @@ import { VERSION } from '../features.ts'
 import type { Superblock } from '../superblock.ts'
 import { BBSIZE } from './basic-block.ts'
 import { corruptLog } from './errors.ts'
+import { OP, OP_CLIENT, OP_HEADER_SIZE } from './operation.ts'
 import { CYCLE_SIZE, FMT_LINUX_LE, MOST_RECORD, RECORD_MAGIC, recordChecksum } from './record-header.ts'
 
-/** An operation header and xfs_unmount_log_format. */
-const OP_HEADER_SIZE = 12
+/** struct xfs_unmount_log_format */
 const UNMOUNT_FORMAT_SIZE = 8
-/** XFS_LOG: an operation of the log itself. */
-const CLIENT_LOG = 0xaa
-const UNMOUNT_TRANS = 0x20
 /** XLOG_UNMOUNT_TYPE, "Un". */
 const UNMOUNT_TYPE = 0x556e
 /** Tickets have random identifiers; this is the one that mkfs.xfs gives its record (xfs_log_header in libxfs). */
@@ -74,8 +71,8 @@ export function unmountRecord(superblock: Superblock, place: RecordPlace): Uint8
   const operation = bigEndian(data, 'XFS log operation')
   operation.setU32(0, TID)
   operation.setU32(4, UNMOUNT_FORMAT_SIZE)
-  operation.setU8(8, CLIENT_LOG)
-  operation.setU8(9, UNMOUNT_TRANS)
+  operation.setU8(8, OP_CLIENT.LOG)
+  operation.setU8(9, OP.UNMOUNT)
   // In the byte order of the machine, as the header's format says.
   data[OP_HEADER_SIZE] = UNMOUNT_TYPE & 0xff
   data[OP_HEADER_SIZE + 1] = UNMOUNT_TYPE >>> 8

@@ -88,13 +88,3 @@ export function setPlaces(sector: Uint8Array, { logStart, rootino }: FirstPlaces
   view.setU64(64, rootino + 1)
   view.setU64(72, rootino + 2)
 }
-
-export function setCounters(
-  sector: Uint8Array,
-  counters: { readonly icount: number; readonly ifree: number; readonly fdblocks: number },
-): void {
-  const view = bigEndian(sector, 'xfs superblock')
-  view.setU64(128, counters.icount)
-  view.setU64(136, counters.ifree)
-  view.setU64(144, counters.fdblocks)
-}
