@@ -63,6 +63,18 @@ export class Btree<Record> {
     }
   }
 
+  /** The last record whose key is not above this one. */
+  floor(key: BtreeKey): Soon<Record | undefined> {
+    return after(this.#readRoot(), root => this.#floorBelow(root, key))
+  }
+
+  #floorBelow(block: BtreeBlock<Record>, key: BtreeKey): Soon<Record | undefined> {
+    const index = block.floor(key)
+    if (index < 0) return undefined
+    if (block.level === 0) return block.record(index)
+    return after(this.#child({ block, index }), child => this.#floorBelow(child, key))
+  }
+
   async #pathTo(from: BtreeKey | undefined): Promise<Step<Record>[]> {
     const path: Step<Record>[] = []
     let block = await this.#readRoot()

@@ -5,6 +5,7 @@ import { checksumIsRight } from './checksum.ts'
 import { corrupt } from './errors.ts'
 import type { ForkMap } from './fork-map.ts'
 import type { VolumeBlock } from './geometry.ts'
+import { after, type Soon } from './soon.ts'
 import type { XfsVolume } from './volume.ts'
 
 const STRUCTURE = 'xfs directory or attribute block'
@@ -25,6 +26,18 @@ export interface DaBlock {
 
 /** Which of the headers a block has. */
 export type DaHeader = keyof typeof HEADERS
+
+/** What is found right of a block that has a header: its magic number is one of several, and its content once. */
+interface Expected {
+  /** The block's first filesystem block in the fork. */
+  readonly first: number
+  readonly header: DaHeader
+  readonly magics: readonly number[]
+  check(view: ByteView, magic: number): void
+}
+
+/** The view of a buffer, and whose it was found to be: both stay for as long as it is in memory. */
+const KNOWN = new WeakMap<Uint8Array, { readonly view: ByteView; readonly owner: number }>()
 
 /** Reads and changes blocks of one directory, or of one inode's attributes, by their place in the fork. */
 export class DaFork {
@@ -52,35 +65,48 @@ export class DaFork {
    * @param magics that the block may have, of version 4 or 5 as the filesystem is.
    * @param check of the structure, once for as long as the block is in memory.
    */
-  async read(
+  read(
     first: number,
     header: DaHeader,
     magics: readonly number[],
     check: (view: ByteView, magic: number) => void,
-  ): Promise<DaBlock> {
-    return this.#read(await this.#blocks(first), first, header, magics, check)
+  ): Soon<DaBlock> {
+    const { buffers } = this.volume
+    return after(this.#blocks(first), blocks => {
+      const [block] = blocks
+      const held = block === undefined || blocks.length > 1 ? undefined : buffers.held(block)
+      const expected = { first, header, magics, check }
+      return after(held ?? buffers.readJoined(blocks), bytes => this.#checked(bytes, blocks, expected))
+    })
   }
 
   /** The same block, to be changed in place until the transaction ends. Its checksum is computed when it is written. */
-  async edit(
+  edit(
     first: number,
     header: DaHeader,
     magics: readonly number[],
     check: (view: ByteView, magic: number) => void,
-  ): Promise<DaBlock> {
-    const blocks = await this.#blocks(first)
-    const { magic } = await this.#read(blocks, first, header, magics, check)
-    const bytes = await this.volume.buffers.edit(blocks, this.#seal(header))
-    return { view: bigEndian(bytes, STRUCTURE), magic }
+  ): Soon<DaBlock> {
+    const { buffers } = this.volume
+    return after(this.#blocks(first), blocks => {
+      const [block] = blocks
+      const seal = this.#seal(header)
+      const held = block === undefined || blocks.length > 1 ? undefined : buffers.editHeld(block, seal)
+      const expected = { first, header, magics, check }
+      return after(held ?? buffers.edit(blocks, seal), bytes => this.#checked(bytes, blocks, expected))
+    })
   }
 
   /**
    * A block in blocks of the fork that were just allocated: zeros behind a header that says what it is, where it is and whose.
    * Only in a transaction.
    */
-  async fresh(first: number, header: DaHeader, magic: number): Promise<ByteView> {
+  fresh(first: number, header: DaHeader, magic: number): Soon<ByteView> {
+    return after(this.#blocks(first), blocks => this.#fresh(blocks, header, magic))
+  }
+
+  #fresh(blocks: readonly VolumeBlock[], header: DaHeader, magic: number): ByteView {
     const { volume, ino } = this
-    const blocks = await this.#blocks(first)
     const bytes = volume.buffers.fresh(blocks, this.#seal(header))
     volume.trust(bytes)
     const view = bigEndian(bytes, STRUCTURE)
@@ -96,21 +122,25 @@ export class DaFork {
   }
 
   /** Whether a block is there. */
-  async isMapped(first: number): Promise<boolean> {
-    return (await this.#place(first)) !== undefined
+  isMapped(first: number): Soon<boolean> {
+    return after(this.#place(first), blocks => blocks !== undefined)
   }
 
   /** Where a block is in the volume. */
-  async #blocks(first: number): Promise<readonly VolumeBlock[]> {
-    const blocks = await this.#place(first)
-    if (blocks === undefined) throw this.corrupt(`block ${first} is referred to, and is a hole`)
-    return blocks
+  #blocks(first: number): Soon<readonly VolumeBlock[]> {
+    return after(this.#place(first), blocks => {
+      if (blocks === undefined) throw this.corrupt(`block ${first} is referred to, and is a hole`)
+      return blocks
+    })
   }
 
-  async #place(first: number): Promise<readonly VolumeBlock[] | undefined> {
-    const blocks = this.#places.get(first) ?? (await this.map.blocks(first, this.blockCount))
-    if (blocks !== undefined) this.#places.set(first, blocks)
-    return blocks
+  #place(first: number): Soon<readonly VolumeBlock[] | undefined> {
+    const known = this.#places.get(first)
+    if (known !== undefined) return known
+    return after(this.map.blocks(first, this.blockCount), blocks => {
+      if (blocks !== undefined) this.#places.set(first, blocks)
+      return blocks
+    })
   }
 
   #seal(header: DaHeader): Seal {
@@ -118,38 +148,39 @@ export class DaFork {
     return { at: 0, length: this.blockCount * sb_blocksize, crcAt: HEADERS[header].crc }
   }
 
-  async #read(
-    blocks: readonly VolumeBlock[],
-    first: number,
-    header: DaHeader,
-    magics: readonly number[],
-    check: (view: ByteView, magic: number) => void,
-  ): Promise<DaBlock> {
-    const bytes = await this.volume.buffer(blocks)
-    const view = bigEndian(bytes, STRUCTURE)
-    const { superblock, geometry } = this.volume
+  #checked(bytes: Uint8Array, blocks: readonly VolumeBlock[], expected: Expected): DaBlock {
+    const { first, header, magics, check } = expected
+    const known = KNOWN.get(bytes)
+    const view = known?.view ?? bigEndian(bytes, STRUCTURE)
     const at = HEADERS[header]
     const magic = at.wide ? view.u32(at.magicAt) : view.u16(at.magicAt)
     if (!magics.includes(magic))
       throw this.corrupt(
         `block ${first} has the magic number 0x${magic.toString(16)}, expected ${hexes(magics)}`,
       )
-    if (superblock.isV5 && view.big(at.owner) !== BigInt(this.ino))
+    const { isV5 } = this.volume.superblock
+    if (isV5 && known?.owner !== this.ino && view.big(at.owner) !== BigInt(this.ino))
       throw this.corrupt(`block ${first} says that it belongs to inode ${view.big(at.owner)}`)
     this.volume.verifyOnce(bytes, () => {
-      if (superblock.isV5) {
-        if (!checksumIsRight(bytes, at.crc)) throw this.corrupt(`block ${first} has a wrong checksum`)
-        const place = geometry.diskAddress(blocks[0] ?? 0)
-        if (view.big(at.blkno) !== BigInt(place))
-          throw this.corrupt(
-            `block ${first} is at sector ${place} and says that it belongs at ${view.big(at.blkno)}`,
-          )
-        if (!equalBytes(view.slice(at.uuid, 16), superblock.metaUuid))
-          throw this.corrupt(`block ${first} belongs to another filesystem`)
-      }
+      if (isV5) this.#checkHeader(view, blocks, expected)
       check(view, magic)
     })
+    if (known?.owner !== this.ino) KNOWN.set(bytes, { view, owner: this.ino })
     return { view, magic }
+  }
+
+  /** What version 5 has of each block besides its owner. */
+  #checkHeader(view: ByteView, blocks: readonly VolumeBlock[], { first, header }: Expected): void {
+    const { superblock, geometry } = this.volume
+    const at = HEADERS[header]
+    if (!checksumIsRight(view.bytes, at.crc)) throw this.corrupt(`block ${first} has a wrong checksum`)
+    const place = geometry.diskAddress(blocks[0] ?? 0)
+    if (view.big(at.blkno) !== BigInt(place))
+      throw this.corrupt(
+        `block ${first} is at sector ${place} and says that it belongs at ${view.big(at.blkno)}`,
+      )
+    if (!equalBytes(view.slice(at.uuid, 16), superblock.metaUuid))
+      throw this.corrupt(`block ${first} belongs to another filesystem`)
   }
 }
 

@@ -11,6 +11,7 @@ import {
   MOST_NODE_LEVEL,
 } from './da-node.ts'
 import type { LeafShape } from './da-tree.ts'
+import { after, type Soon } from './soon.ts'
 
 /** Where a hash tree lives, and what its leaves are. */
 export interface HashTreeStore {
@@ -65,13 +66,18 @@ export class HashTree {
    */
   async *paths(hash: number): AsyncIterable<HashPath> {
     const met = new Set<number>()
-    let path: HashPath | undefined = await this.#descend([], this.#store.root, hash)
+    let path: HashPath | undefined = await this.firstPath(hash)
     while (path !== undefined) {
       if (met.has(path.leaf)) throw this.#corrupt(`leads to the leaf at block ${path.leaf} twice`)
       met.add(path.leaf)
       yield path
       path = await this.beside(path, 'behind')
     }
+  }
+
+  /** The way to the first leaf that may hold a hash. */
+  firstPath(hash: number): Soon<HashPath> {
+    return this.#descend([], this.#store.root, hash)
   }
 
   /** The way to a leaf that has the hash (equal ones may be in several leaves). */
@@ -100,13 +106,13 @@ export class HashTree {
     return true
   }
 
-  async readLeaf({ leaf }: { readonly leaf: number }): Promise<DaBlock> {
+  readLeaf({ leaf }: { readonly leaf: number }): Soon<DaBlock> {
     const { fork, leaf: shape } = this.#store
     return fork.read(leaf, 'index', shape.magics, shape.check)
   }
 
   /** The leaf, to be changed until the transaction ends. */
-  async editLeaf({ leaf }: { readonly leaf: number }): Promise<DaBlock> {
+  editLeaf({ leaf }: { readonly leaf: number }): Soon<DaBlock> {
     const { fork, leaf: shape } = this.#store
     return fork.edit(leaf, 'index', shape.magics, shape.check)
   }
@@ -142,69 +148,62 @@ export class HashTree {
   }
 
   /** The leaf's last hash may have changed: nodes above it are told. */
-  async leafChanged({ steps, leaf }: HashPath): Promise<void> {
-    await this.#setHash(steps, this.#store.lastHash(await this.readLeaf({ leaf })))
-    await this.#raise(steps)
+  leafChanged({ steps, leaf }: HashPath): Soon<void> {
+    if (steps.length === 0) return
+    return after(this.readLeaf({ leaf }), found => this.#raise(steps, this.#store.lastHash(found)))
   }
 
   /** @param level of the node above, `undefined` from the root. */
-  async #descend(
-    above: readonly HashStep[],
-    from: number,
+  #descend(
+    steps: readonly HashStep[],
+    block: number,
     to: number | 'before' | 'behind',
     level?: number,
-  ): Promise<HashPath> {
-    const steps = [...above]
-    let block = from
-    let expected = level === undefined ? undefined : level - 1
-    for (;;) {
-      const found = await this.#any(block, expected)
-      if (found === undefined) return { steps, leaf: block }
-      let index = to === 'before' ? found.count - 1 : 0
-      if (typeof to === 'number') while (index < found.count - 1 && found.hash(index) < to) index++
-      steps.push({ block, index })
-      block = found.child(index)
-      expected = found.level - 1
-    }
+  ): Soon<HashPath> {
+    return after(this.#any(block, level === undefined ? undefined : level - 1), node => {
+      if (node === undefined) return { steps, leaf: block }
+      const index = to === 'before' ? node.count - 1 : to === 'behind' ? 0 : node.indexFrom(to)
+      return this.#descend([...steps, { block, index }], node.child(index), to, node.level)
+    })
   }
 
   /** The node, or nothing where there is a leaf. */
-  async #any(block: number, level: number | undefined): Promise<DaNode | undefined> {
+  #any(block: number, level: number | undefined): Soon<DaNode | undefined> {
     const { fork, leaf } = this.#store
     const magics = [
       ...(level === 0 ? [] : [this.#nodeMagic]),
       ...(level === undefined || level === 0 ? leaf.magics : []),
     ]
-    const { view, magic } = await fork.read(block, 'index', magics, (bytes, found) =>
-      this.#check(bytes, found),
-    )
-    if (magic !== this.#nodeMagic) return undefined
-    const node = new DaNode(view, this.#isV5)
-    if (level !== undefined && node.level !== level)
-      throw this.#corrupt(`has a node on level ${node.level} at block ${block}, expected level ${level}`)
-    return node
+    const check = (bytes: ByteView, found: number) => this.#check(bytes, found)
+    return after(fork.read(block, 'index', magics, check), ({ view, magic }) => {
+      if (magic !== this.#nodeMagic) return undefined
+      const node = new DaNode(view, this.#isV5)
+      if (level !== undefined && node.level !== level)
+        throw this.#corrupt(`has a node on level ${node.level} at block ${block}, expected level ${level}`)
+      return node
+    })
   }
 
-  async #node(block: number): Promise<DaNode> {
-    const { view } = await this.#store.fork.read(block, 'index', [this.#nodeMagic], (bytes, magic) =>
+  #node(block: number): Soon<DaNode> {
+    const read = this.#store.fork.read(block, 'index', [this.#nodeMagic], (bytes, magic) =>
       this.#check(bytes, magic),
     )
-    return new DaNode(view, this.#isV5)
+    return after(read, ({ view }) => new DaNode(view, this.#isV5))
   }
 
-  async #edit(block: number): Promise<DaNode> {
-    const { view } = await this.#store.fork.edit(block, 'index', [this.#nodeMagic], (bytes, magic) =>
+  #edit(block: number): Soon<DaNode> {
+    const edit = this.#store.fork.edit(block, 'index', [this.#nodeMagic], (bytes, magic) =>
       this.#check(bytes, magic),
     )
-    return new DaNode(view, this.#isV5)
+    return after(edit, ({ view }) => new DaNode(view, this.#isV5))
   }
 
-  async #readAny(block: number): Promise<DaBlock> {
+  #readAny(block: number): Soon<DaBlock> {
     const magics = [this.#nodeMagic, ...this.#store.leaf.magics]
     return this.#store.fork.read(block, 'index', magics, (bytes, magic) => this.#check(bytes, magic))
   }
 
-  async #editAny(block: number): Promise<DaBlock> {
+  #editAny(block: number): Soon<DaBlock> {
     const magics = [this.#nodeMagic, ...this.#store.leaf.magics]
     return this.#store.fork.edit(block, 'index', magics, (bytes, magic) => this.#check(bytes, magic))
   }
@@ -220,19 +219,25 @@ export class HashTree {
   }
 
   /** The entry that the way goes by gets another hash. Nodes above are told by `#raise`. */
-  async #setHash(steps: readonly HashStep[], hash: number): Promise<void> {
+  #setHash(steps: readonly HashStep[], hash: number): Soon<void> {
     const step = steps.at(-1)
     if (step === undefined) return
-    if ((await this.#node(step.block)).hash(step.index) !== hash)
-      (await this.#edit(step.block)).setHash(step.index, hash)
+    return after(this.#node(step.block), node => {
+      if (node.hash(step.index) === hash) return
+      return after(this.#edit(step.block), open => open.setHash(step.index, hash))
+    })
   }
 
-  /** Tells each node of the last hash of the one below. */
-  async #raise(steps: readonly HashStep[]): Promise<void> {
-    for (let at = steps.length - 1; at > 0; at--) {
-      const step = steps[at]
-      if (step !== undefined) await this.#setHash(steps.slice(0, at), (await this.#node(step.block)).lastHash)
-    }
+  /** What is below the end of the way has this last hash: the nodes above are told of it, and each of the last hash of the one below. */
+  #raise(steps: readonly HashStep[], hash: number): Soon<void> {
+    return steps.length === 0 ? undefined : after(this.#setHash(steps, hash), () => this.#raiseAbove(steps))
+  }
+
+  /** The same, where the hashes of the last node on the way are right. */
+  #raiseAbove(steps: readonly HashStep[]): Soon<void> {
+    const step = steps.at(-1)
+    if (step === undefined) return
+    return after(this.#node(step.block), ({ lastHash }) => this.#raise(steps.slice(0, -1), lastHash))
   }
 
   /** What is in the root moves to a new block, the root's only child. */
@@ -280,7 +285,7 @@ export class HashTree {
     const node = await this.#edit(last.block)
     if (node.count < node.capacity) {
       node.insert(last.index + 1, entry)
-      await this.#raise(steps)
+      await this.#raiseAbove(steps)
       return
     }
     const { index } = last
@@ -314,7 +319,7 @@ export class HashTree {
       return this.#remove(above)
     }
     node.remove(last.index)
-    await this.#raise(steps)
+    await this.#raiseAbove(steps)
     if (above.length === 0) await this.#shrinkRoot()
     else if (node.count <= node.capacity / 2) await this.#join(steps)
   }

@@ -62,6 +62,17 @@ export class DaNode {
   child(index: number): number {
     return this.view.u32(this.#entries + index * ENTRY + 4)
   }
+  /** Which child the first entries of a hash may be below: the first one that does not end before it, else the last. */
+  indexFrom(hash: number): number {
+    let low = 0
+    let high = this.count - 1
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.hash(middle) < hash) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
   setHash(index: number, hash: number): void {
     this.view.setU32(this.#entries + index * ENTRY, hash)
   }

@@ -1,6 +1,7 @@
 import type { ByteView } from '../../bytes/byte-view.ts'
 import type { DaFork } from './da-block.ts'
 import type { NamedInode } from './dir-name.ts'
+import { after, type Soon } from './soon.ts'
 
 /** Magic numbers of version 4 and of version 5 (XFS_DIR2_*_MAGIC, XFS_DIR3_*_MAGIC). */
 const BLOCK_MAGIC = [0x5844_3242, 0x5844_4233] as const
@@ -8,6 +9,8 @@ const DATA_MAGIC = [0x5844_3244, 0x5844_4433] as const
 /** XFS_DIR2_DATA_FREE_TAG */
 export const FREE_TAG = 0xffff
 const ALIGN = 8
+/** Where an entry's name is, behind the inode number and the length. */
+export const NAME_AT = 9
 /** struct xfs_dir2_block_tail and xfs_dir2_leaf_entry */
 const TAIL = 8
 const LEAF_ENTRY = 8
@@ -55,15 +58,15 @@ export function blockLeafStart(view: ByteView): number {
  * @param index which block of the directory.
  * @param single whether it is all of the directory, hash entries included.
  */
-export async function readDirData(fork: DaFork, index: number, single: boolean): Promise<DirData> {
+export function readDirData(fork: DaFork, index: number, single: boolean): Soon<DirData> {
   const { isV5 } = fork.volume.superblock
-  const { view } = await fork.read(
+  const block = fork.read(
     index * fork.blockCount,
     'data',
     [dirDataMagic(isV5, single)],
     dirDataCheck(fork, index, single),
   )
-  return { view, start: dirDataStart(isV5), end: endOf(view, single) }
+  return after(block, ({ view }) => ({ view, start: dirDataStart(isV5), end: endOf(view, single) }))
 }
 
 function endOf(view: ByteView, single: boolean): number {
@@ -109,19 +112,31 @@ export function entrySize(namelen: number, hasFtype: boolean): number {
 /** struct xfs_dir2_data_entry, which ends with its own offset. */
 export function dirDataEntryAt(
   complainer: Complainer,
-  { view, start, end }: DirData,
+  data: DirData,
   offset: number,
   hasFtype: boolean,
 ): DirDataEntry {
-  const fits = offset >= start && offset % ALIGN === 0 && offset + 16 <= end
-  const namelen = fits ? view.u8(offset + 8) : 0
-  const size = entrySize(namelen, hasFtype)
-  if (!fits || namelen === 0 || offset + size > end || view.u16(offset + size - 2) !== offset)
-    throw complainer.corrupt(`there is no entry at ${offset} of a block of the directory`)
+  const namelen = nameLengthAt(complainer, data, offset, hasFtype)
+  const { view } = data
   return {
     offset,
     ino: view.u64(offset),
-    name: view.slice(offset + 9, namelen).slice(),
-    filetype: hasFtype ? view.u8(offset + 9 + namelen) : 0,
+    name: view.slice(offset + NAME_AT, namelen).slice(),
+    filetype: hasFtype ? view.u8(offset + NAME_AT + namelen) : 0,
   }
+}
+
+/** The length of an entry's name, where there is an entry. */
+export function nameLengthAt(
+  complainer: Complainer,
+  { view, start, end }: DirData,
+  offset: number,
+  hasFtype: boolean,
+): number {
+  const fits = offset >= start && offset % ALIGN === 0 && offset + 16 <= end
+  const namelen = fits ? view.u8(offset + NAME_AT - 1) : 0
+  const size = entrySize(namelen, hasFtype)
+  if (!fits || namelen === 0 || offset + size > end || view.u16(offset + size - 2) !== offset)
+    throw complainer.corrupt(`there is no entry at ${offset} of a block of the directory`)
+  return namelen
 }

@@ -7,23 +7,24 @@ import { corrupt } from './errors.ts'
 export const MOST_NAME = 255
 
 /** XFS_DIR3_FT_*, where an entry has one. Unknown (0) and whiteouts (8, device 0/0) are looked up in the inode. */
-const TYPES: Readonly<Record<number, FileType>> = {
-  1: 'file',
-  2: 'directory',
-  3: 'character-device',
-  4: 'block-device',
-  5: 'fifo',
-  6: 'socket',
-  7: 'symlink',
-}
+const TYPES: ReadonlyMap<number, FileType> = new Map([
+  [1, 'file'],
+  [2, 'directory'],
+  [3, 'character-device'],
+  [4, 'block-device'],
+  [5, 'fifo'],
+  [6, 'socket'],
+  [7, 'symlink'],
+])
+const FILETYPES = new Map([...TYPES].map(([filetype, type]) => [type, filetype]))
 
 export function typeOfEntry(filetype: number): FileType | undefined {
-  return TYPES[filetype]
+  return TYPES.get(filetype)
 }
 
 /** What an entry has for a type. */
 export function entryOfType(type: FileType): number {
-  return Number(Object.keys(TYPES).find(filetype => TYPES[Number(filetype)] === type) ?? 0)
+  return FILETYPES.get(type) ?? 0
 }
 
 /** A name in a directory, and what it leads to. */
@@ -57,12 +58,14 @@ export interface NameRules {
   equal(a: Uint8Array, b: Uint8Array): boolean
 }
 
+const EXACT: NameRules = { hash: nameHash, equal: equalBytes }
+const FOLDED: NameRules = {
+  hash: name => nameHash(name.map(foldByte)),
+  equal: (a, b) => a.length === b.length && a.every((byte, at) => foldByte(byte) === foldByte(b[at] ?? 0)),
+}
+
 export function nameRules(asciiCi: boolean): NameRules {
-  if (!asciiCi) return { hash: nameHash, equal: equalBytes }
-  return {
-    hash: name => nameHash(name.map(foldByte)),
-    equal: (a, b) => a.length === b.length && a.every((byte, at) => foldByte(byte) === foldByte(b[at] ?? 0)),
-  }
+  return asciiCi ? FOLDED : EXACT
 }
 
 /** No name of a sound directory is empty or has a slash or a NUL (xfs_dir2_namecheck). */

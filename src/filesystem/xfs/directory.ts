@@ -1,27 +1,15 @@
 import { DrydiskError, isDrydiskError } from '../../errors.ts'
 import type { DirectoryEntry, InodeNumber } from '../filesystem.ts'
 import { DaFork } from './da-block.ts'
-import { hashLeaves } from './da-tree.ts'
 import { type Dinode, FORMAT } from './dinode.ts'
-import { blockLeafCount, blockLeafStart, dirDataEntries, dirDataEntryAt, readDirData } from './dir-data.ts'
-import {
-  checkOrder,
-  dirLeafShape,
-  firstFrom,
-  type HashEntries,
-  hashEntries,
-  leafEntries,
-} from './dir-leaf.ts'
+import { dirDataEntries, readDirData } from './dir-data.ts'
 import { checkName, dots, MOST_NAME, type NamedInode, nameRules, typeOfEntry } from './dir-name.ts'
+import { type BlockDirectory, LEAF_OFFSET, searchEntry } from './dir-search.ts'
 import { parseShortDirectory } from './dir-shortform.ts'
 import { ForkMap } from './fork-map.ts'
 import type { Inodes } from './inodes.ts'
+import { after, type Soon } from './soon.ts'
 import type { XfsVolume } from './volume.ts'
-
-/** Bytes that one step of an address in a hash entry stands for (XFS_DIR2_DATA_ALIGN). */
-const ADDRESS_UNIT = 8
-/** XFS_DIR2_LEAF_OFFSET: data is below, hashes are from here. */
-const LEAF_OFFSET = 2 ** 35
 
 /** What a directory's functions work on. */
 export interface DirectoryContext {
@@ -29,23 +17,15 @@ export interface DirectoryContext {
   readonly inodes: Inodes
 }
 
-/** A directory with blocks. */
-interface BlockDirectory {
-  readonly inode: Dinode
-  readonly fork: DaFork
-  /** All of it is one block, with the hashes behind the entries. */
-  readonly single: boolean
-}
-
 /** One block is all when nothing is mapped behind it (xfs_dir2_isblock); the size tells only where entries end. */
-async function blockDirectory(volume: XfsVolume, inode: Dinode): Promise<BlockDirectory> {
-  const { dirBlockSize, sb_blocksize } = volume.superblock
+function blockDirectory(volume: XfsVolume, inode: Dinode): Soon<BlockDirectory> {
+  const { dirBlockSize, sb_blocksize, hasAsciiCi } = volume.superblock
   const count = dirBlockSize / sb_blocksize
-  const fork = new DaFork(volume, inode.ino, new ForkMap(volume, inode, inode.data), count)
-  let end = 0
-  if (inode.data.format === FORMAT.EXTENTS)
-    for await (const { br_startoff, br_blockcount } of fork.map.extents()) end = br_startoff + br_blockcount
-  return { inode, fork, single: end === count }
+  const { data } = inode
+  const fork = new DaFork(volume, inode.ino, new ForkMap(volume, inode, data), count)
+  const rules = nameRules(hasAsciiCi)
+  if (data.format !== FORMAT.EXTENTS) return { fork, rules, single: false }
+  return after(fork.map.end(), end => ({ fork, rules, single: end === count }))
 }
 
 function shortDirectory(volume: XfsVolume, { data, di_size, ino }: Dinode) {
@@ -103,75 +83,59 @@ export async function lookupName(
 }
 
 /** As `lookupName`; `undefined` when there is no such name. */
-export async function findEntry(
+export function findEntry(
   { volume }: Pick<DirectoryContext, 'volume'>,
   inode: Dinode,
   name: Uint8Array,
-): Promise<InodeNumber | undefined> {
+): Soon<InodeNumber | undefined> {
   if (name.length > MOST_NAME)
     throw new DrydiskError('ENAMETOOLONG', `a name of ${name.length} bytes: ${MOST_NAME} is the longest`)
   if (dots(name) === 1) return inode.ino
-  return inode.data.format === FORMAT.LOCAL ? inShort(volume, inode, name) : inBlocks(volume, inode, name)
+  return inode.di_format === FORMAT.LOCAL ? inShort(volume, inode, name) : inBlocks(volume, inode, name)
 }
 
 function inShort(volume: XfsVolume, inode: Dinode, name: Uint8Array): InodeNumber | undefined {
   const { parent, entries } = shortDirectory(volume, inode)
   if (dots(name) === 2) return parent
-  const { equal } = nameRules(volume.superblock.hasAsciiCi)
-  return best(
-    entries.filter(entry => equal(entry.name, name)),
-    name,
-  )
+  return best(volume, entries, name)
 }
 
 /** Where case does not count, the name as it is written comes first. */
-function best(entries: readonly NamedInode[], name: Uint8Array): InodeNumber | undefined {
-  const exact = entries.find(entry => entry.name.every((byte, at) => byte === name[at]))
-  return (exact ?? entries[0])?.ino
+function best(volume: XfsVolume, entries: readonly NamedInode[], name: Uint8Array): InodeNumber | undefined {
+  const { equal } = nameRules(volume.superblock.hasAsciiCi)
+  let first: NamedInode | undefined
+  for (const entry of entries) {
+    if (!equal(entry.name, name)) continue
+    if (entry.name.every((byte, at) => byte === name[at])) return entry.ino
+    first ??= entry
+  }
+  return first?.ino
 }
 
-async function inBlocks(
+function inBlocks(volume: XfsVolume, inode: Dinode, name: Uint8Array): Soon<InodeNumber | undefined> {
+  const otherwise = (error: unknown) => inEntries(volume, inode, name, error)
+  try {
+    const found = after(blockDirectory(volume, inode), directory =>
+      after(searchEntry(directory, name), place => place?.ino),
+    )
+    return found instanceof Promise ? found.catch(otherwise) : found
+  } catch (error) {
+    return otherwise(error)
+  }
+}
+
+/** The hashes are only a way to the entries, which may be sound where a hash block is not. */
+async function inEntries(
   volume: XfsVolume,
   inode: Dinode,
   name: Uint8Array,
-): Promise<InodeNumber | undefined> {
-  const { hash, equal } = nameRules(volume.superblock.hasAsciiCi)
-  const wanted = hash(name)
-  const matches: NamedInode[] = []
-  try {
-    const directory = await blockDirectory(volume, inode)
-    const { fork, single } = directory
-    for await (const entries of hashedFrom(directory, wanted)) {
-      let index = firstFrom(entries, wanted)
-      for (; index < entries.count && entries.hash(index) === wanted; index++) {
-        const address = entries.address(index) * ADDRESS_UNIT
-        if (address === 0) continue
-        const { dirBlockSize, hasFtype } = volume.superblock
-        const data = await readDirData(fork, Math.floor(address / dirBlockSize), single)
-        const entry = dirDataEntryAt(fork, data, address % dirBlockSize, hasFtype)
-        if (equal(entry.name, name)) matches.push(entry)
-      }
-      if (index < entries.count) break
-    }
-  } catch (error) {
-    // The hashes are only a way to the entries, which may be sound where a hash block is not.
-    if (!isDrydiskError(error, 'ERR_CORRUPT')) throw error
-    matches.length = 0
-    for await (const entry of stored(volume, inode)) if (equal(entry.name, name)) matches.push(entry)
-    if (matches.length === 0) throw error
-  }
-  return best(matches, name)
-}
-
-async function* hashedFrom({ fork, single }: BlockDirectory, hash: number): AsyncIterable<HashEntries> {
-  const { isV5, sb_blocksize } = fork.volume.superblock
-  if (single) {
-    const { view } = await readDirData(fork, 0, true)
-    const entries = hashEntries(view, blockLeafStart(view), blockLeafCount(view))
-    checkOrder(fork, entries)
-    yield entries
-    return
-  }
-  for await (const { view } of hashLeaves(fork, LEAF_OFFSET / sb_blocksize, hash, dirLeafShape(fork)))
-    yield leafEntries(view, isV5)
+  error: unknown,
+): Promise<InodeNumber> {
+  if (!isDrydiskError(error, 'ERR_CORRUPT')) throw error
+  const entries: NamedInode[] = []
+  const { equal } = nameRules(volume.superblock.hasAsciiCi)
+  for await (const entry of stored(volume, inode)) if (equal(entry.name, name)) entries.push(entry)
+  const found = best(volume, entries, name)
+  if (found === undefined) throw error
+  return found
 }

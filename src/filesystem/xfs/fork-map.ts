@@ -3,6 +3,7 @@ import { type BtreeBlock, rootInInode } from './btree-block.ts'
 import { BMBT, type BmbtRecord, parseBmbtRecord } from './btree-kinds.ts'
 import { type Dinode, FORMAT, type Fork } from './dinode.ts'
 import { corrupt } from './errors.ts'
+import { after, type Soon } from './soon.ts'
 import type { XfsVolume } from './volume.ts'
 
 const RECORD = 16
@@ -49,18 +50,39 @@ export class ForkMap {
   }
 
   /** All of `count` blocks from `from`; `undefined` when one is a hole or unwritten. */
-  async blocks(from: number, count: number): Promise<number[] | undefined> {
-    const blocks: number[] = []
-    const add = ({ block, count: length, unwritten }: ForkRun): boolean => {
-      if (block === undefined || unwritten) return false
-      for (let index = 0; index < length; index++) blocks.push(block + index)
-      return true
-    }
-    // Most forks are in their inodes, and there is nothing to wait for.
-    if (this.#fork.format === FORMAT.EXTENTS) {
-      for (const run of this.#runsInInode(from, from + count)) if (!add(run)) return undefined
-    } else for await (const run of this.runs(from, from + count)) if (!add(run)) return undefined
-    return blocks
+  blocks(from: number, count: number): Soon<number[] | undefined> {
+    return this.#blocksBehind([], from, count)
+  }
+
+  #blocksBehind(found: number[], from: number, count: number): Soon<number[] | undefined> {
+    return after(this.#floor(from), record => {
+      if (record === undefined || record.unwritten) return undefined
+      const at = from - record.br_startoff
+      if (at >= record.br_blockcount) return undefined
+      const first = this.#volume.geometry.volumeBlock(record.br_startblock) + at
+      const here = Math.min(count, record.br_blockcount - at)
+      for (let index = 0; index < here; index++) found.push(first + index)
+      return here === count ? found : this.#blocksBehind(found, from + here, count - here)
+    })
+  }
+
+  /** The first block behind the last extent; 0 when there is none. */
+  end(): Soon<number> {
+    return after(this.#floor(Number.MAX_SAFE_INTEGER), last =>
+      last === undefined ? 0 : last.br_startoff + last.br_blockcount,
+    )
+  }
+
+  /** The last extent that begins at a block or before. */
+  #floor(at: number): Soon<BmbtRecord | undefined> {
+    const { format } = this.#fork
+    if (format === FORMAT.BTREE)
+      return after(this.#tree().floor(at), record => {
+        if (record !== undefined) this.#check(record, 0)
+        return record
+      })
+    if (format !== FORMAT.EXTENTS) throw this.#withoutBlocks()
+    return this.#inInode().findLast(({ br_startoff }) => br_startoff <= at)
   }
 
   /** Extents in order, from the one that `from` may lie in. All lie in the volume, and none overlaps another in the fork. */
@@ -116,14 +138,14 @@ export class ForkMap {
   async *#lists(from: number): AsyncIterable<readonly BmbtRecord[]> {
     const { format } = this.#fork
     if (format === FORMAT.BTREE) yield* this.#tree().leaves(from)
-    else
-      throw corrupt(
-        'inode',
-        `inode ${this.#inode.ino} has no blocks (format ${format}), and some are needed`,
-        {
-          inode: this.#inode.ino,
-        },
-      )
+    else throw this.#withoutBlocks()
+  }
+
+  #withoutBlocks(): Error {
+    const { ino } = this.#inode
+    return corrupt('inode', `inode ${ino} has no blocks (format ${this.#fork.format}), and some are needed`, {
+      inode: ino,
+    })
   }
 
   #inInode(): readonly BmbtRecord[] {
@@ -151,9 +173,15 @@ export class ForkMap {
     const owner = this.#inode.ino
     return new Btree(
       BMBT,
-      async () => this.#root(),
-      (pointer, level) =>
-        this.#volume.btreeBlock(BMBT, geometry.volumeBlock(pointer), { level, owner, isRoot: false }),
+      () => this.#root(),
+      (pointer, level) => {
+        const block = geometry.volumeBlock(pointer)
+        const reference = { level, owner, isRoot: false }
+        return (
+          this.#volume.heldBtreeBlock(BMBT, block, reference) ??
+          this.#volume.btreeBlock(BMBT, block, reference)
+        )
+      },
     )
   }
 

@@ -4,8 +4,10 @@ import {
   type DirData,
   type DirDataEntry,
   dirDataEntries,
-  dirDataEntryAt,
+  entrySize,
   FREE_TAG,
+  NAME_AT,
+  nameLengthAt,
 } from '../dir-data.ts'
 import type { NamedInode } from '../dir-name.ts'
 import type { Geometry } from '../geometry.ts'
@@ -44,24 +46,42 @@ export class DataBlock implements DirData {
   }
   /** Bytes of the longest unused space; 0 when there is none. */
   get longest(): number {
-    return this.listed[0]?.length ?? 0
+    return this.#listedLength(0)
   }
   get isEmpty(): boolean {
     return this.longest === this.end - this.start
   }
+  /** Bytes of all names, those of `.` and `..` among them. */
+  get nameBytes(): number {
+    const { layout, view } = this
+    let bytes = 0
+    for (let at = this.start; at < this.end; )
+      if (view.u16(at) === FREE_TAG) at += view.u16(at + 2)
+      else {
+        const length = this.#nameLength(at)
+        bytes += length
+        at += entrySize(length, layout.hasFtype)
+      }
+    return bytes
+  }
   entries(): Iterable<DirDataEntry> {
     return dirDataEntries(this.layout, this, this.layout.hasFtype)
   }
-  entryAt(offset: number): DirDataEntry {
-    return dirDataEntryAt(this.layout, this, offset, this.layout.hasFtype)
+
+  #listedOffset(index: number): number {
+    return this.view.u16(this.layout.bestFreeAt + index * 4)
+  }
+  #listedLength(index: number): number {
+    return this.view.u16(this.layout.bestFreeAt + index * 4 + 2)
   }
 
   /** The longest unused spaces, from the longest. */
   get listed(): Unused[] {
-    const { view, layout } = this
     const listed: Unused[] = []
-    for (let at = layout.bestFreeAt; at < layout.bestFreeAt + LISTED * 4; at += 4)
-      if (view.u16(at + 2) !== 0) listed.push({ offset: view.u16(at), length: view.u16(at + 2) })
+    for (let index = 0; index < LISTED; index++) {
+      const length = this.#listedLength(index)
+      if (length !== 0) listed.push({ offset: this.#listedOffset(index), length })
+    }
     return listed
   }
   set listed(spaces: readonly Unused[]) {
@@ -108,7 +128,11 @@ export class DataBlock implements DirData {
 
   /** The shortest listed space that has room, other than the one given. */
   spaceFor(length: number, except?: Unused): Unused | undefined {
-    return this.listed.findLast(space => space.length >= length && space.offset !== except?.offset)
+    for (let index = LISTED - 1; index >= 0; index--) {
+      const [offset, found] = [this.#listedOffset(index), this.#listedLength(index)]
+      if (found !== 0 && found >= length && offset !== except?.offset) return { offset, length: found }
+    }
+    return undefined
   }
 
   /** The unused space that the block ends with. */
@@ -124,23 +148,27 @@ export class DataBlock implements DirData {
       view.bytes.fill(0, offset, offset + size)
       view.setU64(offset, ino)
       view.setU8(offset + 8, name.length)
-      view.bytes.set(name, offset + 9)
-      if (layout.hasFtype) view.setU8(offset + 9 + name.length, filetype)
+      view.bytes.set(name, offset + NAME_AT)
+      if (layout.hasFtype) view.setU8(offset + NAME_AT + name.length, filetype)
       view.setU16(offset + size - 2, offset)
     })
   }
 
   remove(offset: number): void {
-    const size = this.layout.entrySize(this.entryAt(offset).name)
+    const size = entrySize(this.#nameLength(offset), this.layout.hasFtype)
     this.view.bytes.fill(0, offset, offset + size)
     this.give(offset, size)
   }
 
   /** The name leads to another inode from now on. */
   redirect(offset: number, ino: number, filetype: number): void {
-    const { name } = this.entryAt(offset)
+    const namelen = this.#nameLength(offset)
     this.view.setU64(offset, ino)
-    if (this.layout.hasFtype) this.view.setU8(offset + 9 + name.length, filetype)
+    if (this.layout.hasFtype) this.view.setU8(offset + NAME_AT + namelen, filetype)
+  }
+
+  #nameLength(offset: number): number {
+    return nameLengthAt(this.layout, this, offset, this.layout.hasFtype)
   }
 
   /**

@@ -2,43 +2,20 @@ import { DrydiskError } from '../../../errors.ts'
 import { DaFork } from '../da-block.ts'
 import type { Dinode } from '../dinode.ts'
 import { dirDataCheck, dirDataMagic, readDirData } from '../dir-data.ts'
-import { firstFrom, type HashEntries } from '../dir-leaf.ts'
 import { type NamedInode, type NameRules, nameRules } from '../dir-name.ts'
+import { type EntryPlace, LEAF_OFFSET, searchEntry } from '../dir-search.ts'
 import { ForkEditor } from '../fork/fork-edit.ts'
+import { after, type Soon } from '../soon.ts'
 import { attempt } from '../transaction.ts'
 import type { XfsWriter } from '../writer.ts'
 import { DataBlock } from './data-block.ts'
 import type { HashEntry } from './hash-list.ts'
 import { DirLayout } from './layout.ts'
 
-/** XFS_DIR2_LEAF_OFFSET, XFS_DIR2_FREE_OFFSET: bytes of entries are below, of hashes between, of free space behind. */
-const LEAF_OFFSET = 2 ** 35
+/** XFS_DIR2_FREE_OFFSET: bytes of hashes are below, of free space from here. */
 const FREE_OFFSET = 2 ** 36
 /** Which check of a buffer it is that its entries can be and its free space is listed right; the reader's is 0. */
 const FREE_SPACE_CHECK = 1
-
-/** Where an entry is: its hash, its data block, and the byte in that. */
-export interface EntryPlace {
-  readonly hash: number
-  readonly index: number
-  readonly offset: number
-}
-
-/** An entry that a name leads to, and whether it has the very name. */
-export interface Match {
-  readonly place: EntryPlace
-  readonly exact: boolean
-}
-
-/** Where case does not count, the name as it is written comes first. */
-export async function best(matches: AsyncIterable<Match>): Promise<EntryPlace | undefined> {
-  let first: EntryPlace | undefined
-  for await (const { place, exact } of matches) {
-    if (exact) return place
-    first ??= place
-  }
-  return first
-}
 
 /** An entry that has another place from now on: its hash as it was, its new address, and the longest free space of both blocks. */
 export interface Moved {
@@ -50,11 +27,10 @@ export interface Moved {
 /** One of the forms of a directory with blocks. */
 export interface BlockForm {
   /** @returns `false`, with nothing that counts changed, where the form has no room. */
-  add(entry: NamedInode): Promise<boolean>
-  find(name: Uint8Array, ino?: number): Promise<EntryPlace | undefined>
+  add(entry: NamedInode): Soon<boolean>
   /** The directory may have another form afterwards. */
-  remove(place: EntryPlace): Promise<void>
-  redirect(place: EntryPlace, ino: number, filetype: number): Promise<void>
+  remove(place: EntryPlace): Soon<void>
+  redirect(place: EntryPlace, ino: number, filetype: number): Soon<void>
 }
 
 /** The blocks of a directory that is open for change, by their place in its data. `di_size` follows them. */
@@ -108,23 +84,23 @@ export class DirectoryBlocks {
     await this.editor.unmap(first, first + this.blockCount)
   }
 
-  async readData(index: number, single: boolean): Promise<DataBlock> {
-    const { view } = await readDirData(this.fork, index, single)
-    return new DataBlock(view, this.layout, single)
+  readData(index: number, single: boolean): Soon<DataBlock> {
+    return after(
+      readDirData(this.fork, index, single),
+      ({ view }) => new DataBlock(view, this.layout, single),
+    )
   }
 
   /** A data block to be changed, whose list of free spaces is right. */
-  async editData(index: number, single: boolean): Promise<DataBlock> {
+  editData(index: number, single: boolean): Soon<DataBlock> {
     const magic = dirDataMagic(this.layout.isV5, single)
     const check = dirDataCheck(this.fork, index, single)
-    const { view } = await this.fork.edit(index * this.blockCount, 'data', [magic], check)
-    const block = new DataBlock(view, this.layout, single)
-    this.writer.volume.verifyOnce(
-      view.bytes,
-      () => block.check(this.writer.volume.geometry),
-      FREE_SPACE_CHECK,
-    )
-    return block
+    return after(this.fork.edit(index * this.blockCount, 'data', [magic], check), ({ view }) => {
+      const block = new DataBlock(view, this.layout, single)
+      const { volume } = this.writer
+      volume.verifyOnce(view.bytes, () => block.check(volume.geometry), FREE_SPACE_CHECK)
+      return block
+    })
   }
 
   /** A new data block without entries. */
@@ -180,27 +156,24 @@ export class DirectoryBlocks {
     }
   }
 
-  /** Entries that hashes lead to by a name. `ino` is what it must lead to. */
-  async *matches(
-    hashes: HashEntries,
-    hash: number,
-    name: Uint8Array,
-    single: boolean,
-    ino?: number,
-  ): AsyncIterable<Match> {
-    let last: { readonly index: number; readonly block: DataBlock } | undefined
-    for (let at = firstFrom(hashes, hash); at < hashes.count && hashes.hash(at) === hash; at++) {
-      const address = hashes.address(at)
-      if (address === 0) continue
-      const { index, offset } = this.layout.place(address)
-      if (last?.index !== index) last = { index, block: await this.readData(index, single) }
-      const entry = last.block.entryAt(offset)
-      if (!this.rules.equal(entry.name, name) || (ino !== undefined && entry.ino !== ino)) continue
-      yield { place: { hash, index, offset }, exact: entry.name.every((byte, i) => byte === name[i]) }
-    }
+  /** The entry that a name leads to, by its hash. @param ino what it is to lead to. */
+  find(name: Uint8Array, ino?: number): Soon<EntryPlace | undefined> {
+    const { fork, rules } = this
+    return after(this.isSingle(), single => searchEntry({ fork, rules, single }, name, ino))
   }
 
-  async redirect({ index, offset }: EntryPlace, ino: number, filetype: number): Promise<void> {
-    ;(await this.editData(index, false)).redirect(offset, ino, filetype)
+  /** Where the entry is in a block of entries alone, it leads to another inode from now on. */
+  redirect({ index, offset }: EntryPlace, ino: number, filetype: number): Soon<void> {
+    return after(this.editData(index, false), block => block.redirect(offset, ino, filetype))
+  }
+
+  /** The form is told by where the last block is (xfs_dir2_isblock). */
+  isSingle(): Soon<boolean> {
+    return after(this.fork.map.end(), end => end === this.blockCount)
+  }
+
+  /** Whether the only block behind the data is a leaf (xfs_dir2_isleaf). */
+  hasOneLeaf(): Soon<boolean> {
+    return after(this.fork.map.end(), end => end === this.leafBlock + this.blockCount)
   }
 }

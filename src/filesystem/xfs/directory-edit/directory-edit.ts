@@ -4,6 +4,7 @@ import type { FileType } from '../../filesystem.ts'
 import { type Dinode, FORMAT } from '../dinode.ts'
 import { entryOfType, type NamedInode, nameRules } from '../dir-name.ts'
 import { listNames } from '../directory.ts'
+import { after, type Soon } from '../soon.ts'
 import type { XfsWriter } from '../writer.ts'
 import { type BlockForm, DirectoryBlocks } from './directory-blocks.ts'
 import { DirLayout } from './layout.ts'
@@ -63,10 +64,10 @@ export async function removeEntry(
     storeShort(writer, directory, { ...form, entries: form.entries.toSpliced(index, 1) })
     return
   }
-  const form = await formOf(new DirectoryBlocks(writer, directory))
-  const place = await form.find(name, ino)
+  const blocks = new DirectoryBlocks(writer, directory)
+  const place = await blocks.find(name, ino)
   if (place === undefined) throw noEntry(directory)
-  await form.remove(place)
+  await (await formOf(blocks)).remove(place)
 }
 
 /** An entry leads to another inode from now on. `ENOENT` when there is none. */
@@ -88,10 +89,9 @@ export async function replaceEntry(
     else await shortToSingle(blocks, changed)
     return
   }
-  const form = await formOf(blocks)
-  const place = await form.find(name)
+  const place = await blocks.find(name)
   if (place === undefined) throw noEntry(directory)
-  await form.redirect(place, ino, filetype)
+  await (await formOf(blocks)).redirect(place, ino, filetype)
 }
 
 /** The directory has moved: `..` leads to another one. */
@@ -115,11 +115,11 @@ export async function isEmptyDirectory(writer: XfsWriter, directory: Dinode): Pr
   return true
 }
 
-/** The form is told by where the last block is (xfs_dir2_isblock, xfs_dir2_isleaf). */
-async function formOf(blocks: DirectoryBlocks): Promise<BlockForm> {
-  const end = await blocks.editor.end()
-  if (end === blocks.blockCount) return new SingleForm(blocks)
-  return end === blocks.leafBlock + blocks.blockCount ? new LeafForm(blocks) : new NodeForm(blocks)
+function formOf(blocks: DirectoryBlocks): Soon<BlockForm> {
+  return after(blocks.isSingle(), single => {
+    if (single) return new SingleForm(blocks)
+    return after(blocks.hasOneLeaf(), leaf => (leaf ? new LeafForm(blocks) : new NodeForm(blocks)))
+  })
 }
 
 function readShort({ volume }: XfsWriter, directory: Dinode): ShortForm {

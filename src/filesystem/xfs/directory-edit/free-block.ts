@@ -39,6 +39,15 @@ export class FreeBlock {
   best(entry: number): number {
     return this.view.u16(this.#start + entry * BEST)
   }
+  /** The first data block with so much room. */
+  firstWith(size: number): number | undefined {
+    const { nvalid } = this
+    for (let entry = 0; entry < nvalid; entry++) {
+      const best = this.best(entry)
+      if (best >= size && best !== NO_BLOCK) return entry
+    }
+    return undefined
+  }
   get bests(): number[] {
     return Array.from({ length: this.nvalid }, (_, entry) => this.best(entry))
   }

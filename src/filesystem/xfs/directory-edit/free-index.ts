@@ -1,3 +1,5 @@
+import type { ByteView } from '../../../bytes/byte-view.ts'
+import { after, type Soon } from '../soon.ts'
 import type { DirectoryBlocks } from './directory-blocks.ts'
 import { checkFreeBlock, FreeBlock, freeBlockMagic } from './free-block.ts'
 import { NO_BLOCK } from './layout.ts'
@@ -17,35 +19,44 @@ export class FreeIndex {
   }
 
   /** The first data block with room, else the first that is not there. */
-  async find(size: number): Promise<FreeSpace> {
+  find(size: number): Soon<FreeSpace> {
+    return after(this.#read(0), table => {
+      const index = table?.firstWith(size)
+      return index === undefined ? this.#findInAll(size) : { index, isNew: false }
+    })
+  }
+
+  async #findInAll(size: number): Promise<FreeSpace> {
     const { dataBlocks: end, layout } = this.#blocks
     let hole: number | undefined
     for (let first = 0; first < end; first += layout.mostBests) {
       const table = await this.#read(first)
+      const entry = table?.firstWith(size)
+      if (entry !== undefined) return { index: first + entry, isNew: false }
+      const gone = table?.bests.indexOf(NO_BLOCK) ?? 0
       const nvalid = table?.nvalid ?? 0
-      for (let entry = 0; entry < nvalid; entry++) {
-        const free = table?.best(entry) ?? NO_BLOCK
-        if (free === NO_BLOCK) hole ??= first + entry
-        else if (free >= size) return { index: first + entry, isNew: false }
-      }
-      if (nvalid < layout.mostBests) hole ??= first + nvalid
+      if (gone >= 0) hole ??= first + gone
+      else if (nvalid < layout.mostBests) hole ??= first + nvalid
     }
     return { index: hole ?? end, isNew: true }
   }
 
   /** The longest free space of a data block that is there. */
-  async set(index: number, longest: number): Promise<void> {
-    const { layout } = this.#blocks
+  set(index: number, longest: number): Soon<void> {
     const [first, entry] = this.#tableOf(index)
+    return after(this.#read(first), found => {
+      if (found === undefined) return this.#begin(first, entry, longest)
+      if (entry < found.nvalid && found.best(entry) === longest) return
+      return after(this.#edit(first), table => table.setBest(entry, longest))
+    })
+  }
+
+  /** A new table. */
+  async #begin(first: number, entry: number, longest: number): Promise<void> {
     const at = this.#blockOf(first)
-    if ((await this.#read(first)) !== undefined) {
-      const table = await this.#edit(first)
-      if (entry >= table.nvalid || table.best(entry) !== longest) table.setBest(entry, longest)
-      return
-    }
     await this.#blocks.grow(at)
-    const view = await this.#blocks.fork.fresh(at, 'data', freeBlockMagic(layout.isV5))
-    const table = new FreeBlock(view, layout)
+    const { fork, layout } = this.#blocks
+    const table = new FreeBlock(await fork.fresh(at, 'data', freeBlockMagic(layout.isV5)), layout)
     table.firstdb = first
     table.setBest(entry, longest)
   }
@@ -70,8 +81,8 @@ export class FreeIndex {
 
   /** The only table; `undefined` when there are more. */
   async only(): Promise<FreeBlock | undefined> {
-    const { blockCount, editor, freeBlock } = this.#blocks
-    return (await editor.end()) === freeBlock + blockCount ? this.#read(0) : undefined
+    const { blockCount, fork, freeBlock } = this.#blocks
+    return (await fork.map.end()) === freeBlock + blockCount ? this.#read(0) : undefined
   }
 
   #tableOf(index: number): [first: number, entry: number] {
@@ -85,21 +96,25 @@ export class FreeIndex {
     return freeBlock + (first / layout.mostBests) * blockCount
   }
 
-  async #read(first: number): Promise<FreeBlock | undefined> {
+  #read(first: number): Soon<FreeBlock | undefined> {
     const { fork, layout } = this.#blocks
     const at = this.#blockOf(first)
-    if (!(await fork.isMapped(at))) return undefined
-    const magic = freeBlockMagic(layout.isV5)
-    const { view } = await fork.read(at, 'data', [magic], found => checkFreeBlock(found, layout, first))
-    return new FreeBlock(view, layout)
+    return after(fork.isMapped(at), isMapped => {
+      if (!isMapped) return undefined
+      const check = (found: ByteView) => checkFreeBlock(found, layout, first)
+      return after(
+        fork.read(at, 'data', [freeBlockMagic(layout.isV5)], check),
+        ({ view }) => new FreeBlock(view, layout),
+      )
+    })
   }
 
-  async #edit(first: number): Promise<FreeBlock> {
+  #edit(first: number): Soon<FreeBlock> {
     const { fork, layout } = this.#blocks
-    const magic = freeBlockMagic(layout.isV5)
-    const { view } = await fork.edit(this.#blockOf(first), 'data', [magic], found =>
-      checkFreeBlock(found, layout, first),
+    const check = (found: ByteView) => checkFreeBlock(found, layout, first)
+    return after(
+      fork.edit(this.#blockOf(first), 'data', [freeBlockMagic(layout.isV5)], check),
+      ({ view }) => new FreeBlock(view, layout),
     )
-    return new FreeBlock(view, layout)
   }
 }

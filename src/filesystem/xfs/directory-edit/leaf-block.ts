@@ -112,15 +112,17 @@ export class LoneLeafBlock extends LeafBlock {
 
   /** The first data block that is not there. */
   firstHole(): number {
-    const hole = this.bests.indexOf(NO_BLOCK)
-    return hole < 0 ? this.bestCount : hole
+    const { bestCount } = this
+    let index = 0
+    while (index < bestCount && this.best(index) !== NO_BLOCK) index++
+    return index
   }
 
   /** Blocks that are not there do not end the list. */
   trimBests(): void {
-    const { bests } = this
-    const last = bests.findLastIndex(best => best !== NO_BLOCK)
-    if (last + 1 < bests.length) this.bests = bests.slice(0, last + 1)
+    let end = this.bestCount
+    while (end > 0 && this.best(end - 1) === NO_BLOCK) end--
+    if (end < this.bestCount) this.bests = this.bests.slice(0, end)
   }
 
   #bestAt(index: number): number {

@@ -3,13 +3,10 @@ import type { DaBlock } from '../da-block.ts'
 import { type HashPath, HashTree } from '../da-edit.ts'
 import { LEAF1_MAGIC } from '../dir-leaf.ts'
 import type { NamedInode } from '../dir-name.ts'
-import {
-  type BlockForm,
-  best,
-  type DirectoryBlocks,
-  type EntryPlace,
-  type Match,
-} from './directory-blocks.ts'
+import type { EntryPlace } from '../dir-search.ts'
+import { after, type Soon } from '../soon.ts'
+import type { DataBlock } from './data-block.ts'
+import type { BlockForm, DirectoryBlocks } from './directory-blocks.ts'
 import { DirectoryHashes } from './directory-hashes.ts'
 import { FreeIndex } from './free-index.ts'
 import { byHash, type HashEntry, indexOfEntry } from './hash-list.ts'
@@ -33,22 +30,23 @@ export class NodeForm implements BlockForm {
     this.#free = new FreeIndex(blocks)
   }
 
-  async add(entry: NamedInode): Promise<boolean> {
+  add(entry: NamedInode): Soon<boolean> {
+    return after(this.#free.find(this.#blocks.layout.entrySize(entry.name)), ({ index, isNew }) =>
+      after(isNew ? this.#blocks.newData(index) : this.#blocks.editData(index, false), block =>
+        after(this.#addTo(block, index, entry), () => true),
+      ),
+    )
+  }
+
+  #addTo(block: DataBlock, index: number, entry: NamedInode): Soon<void> {
     const { layout, rules } = this.#blocks
-    const size = layout.entrySize(entry.name)
-    const { index, isNew } = await this.#free.find(size)
-    const block = isNew ? await this.#blocks.newData(index) : await this.#blocks.editData(index, false)
-    const space = block.spaceFor(size)
+    const space = block.spaceFor(layout.entrySize(entry.name))
     if (space === undefined)
       throw layout.corrupt(`block ${index} has not the free space that the table says it has`)
     block.insert(entry, space)
-    await this.#free.set(index, block.longest)
-    await this.#addHash({ hash: rules.hash(entry.name), address: layout.address(index, space.offset) })
-    return true
-  }
-
-  async find(name: Uint8Array, ino?: number): Promise<EntryPlace | undefined> {
-    return best(this.#matches(name, ino))
+    return after(this.#free.set(index, block.longest), () =>
+      this.#addHash({ hash: rules.hash(entry.name), address: layout.address(index, space.offset) }),
+    )
   }
 
   async remove({ hash, index, offset }: EntryPlace): Promise<void> {
@@ -84,28 +82,23 @@ export class NodeForm implements BlockForm {
     if (isEmpty && (await this.#blocks.dropData(last))) await this.#dropped(last)
   }
 
-  async redirect(place: EntryPlace, ino: number, filetype: number): Promise<void> {
-    await this.#blocks.redirect(place, ino, filetype)
+  redirect(place: EntryPlace, ino: number, filetype: number): Soon<void> {
+    return this.#blocks.redirect(place, ino, filetype)
   }
 
-  async *#matches(name: Uint8Array, ino?: number): AsyncIterable<Match> {
-    const hash = this.#blocks.rules.hash(name)
-    for await (const path of this.#tree.paths(hash)) {
-      const { entries } = this.#leaf(await this.#tree.readLeaf(path))
-      yield* this.#blocks.matches(entries, hash, name, false, ino)
-      if (entries.count > 0 && entries.hash(entries.count - 1) > hash) return
-    }
+  #addHash(entry: HashEntry): Soon<void> {
+    return after(this.#tree.firstPath(entry.hash), path =>
+      after(this.#tree.editLeaf(path), block => {
+        const leaf = this.#leaf(block)
+        leaf.compact()
+        if (leaf.count >= this.#blocks.layout.mostLeafEntries) return this.#splitLeaf(path, entry)
+        leaf.insert(entry)
+        return this.#tree.leafChanged(path)
+      }),
+    )
   }
 
-  async #addHash(entry: HashEntry): Promise<void> {
-    const path = await this.#firstPath(entry.hash)
-    const leaf = this.#leaf(await this.#tree.editLeaf(path))
-    leaf.compact()
-    if (leaf.count < this.#blocks.layout.mostLeafEntries) {
-      leaf.insert(entry)
-      await this.#tree.leafChanged(path)
-      return
-    }
+  async #splitLeaf(path: HashPath, entry: HashEntry): Promise<void> {
     await this.#tree.splitLeaf(path, (old, added) => {
       const [lower, upper] = [this.#of(old), this.#of(added)]
       const all = [...lower.live, entry].sort(byHash)
@@ -159,7 +152,7 @@ export class NodeForm implements BlockForm {
   /** The table of free space joins the only leaf when both fit into a block (xfs_dir2_node_to_leaf). */
   async #toLeaf(): Promise<void> {
     const blocks = this.#blocks
-    const path = await this.#firstPath(0)
+    const path = await this.#tree.firstPath(0)
     if (path.steps.length > 0) return
     const bests = (await this.#free.only())?.bests
     if (bests === undefined) return
@@ -174,11 +167,6 @@ export class NodeForm implements BlockForm {
     leaf.bests = bests
     await blocks.shrink(blocks.freeBlock)
     await new LeafForm(blocks).shrinkForm()
-  }
-
-  async #firstPath(hash: number): Promise<HashPath> {
-    for await (const path of this.#tree.paths(hash)) return path
-    throw this.#blocks.layout.corrupt('it has no hashes')
   }
 
   #leaf({ view }: DaBlock): LeafBlock {

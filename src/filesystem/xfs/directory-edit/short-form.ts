@@ -70,6 +70,11 @@ export function shortFormSize(form: ShortForm, hasFtype: boolean): number {
   return form.entries.reduce((size, entry) => size + entrySize(entry, width, hasFtype), 2 + width)
 }
 
+/** Bytes that a directory of so many entries, whose names have so many, takes at least. */
+export function leastShortFormSize(entries: number, nameBytes: number, hasFtype: boolean): number {
+  return 2 + 4 + entries * (3 + (hasFtype ? 1 : 0) + 4) + nameBytes
+}
+
 /**
  * Puts an entry at the first place that a block would have for it, where there is one (xfs_dir2_sf_addname_pick: a directory that
  * would not fit into a block is not to be in an inode).

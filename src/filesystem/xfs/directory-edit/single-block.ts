@@ -130,18 +130,23 @@ export class SingleBlock {
     return hashes
   }
 
+  /** Whether a block of entries alone has room for so many hashes at its end. */
+  hasRoomForHashes(count: number): boolean {
+    const last = new DataBlock(this.view, this.#layout, false).lastSpace
+    return last !== undefined && last.length >= count * LEAF_ENTRY + TAIL
+  }
+
   /**
    * Hashes join a block of entries alone that is to be a single one.
    * @returns `false`, with nothing changed, where there is no room at its end.
    */
   giveHashes(hashes: readonly HashEntry[]): boolean {
-    const alone = new DataBlock(this.view, this.#layout, false)
-    const wanted = hashes.length * LEAF_ENTRY + TAIL
-    const last = alone.lastSpace
-    if (last === undefined || last.length < wanted) return false
+    const last = new DataBlock(this.view, this.#layout, false).lastSpace
+    if (last === undefined || !this.hasRoomForHashes(hashes.length)) return false
+    const left = last.length - (hashes.length * LEAF_ENTRY + TAIL)
     this.#count = hashes.length
     storeEntries(this.view, blockLeafStart(this.view), hashes)
-    if (last.length > wanted) this.data.mark({ offset: last.offset, length: last.length - wanted })
+    if (left > 0) this.data.mark({ offset: last.offset, length: left })
     this.data.listAll()
     return true
   }

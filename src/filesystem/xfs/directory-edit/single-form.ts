@@ -2,16 +2,21 @@ import { FORMAT } from '../dinode.ts'
 import { blockLeafCount, dirDataMagic } from '../dir-data.ts'
 import { LEAF1_MAGIC } from '../dir-leaf.ts'
 import { dots, type NamedInode } from '../dir-name.ts'
+import type { EntryPlace } from '../dir-search.ts'
 import { emptyFork, makeExtentFork } from '../fork/fork-edit.ts'
-import { type BlockForm, best, type DirectoryBlocks, type EntryPlace } from './directory-blocks.ts'
+import { after, type Soon } from '../soon.ts'
+import type { DataBlock } from './data-block.ts'
+import type { BlockForm, DirectoryBlocks } from './directory-blocks.ts'
 import { LoneLeafBlock } from './leaf-block.ts'
-import { type ShortForm, shortFormSize, storeShortForm } from './short-form.ts'
+import { leastShortFormSize, type ShortForm, shortFormSize, storeShortForm } from './short-form.ts'
 import { SingleBlock } from './single-block.ts'
 
 /** XFS_DIR3_FT_DIR */
 const FILETYPE_DIRECTORY = 2
 /** Which check of a buffer it is that its hashes and entries agree. */
 const HASHES_CHECK = 2
+/** `.` and `..` together. */
+const DOTS = { entries: 2, bytes: 3 } as const
 const DOT = new Uint8Array([0x2e])
 const DOTDOT = new Uint8Array([0x2e, 0x2e])
 
@@ -23,25 +28,19 @@ export class SingleForm implements BlockForm {
     this.#blocks = blocks
   }
 
-  async add(entry: NamedInode): Promise<boolean> {
-    return (await this.#edit()).add(entry, this.#blocks.rules.hash(entry.name))
+  add(entry: NamedInode): Soon<boolean> {
+    return after(this.#edit(), block => block.add(entry, this.#blocks.rules.hash(entry.name)))
   }
 
-  async find(name: Uint8Array, ino?: number): Promise<EntryPlace | undefined> {
-    const { view } = await this.#blocks.readData(0, true)
-    const { hashes } = new SingleBlock(view, this.#blocks.layout)
-    return best(this.#blocks.matches(hashes, this.#blocks.rules.hash(name), name, true, ino))
+  remove({ hash, offset }: EntryPlace): Soon<void> {
+    return after(this.#edit(), block => {
+      block.remove(hash, offset)
+      return this.shrinkForm()
+    })
   }
 
-  async remove({ hash, offset }: EntryPlace): Promise<void> {
-    const block = await this.#edit()
-    block.remove(hash, offset)
-    await this.shrinkForm()
-  }
-
-  async redirect(place: EntryPlace, ino: number, filetype: number): Promise<void> {
-    const { data } = await this.#edit()
-    data.redirect(place.offset, ino, filetype)
+  redirect({ offset }: EntryPlace, ino: number, filetype: number): Soon<void> {
+    return after(this.#edit(), ({ data }) => data.redirect(offset, ino, filetype))
   }
 
   /** Hashes get a block of their own (xfs_dir2_block_to_leaf). */
@@ -59,38 +58,50 @@ export class SingleForm implements BlockForm {
   }
 
   /** The directory goes into its inode when it fits there (xfs_dir2_block_to_sf). */
-  async shrinkForm(): Promise<void> {
-    const { inode, layout, writer } = this.#blocks
-    const data = await this.#blocks.readData(0, true)
-    const room = inode.data.literal.length
-    const { hasFtype } = layout
-    // `.` and `..` have hashes too; an entry takes no less than this.
-    const least = 6 + (blockLeafCount(data.view) - 2) * (hasFtype ? 9 : 8)
-    if (least > room) return
+  shrinkForm(): Soon<void> {
+    const { inode, layout } = this.#blocks
+    return after(this.#blocks.readData(0, true), data => {
+      const room = inode.data.literal.length
+      // `.` and `..` are not in the inode. Most often there is no need to look at each of the entries.
+      const entries = blockLeafCount(data.view) - DOTS.entries
+      const least = leastShortFormSize(entries, data.nameBytes - DOTS.bytes, layout.hasFtype)
+      const form = least > room ? undefined : this.#asShort(data)
+      if (form === undefined || shortFormSize(form, layout.hasFtype) > room) return
+      return this.#toShort(form)
+    })
+  }
+
+  /** What the directory would be in its inode; `undefined` where it cannot be there. */
+  #asShort(data: DataBlock): ShortForm | undefined {
+    const { layout } = this.#blocks
     let parent: number | undefined
     const entries = []
     for (const entry of data.entries()) {
       if (dots(entry.name) === 2) parent = entry.ino
       else if (dots(entry.name) === 0) {
-        if (entry.offset < layout.firstEntry) return
+        if (entry.offset < layout.firstEntry) return undefined
         entries.push(entry)
       }
     }
     if (parent === undefined) throw layout.corrupt('it has no parent')
-    const form = { parent, entries }
-    const size = shortFormSize(form, hasFtype)
-    if (size > room) return
-    await emptyFork(writer, inode, 'data')
-    inode.di_format = FORMAT.LOCAL
-    inode.di_size = size
-    storeShortForm(inode.data.literal, form, hasFtype)
+    return { parent, entries }
   }
 
-  async #edit(): Promise<SingleBlock> {
-    const { view } = await this.#blocks.editData(0, true)
-    const block = new SingleBlock(view, this.#blocks.layout)
-    this.#blocks.writer.volume.verifyOnce(view.bytes, () => block.check(this.#blocks.rules), HASHES_CHECK)
-    return block
+  async #toShort(form: ShortForm): Promise<void> {
+    const { inode, layout, writer } = this.#blocks
+    await emptyFork(writer, inode, 'data')
+    inode.di_format = FORMAT.LOCAL
+    inode.di_size = shortFormSize(form, layout.hasFtype)
+    storeShortForm(inode.data.literal, form, layout.hasFtype)
+  }
+
+  #edit(): Soon<SingleBlock> {
+    const { layout, writer } = this.#blocks
+    return after(this.#blocks.editData(0, true), ({ view }) => {
+      const block = new SingleBlock(view, layout)
+      writer.volume.verifyOnce(view.bytes, () => block.check(this.#blocks.rules), HASHES_CHECK)
+      return block
+    })
   }
 }
 
