@@ -2,12 +2,11 @@ import { DrydiskError, isDrydiskError } from '../../errors.ts'
 import type { FileType } from '../../filesystem/filesystem.ts'
 import type { GuestFs } from '../guest-fs.ts'
 import { parseApkInstalled } from './apk-installed.ts'
-import { berkeleyHashItems } from './berkeley-hash.ts'
 import { parseDpkgStatus } from './dpkg-status.ts'
 import { readRpmHeader } from './rpm-header.ts'
-import { ndbPackages } from './rpm-ndb.ts'
-import { type ReadBytes, SqliteFile } from './sqlite-table.ts'
+import type { ReadBytes } from './sqlite-table.ts'
 
+/** Whose database says what is installed. */
 export type PackageDatabase = 'dpkg' | 'rpm' | 'apk' | 'pacman' | 'none'
 
 export interface PackageVersions {
@@ -163,7 +162,10 @@ async function rpmPackages(
   const ndb = `${folder}/Packages.db`
   const ndbSize = await sizeOf(guest, ndb)
   if (ndbSize !== undefined)
-    return guarded('rpm', ndb, () => versionsOf(ndbPackages(reader(ndb), ndbSize, HEADER_BYTES)))
+    return guarded('rpm', ndb, async () => {
+      const { ndbPackages } = await import('./rpm-ndb.ts')
+      return versionsOf(ndbPackages(reader(ndb), ndbSize, HEADER_BYTES))
+    })
   const berkeley = `${folder}/Packages`
   const berkeleySize = await sizeOf(guest, berkeley)
   if (berkeleySize === undefined) return undefined
@@ -172,6 +174,7 @@ async function rpmPackages(
 
 /** rpm's lib/backend/db3.c of EL8 and before: the key is the package's number; with number 0 is kept which was given last. */
 async function* berkeleyPackages(read: ReadBytes, size: number): AsyncGenerator<Uint8Array> {
+  const { berkeleyHashItems } = await import('./berkeley-hash.ts')
   for await (const { key, value } of berkeleyHashItems(read, size, HEADER_BYTES))
     if (key.some(byte => byte !== 0)) yield value
 }
@@ -193,6 +196,7 @@ function tooMany(): DrydiskError {
 
 /** rpm's lib/backend/sqlite.cc: `Packages(hnum, blob)` has the headers, `Name(key, hnum, idx)` finds them. */
 async function sqlitePackages(read: ReadBytes, size: number, wanted: ReadonlySet<string>): Promise<Found> {
+  const { SqliteFile } = await import('./sqlite-table.ts')
   const file = await SqliteFile.open(read, size)
   const packages = await file.rootOf('Packages')
   const names = await file.rootOf('Name')
