@@ -51,7 +51,8 @@ export { temporaryStorage } from './device/file-temporary.ts'
 export { type Fetched, HttpStorage, type HttpStorageOptions } from './device/http-storage.ts'
 export { MemoryDevice } from './device/memory-device.ts'
 export { MemoryFolder } from './device/memory-folder.ts'
-export { MemoryStorage } from './device/memory-storage.ts'
+export { type MemoryFile, MemoryStorage } from './device/memory-storage.ts'
+export type { Connection as NbdConnection } from './device/nbd/connection.ts'
 export { NbdListener } from './device/nbd/node-listener.ts'
 export type { Address } from './device/nbd/node-socket.ts'
 export { NbdServer, type ServeOptions } from './device/nbd/server.ts'
@@ -59,6 +60,7 @@ export { OverlayDevice } from './device/overlay-device.ts'
 export { patchedBlob } from './device/patched-blob.ts'
 export { PatchedStorage, type Piece } from './device/patched-storage.ts'
 export { SliceDevice } from './device/slice-device.ts'
+export type { SparseBytes } from './device/sparse-bytes.ts'
 export type { Storage, StorageFolder, StoredRun } from './device/storage.ts'
 export {
   type DrydiskCode,
@@ -95,11 +97,15 @@ export type { GuestDirent, GuestFs, GuestPath, GuestStats, NewFileOptions } from
 export { HostFolderGuest } from './guest/host-folder-guest.ts'
 export { type GuestFamily, type GuestIdentity, readIdentity } from './guest/identity.ts'
 export { memoryGuest } from './guest/memory-guest.ts'
-export type { Mount } from './guest/mount-table.ts'
+export type { Mount, MountTable, Place as MountPlace, WalkedFolder } from './guest/mount-table.ts'
+export type { MountedGuest } from './guest/mounted-guest.ts'
 export { type Guest, type OpenGuestOptions, openGuest } from './guest/open-guest.ts'
-export { type LabelAnswer, LabelPolicy } from './guest/selinux/policy.ts'
+export type { PackageDatabase } from './guest/packages/package-versions.ts'
+export type { FileContext, PathAlias } from './guest/selinux/file-contexts.ts'
+export { type LabelAnswer, LabelPolicy, type PolicyFiles } from './guest/selinux/policy.ts'
 export { type GuestPolicy, readPolicy } from './guest/selinux/read-policy.ts'
 export { diskUsage, type VolumeUsage } from './guest/usage.ts'
+export type { GuestVolume } from './guest/volume-spec.ts'
 export { type AmendImageOptions, amendImage } from './image/amend.ts'
 export type { BackingPolicy } from './image/beside-file.ts'
 export { type CheckOptions, checkFile, type FileCheck, type RepairMode } from './image/check-file.ts'
@@ -111,6 +117,7 @@ export { type OpenStorageOptions, openStorage } from './image/open-storage.ts'
 export { type OpenUrlOptions, openUrl, type RemoteImage } from './image/open-url.ts'
 export type { CompactResult } from './image/qcow2/compact.ts'
 export type { CreateQcow2Options } from './image/qcow2/create.ts'
+export type { BitmapInfo } from './image/qcow2/info.ts'
 export { type SnapshotChoice, snapshotDevice } from './image/qcow2/snapshot-device.ts'
 export type { Snapshot } from './image/qcow2/snapshot-table.ts'
 export type { NewSnapshot } from './image/qcow2/snapshots.ts'
@@ -148,13 +155,31 @@ export { openImage } from './library/open-image.ts'
 export type { OpenStoredOptions } from './library/open-stored.ts'
 export { type Operate, operate } from './library/operate.ts'
 export { hostRecipes, shippedRecipeNames } from './library/recipes.ts'
+export type { CopyCounts } from './operations/copy-tree.ts'
 export { demoGuest } from './operations/demo-guest.ts'
-export type { Check as DoctorCheck, DiskFacts, Profile as DoctorProfile } from './operations/doctor/check.ts'
+export type {
+  Check as DoctorCheck,
+  CheckContext as DoctorContext,
+  DiskFacts,
+  Profile as DoctorProfile,
+} from './operations/doctor/check.ts'
 export { readDiskFacts } from './operations/doctor/disk-facts.ts'
-export { type Diagnosis, type DoctorOptions, diagnose, doctorChecks } from './operations/doctor/doctor.ts'
-export type { Finding, FindingStatus } from './operations/doctor/findings.ts'
+export {
+  type Diagnosis,
+  type DoctorOptions,
+  type DoctorProgress,
+  diagnose,
+  doctorChecks,
+} from './operations/doctor/doctor.ts'
+export type {
+  Finding,
+  FindingPlace,
+  FindingStatus,
+  Findings as DoctorFindings,
+} from './operations/doctor/findings.ts'
 export { type FindOptions, type FindTests, type Found, findFiles } from './operations/find.ts'
 export { type Grown, type GrowOptions, grow } from './operations/grow.ts'
+export type { BootLoaderName } from './operations/guest-facts.ts'
 export * from './operations/index.ts'
 export type { JournalEntry, JournalField } from './operations/log/journal-file.ts'
 export { logText } from './operations/log/log-text.ts'
@@ -167,14 +192,24 @@ export {
 } from './operations/log/read-log.ts'
 export { type Clock, clockOf, shortLine } from './operations/log/short-format.ts'
 export { type MakeFsOptions, makeFs } from './operations/make-fs.ts'
+export type { Unchanged } from './operations/operation.ts'
+export type { ReportBuilder } from './operations/report.ts'
+export type { SelinuxMode } from './operations/selinux-mode.ts'
+export type { InitSystem } from './operations/services/init-system.ts'
 export { type HostAccess, type Planned, type Step, steps } from './operations/steps/index.ts'
+export type { GuestTree as SysprepTree } from './operations/sysprep/guest-tree.ts'
+export type { GuestDisk as SysprepDisk, SysprepContext } from './operations/sysprep/task.ts'
 export { readTar, type TarEntry } from './operations/tar/read-tar.ts'
 export { type WriteTarOptions, writeTar } from './operations/tar/write-tar.ts'
 export {
   type ApplyRecipeOptions,
   applyRecipe,
+  type Condition as RecipeCondition,
+  type LoadedStep,
   type LoadOptions,
   loadRecipe,
+  type Place as RecipePlace,
+  type PlannedStep,
   planRecipe,
   problemText,
   type Recipe,
@@ -185,9 +220,14 @@ export {
   type RecipeText,
   readVariables,
   type SkippedStep,
+  type StepEntry,
   type StepReport,
+  type StepValue,
+  type VariableDeclaration,
+  type VariableValues,
 } from './recipe/index.ts'
+export type { PartitionGrowth } from './volume/partition-room.ts'
 export { GPT_TYPE } from './volume/partition-types.ts'
 export { readVolumes } from './volume/read-volumes.ts'
 export type { PhysicalVolume, Volume, VolumeGroup, VolumeList } from './volume/volume.ts'
-export { type NewPartition, writeGpt } from './volume/write-gpt.ts'
+export { type NewPartition, type PlacedPartition, writeGpt } from './volume/write-gpt.ts'

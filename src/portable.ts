@@ -91,7 +91,13 @@ export { type Operate, operate } from './library/operate.ts'
 export { demoGuest } from './operations/demo-guest.ts'
 export type { Check as DoctorCheck, DiskFacts, Profile as DoctorProfile } from './operations/doctor/check.ts'
 export { readDiskFacts } from './operations/doctor/disk-facts.ts'
-export { type Diagnosis, type DoctorOptions, diagnose, doctorChecks } from './operations/doctor/doctor.ts'
+export {
+  type Diagnosis,
+  type DoctorOptions,
+  type DoctorProgress,
+  diagnose,
+  doctorChecks,
+} from './operations/doctor/doctor.ts'
 export type { Finding, FindingStatus } from './operations/doctor/findings.ts'
 export { type FindOptions, type FindTests, type Found, findFiles } from './operations/find.ts'
 export { type Grown, type GrowOptions, grow } from './operations/grow.ts'

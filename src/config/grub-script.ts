@@ -64,6 +64,7 @@ export function* grubStatements(text: string): Generator<GrubStatement> {
   }
 }
 
+/** Variables of a GRUB script, by name. */
 export type GrubVariables = ReadonlyMap<string, string>
 
 /** A value that doubles with each line (`set a=$a$a`) ends here. */

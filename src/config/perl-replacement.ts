@@ -3,7 +3,8 @@ import { DrydiskError } from '../errors.ts'
 /** The right side of a Perl `s///`: literal text, captures, and case changes (perlop(1), "Quote and Quote-like Operators"). */
 export type Replacement = readonly ReplacementPart[]
 
-type ReplacementPart =
+/** One piece of it: text, a capture by number or name, or where the case of what follows changes. */
+export type ReplacementPart =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'group'; readonly group: number }
   | { readonly kind: 'named'; readonly name: string }

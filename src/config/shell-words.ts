@@ -9,6 +9,7 @@ export type WordPiece =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'expansion'; readonly source: string; readonly quoted: boolean }
 
+/** A word of a shell script: characters `start` to `end` of the text. */
 export interface ShellWord {
   readonly start: number
   readonly end: number

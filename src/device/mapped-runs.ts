@@ -29,7 +29,8 @@ export type MappedRun =
   /** Has to be read through the device: its bytes have no place of their own yet. */
   | (RunPlace & { readonly kind: 'staged' })
 
-interface RunPlace {
+/** Which bytes of the device a run is, and whose. */
+export interface RunPlace {
   readonly offset: number
   /** Bytes; never 0. */
   readonly length: number

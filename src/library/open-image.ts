@@ -1,3 +1,4 @@
+import { shownPlace } from '../device/shown-place.ts'
 import type { Storage } from '../device/storage.ts'
 import { Image } from './image.ts'
 import { type OpenDiskOptions, openDisk } from './open-disk.ts'
@@ -26,5 +27,9 @@ export async function openImage(
 ): Promise<Image> {
   if (typeof place !== 'string' && !(place instanceof URL)) return openStored(place, options)
   const { disk, committed, fetched } = await openDisk(place, options)
-  return new Image(disk, { name: String(place), committed, ...(fetched === undefined ? {} : { fetched }) })
+  return new Image(disk, {
+    name: shownPlace(String(place)),
+    committed,
+    ...(fetched === undefined ? {} : { fetched }),
+  })
 }

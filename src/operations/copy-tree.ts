@@ -10,6 +10,7 @@ const CHUNK = 1 << 20
 /** Deeper folders than this are refused: a tree that comes from an image may be a loop. */
 const MAX_DEPTH = 200
 
+/** How many files and folders a copy made and changed so far. */
 export interface CopyCounts {
   created: number
   changed: number

@@ -8,6 +8,7 @@ import { type BootEntry, listBootEntries } from './boot-listing.ts'
 import { type BootSources, findBootSources } from './boot-sources.ts'
 import { initSystem } from './services/init-system.ts'
 
+/** The boot loader whose files decide. */
 export type BootLoaderName = BootEntry['loader'] | 'unknown'
 
 /** A kernel of a guest: its image, its modules, and the boot entries that start it. */

@@ -8,6 +8,7 @@ import { changeKernelCommandLines } from './kernel-command-line.ts'
 import type { Operation } from './operation.ts'
 import { ReportBuilder } from './report.ts'
 
+/** As `SELINUX=` in /etc/selinux/config. */
 export type SelinuxMode = 'enforcing' | 'permissive' | 'disabled'
 
 /** Arguments of the operation `selinux-mode`. */

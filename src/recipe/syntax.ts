@@ -5,6 +5,7 @@ import { type ValueForm, valueForm } from './step-fields.ts'
 import { parseTemplate, type Template, TextProblem, VARIABLE_NAME, variablesOf } from './template.ts'
 import type { YamlEntry, YamlMap, YamlNode, YamlText } from './yaml-tree.ts'
 
+/** A variable that a recipe asks for. */
 export interface VariableDeclaration {
   readonly name: string
   readonly place: Place
@@ -23,6 +24,7 @@ export interface PlacedTemplate {
   readonly source: YamlText
 }
 
+/** What has to hold for a step to run. */
 export interface Condition {
   readonly expression: Expression
   /** As it is written. */
@@ -39,6 +41,7 @@ export type StepValue =
       readonly place: Place
     }
 
+/** A step as a recipe has it. */
 export interface StepEntry {
   readonly kind: 'step'
   readonly step: Step

@@ -141,9 +141,11 @@ describe('an image of the library', () => {
   test('comes from a web server, of which it reads what it needs', async () => {
     await demo()
     const { url } = await webServer(folder)
-    await using image = await openImage(new URL(`${url}/demo.qcow2`))
+    await using image = await openImage(new URL(`${url.replace('//', '//me:word@')}/demo.qcow2?signature=1`))
     const { fs } = await image.guest()
     expect(await fs.readText('/etc/hostname')).toBe('demo\n')
+    // Messages name it.
+    expect(image.name).toBe(`${url}/demo.qcow2`)
     expect(image.fetched?.requests).toBeGreaterThan(0)
     await expect(openImage(`${url}/demo.qcow2`, { writable: true })).rejects.toMatchObject({ code: 'EROFS' })
   })
@@ -226,7 +228,13 @@ describe('whole jobs', () => {
 
   test('doctor looks, mends, and stops', async () => {
     const path = await copyOf('doctor.qcow2')
-    const found = await doctor(path, { checks: ['serial-console', 'machine-id'] })
+    const told: unknown[] = []
+    const checks = ['serial-console', 'machine-id']
+    const found = await doctor(path, { checks, onProgress: progress => told.push(progress) })
+    expect(told).toEqual([
+      { check: 'serial-console', done: 1, total: 2 },
+      { check: 'machine-id', done: 2, total: 2 },
+    ])
     expect(found.ready).toBe(false)
     await expect(doctor(path, { fix: true, signal: AbortSignal.abort() })).rejects.toMatchObject({
       code: 'ERR_ABORTED',

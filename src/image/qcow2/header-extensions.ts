@@ -14,6 +14,7 @@ export const EXTENSION = {
 /** Bytes of one entry of the feature name table. */
 export const FEATURE_NAME_ENTRY = 48
 
+/** A header extension as it lies in the file; what is not known is kept. */
 export interface HeaderExtension {
   readonly type: number
   /** Byte offset of the data in the file. */

@@ -25,6 +25,16 @@ export interface DoctorOptions {
   readonly disk?: DiskFacts
   /** Aborted: `ERR_ABORTED` before the next check. */
   readonly signal?: AbortSignal
+  /** Called after each check. */
+  readonly onProgress?: (progress: DoctorProgress) => void
+}
+
+/** How many checks are made. */
+export interface DoctorProgress {
+  /** Name of the one that was made last. */
+  readonly check: string
+  readonly done: number
+  readonly total: number
 }
 
 /** What `diagnose` found, and with `fix` what it mended. */
@@ -56,7 +66,7 @@ export async function diagnose(guest: GuestFs, options: DoctorOptions = {}): Pro
   const facts = await readGuestFacts(guest)
   const findings: Finding[] = []
   const reports: OperationReport[] = []
-  for (const check of chosen) {
+  for (const [index, check] of chosen.entries()) {
     if (options.signal?.aborted) throw new DrydiskError('ERR_ABORTED', 'the checks were stopped')
     const found = new Findings(check.name)
     const mend = async (step: (guest: GuestFs) => Promise<OperationReport>): Promise<boolean> => {
@@ -77,6 +87,7 @@ export async function diagnose(guest: GuestFs, options: DoctorOptions = {}): Pro
       found.warn(`this could not be looked at: ${error.message}`)
     }
     findings.push(...found.list)
+    options.onProgress?.({ check: check.name, done: index + 1, total: chosen.length })
   }
   return { profile, findings: withoutEdits(findings, disk), reports }
 }

@@ -2,6 +2,7 @@ import { decodeText } from '../../config/text.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
 import { listFolder, lstatOrUndefined } from '../guest-files.ts'
 
+/** What starts the guest's services. */
 export type InitSystem = 'systemd' | 'openrc' | 'upstart' | 'sysv'
 
 /** What a guest boots with: /sbin/init where it is a link, else what is installed. */
