@@ -60,7 +60,7 @@ async function withoutDisk({ guest, named, report }: SysprepContext): Promise<vo
   const { text } = (await textAt(guest, '/etc/fstab')) ?? { text: '' }
   if (named || parseFstab(text).some(({ spec }) => LOGICAL.test(spec)))
     report.warn(
-      'there is no disk at hand whose volume groups could be changed: drydisk sysprep IMAGE does it on an image',
+      'the UUIDs of LVM2 stay as they are, as there is no disk at hand: drydisk sysprep IMAGE changes them',
     )
 }
 
