@@ -8,6 +8,7 @@ import { readData } from '../../src/filesystem/xfs/file-data.ts'
 import { truncateData, writeData } from '../../src/filesystem/xfs/fork/file-write.ts'
 import { emptyFork, ForkEditor, resizeForks } from '../../src/filesystem/xfs/fork/fork-edit.ts'
 import { forkTree } from '../../src/filesystem/xfs/fork/fork-tree.ts'
+import type { Soon } from '../../src/filesystem/xfs/soon.ts'
 import { inTransaction } from '../../src/filesystem/xfs/transaction.ts'
 import type { XfsWriter } from '../../src/filesystem/xfs/writer.ts'
 import { pattern } from '../support/filesystem-contract.ts'
@@ -47,7 +48,7 @@ async function find({ volume, inodes }: XfsWriter, name: string): Promise<number
 }
 
 /** One transaction that changes a file. */
-async function edit<T>(writer: XfsWriter, name: string, use: (inode: Dinode) => Promise<T>): Promise<T> {
+async function edit<T>(writer: XfsWriter, name: string, use: (inode: Dinode) => Soon<T>): Promise<T> {
   const ino = await find(writer, name)
   return inTransaction(writer, async () => use(await writer.inodes.edit(ino)))
 }

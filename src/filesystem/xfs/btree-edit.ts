@@ -11,6 +11,12 @@ import type { XfsVolume } from './volume.ts'
 /** Puts an entry into a block that has room. */
 type Put<Record> = (block: BtreeBlock<Record>, index: number) => void
 
+/** What is on both sides of a key. */
+export interface Neighbours<Record> {
+  readonly floor: Record | undefined
+  readonly next: Record | undefined
+}
+
 /**
  * One B+tree, searched and changed. It keeps nothing: every call begins at the root. Changes are made in a transaction, one
  * at a time; one that fails may have been made in part, and is to be rolled back.
@@ -53,6 +59,15 @@ export class BtreeEditor<Record> {
     return after(this.tree.pathTo(key), path => {
       const leaf = leafOf(path)
       return has(leaf, key) ? leaf.block.record(leaf.index) : this.tree.beside(path, 1)
+    })
+  }
+
+  /** The last record whose key is not above this one, and the first one behind that. */
+  around(key: BtreeKey): Soon<Neighbours<Record>> {
+    return after(this.tree.pathTo(key), path => {
+      const leaf = leafOf(path)
+      const floor = leaf.index >= 0 ? leaf.block.record(leaf.index) : this.tree.beside(path, -1)
+      return after(floor, before => after(this.tree.beside(path, 1), next => ({ floor: before, next })))
     })
   }
 

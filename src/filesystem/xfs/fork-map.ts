@@ -87,17 +87,23 @@ export class ForkMap {
 
   /** Extents in order, from the one that `from` may lie in. All lie in the volume, and none overlaps another in the fork. */
   async *extents(from = 0): AsyncIterable<BmbtRecord> {
+    for await (const records of this.lists(from)) yield* records
+  }
+
+  /** The same, those of one block of the tree at a time. */
+  async *lists(from = 0): AsyncIterable<readonly BmbtRecord[]> {
     if (this.#fork.format === FORMAT.EXTENTS) {
-      yield* this.#inInode()
+      yield this.#inInode()
       return
     }
     let end = 0
-    for await (const records of this.#lists(from))
+    for await (const records of this.#leaves(from)) {
       for (const record of records) {
         this.#check(record, end)
         end = record.br_startoff + record.br_blockcount
-        yield record
       }
+      yield records
+    }
   }
 
   *#runsInInode(from: number, to: number): Iterable<ForkRun> {
@@ -135,7 +141,7 @@ export class ForkMap {
       throw wrong(`has ${br_blockcount} blocks from ${br_startblock}, which do not exist`)
   }
 
-  async *#lists(from: number): AsyncIterable<readonly BmbtRecord[]> {
+  async *#leaves(from: number): AsyncIterable<readonly BmbtRecord[]> {
     const { format } = this.#fork
     if (format === FORMAT.BTREE) yield* this.#tree().leaves(from)
     else throw this.#withoutBlocks()

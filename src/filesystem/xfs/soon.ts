@@ -8,3 +8,11 @@ export type Soon<T> = T | Promise<T>
 export function after<T, U>(value: Soon<T>, next: (value: T) => Soon<U>): Soon<U> {
   return value instanceof Promise ? value.then(next) : next(value)
 }
+
+/** Does one thing after the other, each as soon as the one before it is done. */
+export function inTurn(steps: readonly (() => Soon<unknown>)[], from = 0): Soon<void> {
+  for (let at = from; at < steps.length; at++) {
+    const done = steps[at]?.()
+    if (done instanceof Promise) return done.then(() => inTurn(steps, at + 1))
+  }
+}

@@ -1,11 +1,12 @@
 import { isDrydiskError } from '../../errors.ts'
 import type { Inodes } from './inodes.ts'
+import type { Soon } from './soon.ts'
 import type { XfsVolume } from './volume.ts'
 
 /** Runs one change of the filesystem. Where it fails, the metadata is as before it: the change did not happen. */
 export async function inTransaction<T>(
   { volume, inodes }: { readonly volume: XfsVolume; readonly inodes: Inodes },
-  work: () => Promise<T>,
+  work: () => Soon<T>,
 ): Promise<T> {
   const { buffers } = volume
   buffers.begin()
@@ -26,7 +27,7 @@ export async function inTransaction<T>(
  */
 export async function attempt<T>(
   { volume, inodes }: { readonly volume: XfsVolume; readonly inodes: Inodes },
-  work: () => Promise<T>,
+  work: () => Soon<T>,
 ): Promise<T | undefined> {
   const { buffers } = volume
   buffers.beginPart()

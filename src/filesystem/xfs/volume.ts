@@ -132,8 +132,13 @@ export class XfsVolume {
   }
 
   /** The blocks in an allocation group's free list. */
-  async readAgfl(agno: number, agf: Agf): Promise<number[]> {
-    return agflBlocks(await this.#agflSector(agno), this.superblock, agf, agno)
+  readAgfl(agno: number, agf: Agf): Soon<number[]> {
+    const place = this.#sectorPlace(agno, AG_SECTOR.AGFL)
+    return after(this.buffers.held(place.block) ?? this.buffers.read(place.block), buffer => {
+      const sector = buffer.subarray(place.at, place.at + place.length)
+      this.verifyOnce(buffer, () => checkAgfl(sector, this.superblock, agno), place.at)
+      return agflBlocks(sector, this.superblock, agf, agno)
+    })
   }
 
   /** The sector of the free list, to be changed until the transaction ends. */
@@ -161,14 +166,6 @@ export class XfsVolume {
     const agi = new Agi(sector, this.superblock)
     this.#agis.set(buffer, agi)
     return agi
-  }
-
-  async #agflSector(agno: number): Promise<Uint8Array> {
-    const { block, at, length } = this.#sectorPlace(agno, AG_SECTOR.AGFL)
-    const buffer = this.buffers.held(block) ?? (await this.buffers.read(block))
-    const sector = buffer.subarray(at, at + length)
-    this.verifyOnce(buffer, () => checkAgfl(sector, this.superblock, agno), at)
-    return sector
   }
 
   #editBuffer({ block, at, length }: SectorPlace, crcAt: number): Soon<Uint8Array> {

@@ -2,6 +2,7 @@ import type { InodeNumber, Timestamp } from '../filesystem.ts'
 import type { Dinode } from './dinode.ts'
 import type { FsBlock } from './geometry.ts'
 import type { Inodes } from './inodes.ts'
+import type { Soon } from './soon.ts'
 import type { XfsVolume } from './volume.ts'
 
 /** A run of blocks in one allocation group. */
@@ -62,12 +63,12 @@ export interface SpaceRequest {
  */
 export interface Space {
   /** `least` to `wanted` blocks in a row, owned. `ENOSPC` when there are none. What they held is still there. */
-  allocate(request: SpaceRequest): Promise<Extent>
+  allocate(request: SpaceRequest): Soon<Extent>
   /**
    * Takes blocks from their owner. Those that no other file shares become free, and their buffers are forgotten. `ERR_CORRUPT`
    * when they are free already, do not exist, or are the owner's by no reverse mapping.
    */
-  free(extent: Extent, owner: Owner): Promise<void>
+  free(extent: Extent, owner: Owner): Soon<void>
   /** The first run in the extent that several files share; `undefined` when none is. */
   firstShared(extent: Extent): Promise<Extent | undefined>
   /** Blocks of a file were written, or are to read as zeros again: `owner.unwritten` is how it was before. */

@@ -1,3 +1,4 @@
+import type { Neighbours } from '../btree-edit.ts'
 import { type BmbtRecord, parseBmbtRecord, serialiseBmbtRecord } from '../btree-kinds.ts'
 import type { Fork } from '../dinode.ts'
 import { corrupt } from '../errors.ts'
@@ -19,14 +20,16 @@ export function listedExtents(fork: Fork, ino: number): BmbtRecord[] {
   return records
 }
 
-/** The last of them that begins at block `at` of the file, or before. */
-export function listedFloor(fork: Fork, ino: number, at: number): BmbtRecord | undefined {
+/** The last of them that begins at block `at` of the file, or before, and the one behind it. */
+export function listedAround(fork: Fork, ino: number, at: number): Neighbours<BmbtRecord> {
   requireRoom(fork, ino)
+  let next: BmbtRecord | undefined
   for (let index = fork.nextents - 1; index >= 0; index--) {
     const record = parseBmbtRecord(fork.literal, index * RECORD)
-    if (record.br_startoff <= at) return record
+    if (record.br_startoff <= at) return { floor: record, next }
+    next = record
   }
-  return undefined
+  return { floor: undefined, next }
 }
 
 function requireRoom({ nextents, literal }: Fork, ino: number): void {
@@ -41,5 +44,7 @@ function requireRoom({ nextents, literal }: Fork, ino: number): void {
 /** Stores all extents of such a fork; they fit. */
 export function storeExtentList({ literal }: Fork, records: readonly BmbtRecord[]): void {
   literal.bytes.fill(0)
-  for (const [index, record] of records.entries()) serialiseBmbtRecord(literal, index * RECORD, record)
+  records.forEach((record, index) => {
+    serialiseBmbtRecord(literal, index * RECORD, record)
+  })
 }

@@ -1,11 +1,13 @@
 import { DrydiskError } from '../../../errors.ts'
+import type { Neighbours } from '../btree-edit.ts'
 import type { ForkTree } from '../btree-fork.ts'
 import type { BmbtRecord } from '../btree-kinds.ts'
 import { DIFLAG2, type Dinode, FORMAT, type Fork } from '../dinode.ts'
 import { corrupt } from '../errors.ts'
 import { INCOMPAT } from '../features.ts'
+import { after, type Soon } from '../soon.ts'
 import type { XfsWriter } from '../writer.ts'
-import { listedExtents, listedFloor, listRoom, storeExtentList } from './extent-list.ts'
+import { listedAround, listedExtents, listRoom, storeExtentList } from './extent-list.ts'
 import { requireFileBlocks } from './file-blocks.ts'
 import { forkOf, setExtentCount, setForkFormat, type WhichFork } from './fork-state.ts'
 import { forkTree, nearInode } from './fork-tree.ts'
@@ -21,6 +23,7 @@ export class ExtentStore {
   readonly #writer: XfsWriter
   readonly #inode: Dinode
   readonly #which: WhichFork
+  #knownTree: ForkTree | undefined
 
   constructor(writer: XfsWriter, inode: Dinode, which: WhichFork) {
     this.#writer = writer
@@ -28,45 +31,44 @@ export class ExtentStore {
     this.#which = which
   }
 
-  /** The last extent that begins at block `at` of the file, or before. */
-  async floor(at: number): Promise<BmbtRecord | undefined> {
+  /** The last extent that begins at block `at` of the file, or before, and the first one behind that. */
+  around(at: number): Soon<Neighbours<BmbtRecord>> {
     const fork = this.#listFork
-    return this.#checked(fork ? listedFloor(fork, this.#inode.ino, at) : await this.#tree.floor(at))
-  }
-
-  /** The first extent that begins at block `at` of the file, or behind. */
-  async ceiling(at: number): Promise<BmbtRecord | undefined> {
-    const { list } = this
-    const found =
-      list === undefined ? await this.#tree.ceiling(at) : list.find(({ br_startoff }) => br_startoff >= at)
-    return this.#checked(found)
+    return after(fork ? listedAround(fork, this.#inode.ino, at) : this.#tree.around(at), found => {
+      this.#check(found.floor)
+      this.#check(found.next)
+      return found
+    })
   }
 
   /** Records out, others in: the same stretch of the file before and after, with no further record in between. */
-  async change(before: readonly BmbtRecord[], after: readonly BmbtRecord[]): Promise<void> {
+  change(before: readonly BmbtRecord[], news: readonly BmbtRecord[]): Soon<void> {
     const inode = this.#inode
-    const { geometry } = this.#writer.volume
     const { nextents, literal } = forkOf(inode, this.#which)
-    const count = nextents + after.length - before.length
+    const count = nextents + news.length - before.length
     if (count < 0) throw this.#wrong(`counts ${nextents} extents, and has more`)
-    if (after.length > before.length) this.#requireCount(count)
+    if (news.length > before.length) this.#requireCount(count)
     const room = listRoom(literal.length)
     const { list } = this
-    if (list === undefined && count > room) {
-      await this.#changeTree(before, after)
-      setExtentCount(inode, this.#which, count)
-      return
-    }
-    const records = [...replaced(list ?? (await this.#tree.dissolve(nextents)), before, after)]
-    if (records.length !== count) throw this.#wrong(`counts ${nextents} extents, and has others`)
-    setExtentCount(inode, this.#which, count)
-    if (count <= room) {
+    if (list === undefined && count > room)
+      return after(this.#changeTree(before, news), () => setExtentCount(inode, this.#which, count))
+    return after(list ?? this.#tree.dissolve(nextents), records => {
+      const now = replaced(records, before, news)
+      if (now.length !== count) throw this.#wrong(`counts ${nextents} extents, and has others`)
+      return this.#store(now, room)
+    })
+  }
+
+  #store(records: readonly BmbtRecord[], room: number): Soon<void> {
+    const inode = this.#inode
+    const { geometry } = this.#writer.volume
+    setExtentCount(inode, this.#which, records.length)
+    if (records.length <= room) {
       setForkFormat(inode, this.#which, FORMAT.EXTENTS)
-      storeExtentList(forkOf(inode, this.#which), records)
-    } else {
-      await this.#tree.build(records, records[0]?.br_startblock ?? nearInode(geometry, inode.ino))
-      setForkFormat(inode, this.#which, FORMAT.BTREE)
+      return storeExtentList(forkOf(inode, this.#which), records)
     }
+    const near = records[0]?.br_startblock ?? nearInode(geometry, inode.ino)
+    return after(this.#tree.build(records, near), () => setForkFormat(inode, this.#which, FORMAT.BTREE))
   }
 
   /** The records that are in the inode; `undefined` when they are in a tree. */
@@ -83,16 +85,27 @@ export class ExtentStore {
   }
 
   get #tree(): ForkTree {
-    return forkTree(this.#writer, this.#inode, this.#which)
+    this.#knownTree ??= forkTree(this.#writer, this.#inode, this.#which)
+    return this.#knownTree
+  }
+
+  #changeTree(before: readonly BmbtRecord[], news: readonly BmbtRecord[]): Soon<void> {
+    const [old, now] = [before[0], news[0]]
+    if (before.length > 1 || news.length > 1) return this.#changeInTree(before, news)
+    // Mostly one extent comes, grows or goes.
+    if (old === undefined) return now && this.#tree.insert(now)
+    return now
+      ? this.#tree.replace(old.br_startoff, now)
+      : after(this.#tree.remove(old.br_startoff), () => {})
   }
 
   /** What has a key in common stays where it is; one for another with another key keeps its place too. */
-  async #changeTree(before: readonly BmbtRecord[], after: readonly BmbtRecord[]): Promise<void> {
+  async #changeInTree(before: readonly BmbtRecord[], news: readonly BmbtRecord[]): Promise<void> {
     const tree = this.#tree
     const starts = new Set(before.map(({ br_startoff }) => br_startoff))
     const kept = new Set<number>()
     const coming: BmbtRecord[] = []
-    for (const record of after)
+    for (const record of news)
       if (starts.has(record.br_startoff)) {
         kept.add(record.br_startoff)
         await tree.replace(record.br_startoff, record)
@@ -124,10 +137,9 @@ export class ExtentStore {
     inode.attributeExtents = attributeExtents
   }
 
-  #checked(record: BmbtRecord | undefined): BmbtRecord | undefined {
-    if (record === undefined) return undefined
+  #check(record: BmbtRecord | undefined): void {
+    if (record === undefined) return
     requireFileBlocks(this.#writer.volume, this.#inode.ino, record.br_startblock, record.br_blockcount)
-    return record
   }
 
   #wrong(what: string): DrydiskError {
@@ -135,20 +147,13 @@ export class ExtentStore {
   }
 }
 
-function* replaced(
+function replaced(
   list: readonly BmbtRecord[],
   before: readonly BmbtRecord[],
-  after: readonly BmbtRecord[],
-): Iterable<BmbtRecord> {
-  const out = new Set(before.map(({ br_startoff }) => br_startoff))
-  const into = [...after]
-  for (const record of list) {
-    if (out.has(record.br_startoff)) continue
-    while (into[0] !== undefined && into[0].br_startoff < record.br_startoff) {
-      yield into[0]
-      into.shift()
-    }
-    yield record
-  }
-  yield* into
+  news: readonly BmbtRecord[],
+): BmbtRecord[] {
+  const stay = list.filter(({ br_startoff }) => before.every(old => old.br_startoff !== br_startoff))
+  const [first] = news
+  const at = first === undefined ? -1 : stay.findIndex(({ br_startoff }) => br_startoff > first.br_startoff)
+  return at < 0 ? [...stay, ...news] : [...stay.slice(0, at), ...news, ...stay.slice(at)]
 }

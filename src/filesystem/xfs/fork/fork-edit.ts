@@ -1,9 +1,11 @@
 import { DrydiskError } from '../../../errors.ts'
+import type { Neighbours } from '../btree-edit.ts'
 import type { BmbtRecord } from '../btree-kinds.ts'
 import { type Dinode, FORMAT } from '../dinode.ts'
 import { corrupt } from '../errors.ts'
 import { ForkMap, type ForkRun } from '../fork-map.ts'
 import type { FsBlock } from '../geometry.ts'
+import { after, inTurn, type Soon } from '../soon.ts'
 import type { Extent, Owner, XfsWriter } from '../writer.ts'
 import { ExtentStore } from './extent-store.ts'
 import { extentEnd, extentPart, MOST_EXTENT_BLOCKS, mergeExtents } from './extents.ts'
@@ -47,35 +49,77 @@ export class ForkEditor {
     return new ForkMap(this.#writer.volume, this.#inode, forkOf(this.#inode, this.#which))
   }
 
-  /** Blocks for a hole of `count` blocks. What they held is still there. `ENOSPC` when there are none. */
-  async allocate(logical: number, count: number, options: AllocateOptions = {}): Promise<ForkRun[]> {
-    const { goal, unwritten = false, contiguous = false } = options
-    const { space, volume } = this.#writer
+  /** As the map gives them. */
+  runs(from: number, to: number): Soon<ForkRun[]> {
+    return after(this.#store.around(from), ({ floor, next }) => {
+      const end = floor === undefined ? 0 : extentEnd(floor)
+      if (floor !== undefined && end >= to) return [this.#run(from, extentPart(floor, from, to))]
+      if (end <= from && (next === undefined || next.br_startoff >= to))
+        return [{ logical: from, count: to - from, block: undefined, unwritten: false }]
+      return this.#allRuns(from, to)
+    })
+  }
+
+  async #allRuns(from: number, to: number): Promise<ForkRun[]> {
     const runs: ForkRun[] = []
-    if (contiguous && count > MOST_EXTENT_BLOCKS)
+    for await (const run of this.map.runs(from, to)) runs.push(run)
+    return runs
+  }
+
+  #run(logical: number, { br_startblock, br_blockcount, unwritten }: BmbtRecord): ForkRun {
+    const block = this.#writer.volume.geometry.volumeBlock(br_startblock)
+    return { logical, count: br_blockcount, block, unwritten }
+  }
+
+  /** Blocks for a hole of `count` blocks. What they held is still there. `ENOSPC` when there are none. */
+  allocate(logical: number, count: number, options: AllocateOptions = {}): Soon<ForkRun[]> {
+    if (options.contiguous && count > MOST_EXTENT_BLOCKS)
       throw new DrydiskError('ENOSPC', `inode ${this.#inode.ino}: no run has ${count} blocks`)
-    let next = goal ?? (await this.#goal(logical))
-    for (let at = logical; at < logical + count; ) {
-      const wanted = Math.min(logical + count - at, MOST_EXTENT_BLOCKS)
-      const least = contiguous ? wanted : 1
-      const extent = await space.allocate({ goal: next, wanted, least, owner: this.owner(at, unwritten) })
-      await this.place(at, extent, unwritten)
-      const block = volume.geometry.volumeBlock(extent.start)
-      runs.push({ logical: at, count: extent.count, block, unwritten })
-      at += extent.count
-      next = this.#behind(extent)
+    return after(this.#allocate(logical, count, options), first =>
+      first.br_blockcount === count
+        ? [this.#run(logical, first)]
+        : this.#allocateRest(first, logical + count, options),
+    )
+  }
+
+  async #allocateRest(first: BmbtRecord, end: number, options: AllocateOptions): Promise<ForkRun[]> {
+    const runs = [this.#run(first.br_startoff, first)]
+    for (let last = first; extentEnd(last) < end; ) {
+      const at = extentEnd(last)
+      const goal = this.#behind({ start: last.br_startblock, count: last.br_blockcount })
+      last = await this.#allocate(at, end - at, { ...options, goal })
+      runs.push(this.#run(at, last))
     }
     return runs
   }
 
+  /** One extent of `count` blocks or less. */
+  #allocate(logical: number, count: number, options: AllocateOptions): Soon<BmbtRecord> {
+    const { unwritten = false, contiguous = false } = options
+    const wanted = Math.min(count, MOST_EXTENT_BLOCKS)
+    const owner = this.owner(logical, unwritten)
+    return after(this.#store.around(logical), around => {
+      const goal = options.goal ?? this.#goal(around)
+      const allocated = this.#writer.space.allocate({ goal, wanted, least: contiguous ? wanted : 1, owner })
+      return after(allocated, ({ start, count: blocks }) => {
+        const record = { br_startoff: logical, br_startblock: start, br_blockcount: blocks, unwritten }
+        return after(this.#place(record, around), () => record)
+      })
+    })
+  }
+
   /** Maps blocks that were just allocated at a hole. */
-  async place(logical: number, { start, count }: Extent, unwritten: boolean): Promise<void> {
+  place(logical: number, { start, count }: Extent, unwritten: boolean): Soon<void> {
     const record = { br_startoff: logical, br_startblock: start, br_blockcount: count, unwritten }
-    const [before, after] = [await this.#store.floor(logical), await this.#store.ceiling(logical)]
-    if (before !== undefined && extentEnd(before) > logical) throw this.#overlap(before)
-    if (after !== undefined && after.br_startoff < logical + count) throw this.#overlap(after)
-    await this.#exchange([], [record])
-    countBlocks(this.#inode, count)
+    return after(this.#store.around(logical), around => this.#place(record, around))
+  }
+
+  #place(record: BmbtRecord, { floor, next }: Neighbours<BmbtRecord>): Soon<void> {
+    if (floor !== undefined && extentEnd(floor) > record.br_startoff) throw this.#overlap(floor)
+    if (next !== undefined && next.br_startoff < extentEnd(record)) throw this.#overlap(next)
+    return after(this.#exchangeBetween(floor, next, [], [record]), () =>
+      countBlocks(this.#inode, record.br_blockcount),
+    )
   }
 
   /** Frees what is mapped from block `from` up to, not including, `to`. */
@@ -113,8 +157,8 @@ export class ForkEditor {
 
   /** The first block behind the last extent; 0 when there is none. */
   async end(): Promise<number> {
-    const last = await this.#store.floor(FORK_END)
-    return last === undefined ? 0 : extentEnd(last)
+    const { floor } = await this.#store.around(FORK_END)
+    return floor === undefined ? 0 : extentEnd(floor)
   }
 
   /** The lowest hole of `count` blocks that is not below `from`. */
@@ -150,38 +194,46 @@ export class ForkEditor {
   }
 
   /** The extent that block `at` lies in, or the next one. */
-  async #from(at: number): Promise<BmbtRecord | undefined> {
-    const before = await this.#store.floor(at)
-    if (before !== undefined && extentEnd(before) > at) return before
-    return this.#store.ceiling(at + 1)
+  #from(at: number): Soon<BmbtRecord | undefined> {
+    return after(this.#store.around(at), ({ floor, next }) =>
+      floor !== undefined && extentEnd(floor) > at ? floor : next,
+    )
   }
 
   /** As `ExtentStore.change`, where the new ones may continue what lies before and behind. */
-  async #exchange(before: readonly BmbtRecord[], after: readonly BmbtRecord[]): Promise<void> {
-    const [first, last] = [after[0], after.at(-1)]
-    if (first === undefined || last === undefined) return this.#store.change(before, after)
-    const left = first.br_startoff === 0 ? undefined : await this.#store.floor(first.br_startoff - 1)
-    const right = await this.#store.ceiling(extentEnd(last))
-    const around = [left, ...after, right].filter(record => record !== undefined)
+  async #exchange(before: readonly BmbtRecord[], news: readonly BmbtRecord[]): Promise<void> {
+    const [first, last] = [news[0], news.at(-1)]
+    if (first === undefined || last === undefined) return this.#store.change(before, news)
+    const left = first.br_startoff === 0 ? undefined : (await this.#store.around(first.br_startoff - 1)).floor
+    const { next } = await this.#store.around(extentEnd(last) - 1)
+    return this.#exchangeBetween(left, next, before, news)
+  }
+
+  #exchangeBetween(
+    left: BmbtRecord | undefined,
+    right: BmbtRecord | undefined,
+    before: readonly BmbtRecord[],
+    news: readonly BmbtRecord[],
+  ): Soon<void> {
+    const around: BmbtRecord[] = []
+    if (left !== undefined) around.push(left)
+    around.push(...news)
+    if (right !== undefined) around.push(right)
     const merged = mergeExtents(around)
-    const isMerged = (record: BmbtRecord | undefined) => record !== undefined && !merged.includes(record)
-    const old = [...(isMerged(left) ? [left] : []), ...before, ...(isMerged(right) ? [right] : [])]
-    const news = merged.filter(record => record !== left && record !== right)
-    await this.#store.change(
-      old.filter(record => record !== undefined),
-      news,
+    const old: BmbtRecord[] = []
+    if (left !== undefined && merged[0] !== left) old.push(left)
+    old.push(...before)
+    if (right !== undefined && merged.at(-1) !== right) old.push(right)
+    return this.#store.change(
+      old,
+      merged.filter(record => record !== left && record !== right),
     )
   }
 
   /** Behind the blocks before, else near the inode. */
-  async #goal(logical: number): Promise<FsBlock> {
-    const { geometry } = this.#writer.volume
-    const before = await this.#store.floor(logical)
-    if (before !== undefined)
-      return this.#behind({ start: before.br_startblock, count: before.br_blockcount })
-    const after = await this.#store.ceiling(logical)
-    if (after !== undefined) return after.br_startblock
-    return nearInode(geometry, this.#inode.ino)
+  #goal({ floor, next }: Neighbours<BmbtRecord>): FsBlock {
+    if (floor !== undefined) return this.#behind({ start: floor.br_startblock, count: floor.br_blockcount })
+    return next?.br_startblock ?? nearInode(this.#writer.volume.geometry, this.#inode.ino)
   }
 
   /** The next block; at the end of the allocation group one that there is. */
@@ -219,10 +271,15 @@ export async function emptyFork(writer: XfsWriter, inode: Dinode, which: WhichFo
   if (fork === undefined || (fork.format !== FORMAT.EXTENTS && fork.format !== FORMAT.BTREE)) return
   if (fork.format === FORMAT.EXTENTS && fork.nextents === 0) return
   const editor = new ForkEditor(writer, inode, which)
-  for await (const { br_startoff, br_startblock, br_blockcount, unwritten } of editor.map.extents()) {
-    const extent = { start: br_startblock, count: br_blockcount }
-    await writer.space.free(extent, editor.owner(br_startoff, unwritten))
-    countBlocks(inode, -br_blockcount)
+  for await (const records of editor.map.lists()) {
+    const frees = records.map(({ br_startoff, br_startblock, br_blockcount, unwritten }) => () => {
+      countBlocks(inode, -br_blockcount)
+      return writer.space.free(
+        { start: br_startblock, count: br_blockcount },
+        editor.owner(br_startoff, unwritten),
+      )
+    })
+    await inTurn(frees)
   }
   if (fork.format === FORMAT.BTREE) await forkTree(writer, inode, which).freeAll()
   makeExtentFork(inode, which)

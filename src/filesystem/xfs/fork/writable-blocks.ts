@@ -1,6 +1,7 @@
 import { DIFLAG2, type Dinode } from '../dinode.ts'
 import type { ForkRun } from '../fork-map.ts'
 import type { FsBlock, VolumeBlock } from '../geometry.ts'
+import { after, type Soon } from '../soon.ts'
 import type { XfsWriter } from '../writer.ts'
 import { requireFileBlocks } from './file-blocks.ts'
 import { ForkEditor } from './fork-edit.ts'
@@ -34,12 +35,12 @@ export class WritableBlocks {
   }
 
   /** All blocks from `first` up to, not including, `last`. */
-  async fill(first: number, last: number): Promise<WritableRun[]> {
+  fill(first: number, last: number): Soon<WritableRun[]> {
     return this.#prepare(first, last, true)
   }
 
   /** Those of them that hold content; others read as zeros. */
-  async existing(first: number, last: number): Promise<WritableRun[]> {
+  existing(first: number, last: number): Soon<WritableRun[]> {
     return this.#prepare(first, last, false)
   }
 
@@ -50,25 +51,31 @@ export class WritableBlocks {
         await this.#editor.unmap(run.logical, run.logical + run.count)
   }
 
-  async #prepare(first: number, last: number, all: boolean): Promise<WritableRun[]> {
+  #prepare(first: number, last: number, all: boolean): Soon<WritableRun[]> {
+    return after(this.#runs(first, last), runs => {
+      const [run] = runs
+      return runs.length === 1 && run !== undefined ? this.#ready(run, all) : this.#allReady(runs, all)
+    })
+  }
+
+  async #allReady(runs: readonly ForkRun[], all: boolean): Promise<WritableRun[]> {
     const ready: WritableRun[] = []
-    for (const run of await this.#runs(first, last)) {
-      const { logical, count, block } = run
-      if (block !== undefined && (all || !run.unwritten)) ready.push(...(await this.#own(run, block)))
-      else if (all) ready.push(...fresh(await this.#editor.allocate(logical, count)))
-    }
+    for (const run of runs) ready.push(...(await this.#ready(run, all)))
     return ready
   }
 
+  #ready(run: ForkRun, all: boolean): Soon<WritableRun[]> {
+    const { logical, count, block } = run
+    if (block !== undefined && (all || !run.unwritten)) return this.#own(run, block)
+    return all ? after(this.#editor.allocate(logical, count), fresh) : []
+  }
+
   /** As the map has them now, but none lies on both sides of the file's end. */
-  async #runs(first: number, last: number): Promise<ForkRun[]> {
-    const runs: ForkRun[] = []
-    for (const [from, to] of [
-      [first, Math.min(last, this.#end)],
-      [Math.max(first, this.#end), last],
-    ] as const)
-      if (from < to) for await (const run of this.#editor.map.runs(from, to)) runs.push(run)
-    return this.#joinHoles(runs)
+  #runs(first: number, last: number): Soon<ForkRun[]> {
+    if (first >= this.#end || last <= this.#end) return first < last ? this.#editor.runs(first, last) : []
+    return after(this.#editor.runs(first, this.#end), before =>
+      after(this.#editor.runs(this.#end, last), behind => this.#joinHoles([...before, ...behind])),
+    )
   }
 
   /** A hole over the end of the file is filled in one piece. */
@@ -84,11 +91,17 @@ export class WritableBlocks {
   }
 
   /** Blocks that are there, as far as no other file has them too; copies of the others. */
-  async #own(run: ForkRun, block: VolumeBlock): Promise<WritableRun[]> {
+  #own(run: ForkRun, block: VolumeBlock): Soon<WritableRun[]> {
+    const { logical, count, unwritten } = run
+    requireFileBlocks(this.#writer.volume, this.#inode.ino, this.#fsBlock(block), count)
+    if (unwritten || (this.#inode.di_flags2 & DIFLAG2.REFLINK) !== 0n) return this.#makeOwn(run, block)
+    return [{ logical, count, block, content: logical >= this.#end ? 'zeros' : 'here' }]
+  }
+
+  async #makeOwn(run: ForkRun, block: VolumeBlock): Promise<WritableRun[]> {
     const { logical, count } = run
     const blank = run.unwritten || logical >= this.#end
     const ready: WritableRun[] = []
-    requireFileBlocks(this.#writer.volume, this.#inode.ino, this.#fsBlock(block), count)
     for (let at = logical; at < logical + count; ) {
       const left = logical + count - at
       const here = block + (at - logical)

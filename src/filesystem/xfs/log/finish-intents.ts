@@ -3,6 +3,7 @@ import { dropAttribute, storeAttribute } from '../attribute-edit/attribute-store
 import type { VolumeWriter } from '../create-writer.ts'
 import type { Dinode } from '../dinode.ts'
 import { ForkEditor } from '../fork/fork-edit.ts'
+import type { Soon } from '../soon.ts'
 import type { XfsSpace } from '../space/space.ts'
 import { inTransaction } from '../transaction.ts'
 import { type Extent, OWN, type Owner, structureOwner } from '../writer.ts'
@@ -12,7 +13,7 @@ import { type AttributeUpdate, type IntentStep, type MappingUpdate, parseIntent 
 import type { OpenIntent } from './intents.ts'
 
 /** What a step leaves to be done when all steps of the log are done. */
-type FollowUp = () => Promise<void>
+type FollowUp = () => Soon<void>
 
 /**
  * Does what the log's transactions promised and none did, as a mount does after the replay: all in the order of the log, then
@@ -122,7 +123,7 @@ function naming<T>(intent: OpenIntent, work: () => T): T {
   }
 }
 
-async function namingAsync(intent: OpenIntent, work: () => Promise<void>): Promise<void> {
+async function namingAsync(intent: OpenIntent, work: () => Soon<void>): Promise<void> {
   try {
     await work()
   } catch (error) {

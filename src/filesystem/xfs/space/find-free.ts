@@ -1,3 +1,4 @@
+import { after, type Soon } from '../soon.ts'
 import type { FreeExtents, Run } from './free-extents.ts'
 
 /** Runs on each side of the goal that are looked at before length counts for more than nearness. */
@@ -10,7 +11,7 @@ export interface Wish {
   /** What the first block is a multiple of. */
   readonly alignment: number
   /** Parts of a run that may be taken, in order. */
-  usable(run: Run): Iterable<Run>
+  usable(run: Run): readonly Run[]
 }
 
 export interface Found {
@@ -23,9 +24,11 @@ export interface Found {
  * `required` blocks or more, and not more than are wanted: behind the goal or else near it where enough are in a row; else
  * the shortest run that has enough.
  */
-export async function findFree(free: FreeExtents, wish: Wish, required: number): Promise<Found | undefined> {
-  const near = await findNear(free, wish, required)
-  if (near !== undefined) return near
+export function findFree(free: FreeExtents, wish: Wish, required: number): Soon<Found | undefined> {
+  return after(findNear(free, wish, required), near => near ?? findShortest(free, wish, required))
+}
+
+async function findShortest(free: FreeExtents, wish: Wish, required: number): Promise<Found | undefined> {
   for await (const from of free.atLeast(required)) {
     const taken = partOf(from, wish, required)
     if (taken !== undefined) return { from, taken }
@@ -44,45 +47,56 @@ export async function findLongest(free: FreeExtents, wish: Wish, least: number):
   return best
 }
 
-async function findNear(free: FreeExtents, wish: Wish, required: number): Promise<Found | undefined> {
-  const around = await free.before(wish.goal)
-  if (around !== undefined) {
-    const taken = partOf(around, wish, required)
-    if (taken !== undefined && around.start + around.count > wish.goal) return { from: around, taken }
-  }
-  const behind = await firstFit(free.from(wish.goal + 1), wish, required)
-  const before = await firstFit(downwards(free, around), wish, required)
-  if (behind === undefined || before === undefined) return behind ?? before
-  const farther = behind.taken.start - wish.goal > wish.goal - before.taken.start
-  return farther ? before : behind
+function findNear(free: FreeExtents, wish: Wish, required: number): Soon<Found | undefined> {
+  const { goal } = wish
+  return after(free.before(goal), around => {
+    if (around !== undefined && around.start + around.count > goal) {
+      const taken = partOf(around, wish, required)
+      if (taken !== undefined) return { from: around, taken }
+    }
+    const upwards = (run: Run) => free.from(run.start + 1)
+    const downwards = (run: Run) => (run.start === 0 ? undefined : free.before(run.start - 1))
+    return after(firstFit(free.from(goal + 1), upwards, wish, required), behind =>
+      after(firstFit(around, downwards, wish, required), before => {
+        if (behind === undefined || before === undefined) return behind ?? before
+        return behind.taken.start - goal > goal - before.taken.start ? before : behind
+      }),
+    )
+  })
 }
 
-async function firstFit(runs: AsyncIterable<Run>, wish: Wish, required: number): Promise<Found | undefined> {
-  let seen = 0
-  for await (const from of runs) {
+/** @param runs that are looked at, at most. */
+function firstFit(
+  first: Soon<Run | undefined>,
+  next: (run: Run) => Soon<Run | undefined>,
+  wish: Wish,
+  required: number,
+  runs = NEAR_RUNS,
+): Soon<Found | undefined> {
+  return after(first, from => {
+    if (from === undefined || runs === 0) return undefined
     const taken = partOf(from, wish, required)
-    if (taken !== undefined) return { from, taken }
-    if (++seen >= NEAR_RUNS) return undefined
-  }
-  return undefined
-}
-
-async function* downwards(free: FreeExtents, first: Run | undefined): AsyncIterable<Run> {
-  for (let run = first; run !== undefined; ) {
-    yield run
-    if (run.start === 0) return
-    run = await free.before(run.start - 1)
-  }
+    return taken === undefined ? firstFit(next(from), next, wish, required, runs - 1) : { from, taken }
+  })
 }
 
 /** As much of a run as is wanted, behind the goal if that is possible. */
 function partOf(from: Run, wish: Wish, required: number): Run | undefined {
-  const parts = [...wish.usable(from)]
-  for (const least of [wish.goal, 0])
-    for (const part of parts) {
-      const start = Math.ceil(Math.max(part.start, least) / wish.alignment) * wish.alignment
-      const count = Math.min(wish.wanted, part.start + part.count - start)
-      if (count >= required && count > 0) return { start, count }
-    }
+  const parts = wish.usable(from)
+  return firstPart(parts, wish, required, wish.goal) ?? firstPart(parts, wish, required, 0)
+}
+
+/** @param least the first block that may be taken. */
+function firstPart(
+  parts: readonly Run[],
+  { wanted, alignment }: Wish,
+  required: number,
+  least: number,
+): Run | undefined {
+  for (const part of parts) {
+    const start = Math.ceil(Math.max(part.start, least) / alignment) * alignment
+    const count = Math.min(wanted, part.start + part.count - start)
+    if (count >= required && count > 0) return { start, count }
+  }
   return undefined
 }

@@ -2,6 +2,7 @@ import { agTree, type BtreeEditor } from '../btree-edit.ts'
 import { agfRoot, type BlockSource } from '../btree-edit-store.ts'
 import { type AllocRecord, BNOBT, CNTBT, cntbtKey } from '../btree-kinds.ts'
 import { corrupt } from '../errors.ts'
+import { after, inTurn, type Soon } from '../soon.ts'
 import type { XfsVolume } from '../volume.ts'
 
 /** Blocks in a row in an allocation group. */
@@ -31,13 +32,13 @@ export class FreeExtents {
   }
 
   /** The last run that does not begin behind the block. */
-  async before(block: number): Promise<Run | undefined> {
-    return this.#run(await this.#byBlock.floor(block))
+  before(block: number): Soon<Run | undefined> {
+    return after(this.#byBlock.floor(block), found => this.#run(found))
   }
 
-  /** Runs that do not begin before the block, in order. Nothing is to be changed meanwhile. */
-  async *from(block: number): AsyncIterable<Run> {
-    for await (const found of this.#byBlock.records(block)) yield this.#checked(found)
+  /** The first run that does not begin before the block. */
+  from(block: number): Soon<Run | undefined> {
+    return after(this.#byBlock.ceiling(block), found => this.#run(found))
   }
 
   /** Runs of at least so many blocks, shorter ones first. Nothing is to be changed meanwhile. */
@@ -47,63 +48,84 @@ export class FreeExtents {
   }
 
   /** The longest run that is shorter than the given one, or begins before it; without one, the longest of all. */
-  async shorterThan(run?: Run): Promise<Run | undefined> {
-    return this.#run(await this.#byLength.floor(run === undefined ? LAST : lengthKey(run) - 1n))
+  shorterThan(run?: Run): Soon<Run | undefined> {
+    return after(this.#byLength.floor(run === undefined ? LAST : lengthKey(run) - 1n), found =>
+      this.#run(found),
+    )
   }
 
   /** Takes blocks out of a run that is free. */
-  async take(from: Run, taken: Run): Promise<void> {
+  take(from: Run, taken: Run): Soon<void> {
     const left: Run = { start: from.start, count: taken.start - from.start }
     const end = taken.start + taken.count
     const right: Run = { start: end, count: from.start + from.count - end }
-    await this.#byLength.remove(lengthKey(from))
-    if (left.count > 0) {
-      await this.#byBlock.replace(from.start, record(left))
-      if (right.count > 0) await this.#byBlock.insert(record(right))
-    } else if (right.count > 0) await this.#byBlock.replace(from.start, record(right))
-    else await this.#byBlock.remove(from.start)
-    for (const rest of [left, right]) if (rest.count > 0) await this.#byLength.insert(record(rest))
-    await this.#count(-taken.count)
+    return inTurn([
+      () => this.#byLength.remove(lengthKey(from)),
+      () => {
+        const rest = left.count > 0 ? left : right
+        return rest.count > 0
+          ? this.#byBlock.replace(from.start, record(rest))
+          : this.#byBlock.remove(from.start)
+      },
+      () => (left.count > 0 && right.count > 0 ? this.#byBlock.insert(record(right)) : undefined),
+      () => (left.count > 0 ? this.#byLength.insert(record(left)) : undefined),
+      () => (right.count > 0 ? this.#byLength.insert(record(right)) : undefined),
+      () => this.#count(-taken.count),
+    ])
   }
 
   /** Blocks become free. `ERR_CORRUPT` when one of them is. */
-  async add({ start, count }: Run): Promise<void> {
+  add(run: Run): Soon<void> {
+    const { start, count } = run
     const end = start + count
-    const left = await this.before(end - 1)
-    const right = this.#run(await this.#byBlock.find(end))
-    if (left !== undefined && left.start + left.count > start)
-      throw corrupt(
-        'bnobt',
-        `blocks ${start} to ${end - 1} of allocation group ${this.#agno} are to become free, and some of them are free already`,
-        { agno: this.#agno, block: start },
-      )
-    const joinsLeft = left !== undefined && left.start + left.count === start
-    const merged: Run = {
-      start: joinsLeft ? left.start : start,
-      count: (joinsLeft ? left.count : 0) + count + (right?.count ?? 0),
-    }
-    if (joinsLeft) await this.#byLength.remove(lengthKey(left))
-    if (right !== undefined) await this.#byLength.remove(lengthKey(right))
-    if (joinsLeft) {
-      if (right !== undefined) await this.#byBlock.remove(right.start)
-      await this.#byBlock.replace(left.start, record(merged))
-    } else if (right !== undefined) await this.#byBlock.replace(right.start, record(merged))
-    else await this.#byBlock.insert(record(merged))
-    await this.#byLength.insert(record(merged))
-    await this.#count(count)
+    return after(this.before(end - 1), left =>
+      after(this.#byBlock.find(end), found => {
+        const right = this.#run(found)
+        if (left !== undefined && left.start + left.count > start)
+          throw corrupt(
+            'bnobt',
+            `blocks ${start} to ${end - 1} of allocation group ${this.#agno} are to become free, and some of them are free already`,
+            { agno: this.#agno, block: start },
+          )
+        const joined = left !== undefined && left.start + left.count === start ? left : undefined
+        return this.#join(joined, run, right)
+      }),
+    )
   }
 
-  async #count(change: number): Promise<void> {
-    const longest = (await this.shorterThan())?.count ?? 0
-    const agf = await this.#volume.editAgf(this.#agno)
-    if (agf.agf_freeblks + change < 0 || agf.agf_freeblks + change < longest)
-      throw corrupt(
-        'AGF',
-        `allocation group ${this.#agno} counts ${agf.agf_freeblks} free blocks, and its trees have more`,
-        { agno: this.#agno },
-      )
-    agf.agf_freeblks += change
-    agf.agf_longest = longest
+  /** Blocks become free between free ones. */
+  #join(left: Run | undefined, run: Run, right: Run | undefined): Soon<void> {
+    const merged = record({
+      start: left?.start ?? run.start,
+      count: (left?.count ?? 0) + run.count + (right?.count ?? 0),
+    })
+    return inTurn([
+      () => left && this.#byLength.remove(lengthKey(left)),
+      () => right && this.#byLength.remove(lengthKey(right)),
+      () => left && right && this.#byBlock.remove(right.start),
+      () => {
+        const grows = left ?? right
+        return grows ? this.#byBlock.replace(grows.start, merged) : this.#byBlock.insert(merged)
+      },
+      () => this.#byLength.insert(merged),
+      () => this.#count(run.count),
+    ])
+  }
+
+  #count(change: number): Soon<void> {
+    return after(this.shorterThan(), run =>
+      after(this.#volume.editAgf(this.#agno), agf => {
+        const longest = run?.count ?? 0
+        if (agf.agf_freeblks + change < 0 || agf.agf_freeblks + change < longest)
+          throw corrupt(
+            'AGF',
+            `allocation group ${this.#agno} counts ${agf.agf_freeblks} free blocks, and its trees have more`,
+            { agno: this.#agno },
+          )
+        agf.agf_freeblks += change
+        agf.agf_longest = longest
+      }),
+    )
   }
 
   #run(found: AllocRecord | undefined): Run | undefined {

@@ -25,14 +25,15 @@ export class FreedBlocks {
   }
 
   /** The parts of a run that were free before. */
-  *freeBefore(agno: number, run: Run): Iterable<Run> {
+  freeBefore(agno: number, run: Run): readonly Run[] {
     const freed = this.#freed.get(this.#volume.buffers.transaction)
+    if (freed === undefined) return [run]
     const base = this.#base(agno)
     const first = base + run.start
-    if (freed === undefined) yield run
-    else
-      for (const { start, end, inside } of freed.segments(first, first + run.count))
-        if (!inside) yield { start: start - base, count: end - start }
+    const parts: Run[] = []
+    for (const { start, end, inside } of freed.segments(first, first + run.count))
+      if (!inside) parts.push({ start: start - base, count: end - start })
+    return parts
   }
 
   #base(agno: number): number {

@@ -1,6 +1,8 @@
 import { DrydiskError } from '../../../errors.ts'
+import type { Agf } from '../agf.ts'
 import type { BlockSource } from '../btree-edit-store.ts'
 import { corrupt } from '../errors.ts'
+import { after, inTurn, type Soon } from '../soon.ts'
 import type { XfsVolume } from '../volume.ts'
 import { OWN, type Owner, structureOwner } from '../writer.ts'
 import { type Found, findFree, findLongest, type Wish } from './find-free.ts'
@@ -8,7 +10,7 @@ import { FreeExtents, type Run } from './free-extents.ts'
 import { FreeList, FreeListBlocks, neededInFreeList } from './free-list.ts'
 import type { FreedBlocks } from './freed-blocks.ts'
 import { References } from './references.ts'
-import { availableBlocks } from './reserve.ts'
+import { Reserve } from './reserve.ts'
 import { isInode, ReverseMap } from './reverse-map.ts'
 
 const OWN_AG = structureOwner(OWN.AG)
@@ -40,6 +42,7 @@ export class GroupSpace {
   readonly #freed: FreedBlocks
   readonly #owners: ReverseMap | undefined
   readonly #references: References | undefined
+  readonly #reserve: Reserve
 
   constructor(volume: XfsVolume, agno: number, freed: FreedBlocks) {
     const { hasRmapbt, hasReflink } = volume.superblock
@@ -47,6 +50,7 @@ export class GroupSpace {
     this.#agno = agno
     this.#freed = freed
     this.#list = new FreeList(volume, agno)
+    this.#reserve = new Reserve(volume, agno)
     const blocks = (tree: 'free space' | 'rmapbt') =>
       new FreeListBlocks(volume, agno, { list: this.#list, freed, tree })
     this.#free = new FreeExtents(volume, agno, blocks('free space'))
@@ -55,55 +59,76 @@ export class GroupSpace {
   }
 
   /** `undefined` when there is no such run, or it is kept back. */
-  async allocate(request: GroupRequest): Promise<Run | undefined> {
-    const { required, longest, fromReserve, owner } = request
-    if ((await this.available(fromReserve)) < required) return undefined
-    await this.#fillFreeList()
-    const available = await this.available(fromReserve)
-    if (available < required) return undefined
+  allocate(request: GroupRequest): Soon<Run | undefined> {
+    const { required, fromReserve } = request
+    return after(this.available(fromReserve), before => {
+      if (before < required) return undefined
+      return after(this.#fillFreeList(), () =>
+        after(this.available(fromReserve), available =>
+          available < required ? undefined : this.#allocate(request, Math.min(request.wanted, available)),
+        ),
+      )
+    })
+  }
+
+  #allocate(request: GroupRequest, wanted: number): Soon<Run | undefined> {
+    const { required, longest, owner } = request
     const holdsData = isInode(owner.owner) && !owner.bmbt
     const wish: Wish = {
-      ...request,
-      wanted: Math.min(request.wanted, available),
+      goal: request.goal,
+      wanted,
+      alignment: request.alignment,
       usable: run => (holdsData ? this.#freed.freeBefore(this.#agno, run) : [run]),
     }
-    const found: Found | undefined = longest
-      ? await findLongest(this.#free, wish, required)
-      : await findFree(this.#free, wish, required)
-    if (found === undefined) return undefined
-    await this.#requireOrdinary(found.taken)
-    await this.#free.take(found.from, found.taken)
-    await this.map(found.taken, owner)
-    await this.#volume.count({ fdblocks: -found.taken.count })
-    return found.taken
+    const search = longest ? findLongest : findFree
+    return after(search(this.#free, wish, required), found => found && this.#take(found, owner))
+  }
+
+  #take({ from, taken }: Found, owner: Owner): Soon<Run> {
+    const done = inTurn([
+      () => this.#requireOrdinary(taken),
+      () => this.#free.take(from, taken),
+      () => this.map(taken, owner),
+      () => this.#volume.count({ fdblocks: -taken.count }),
+    ])
+    return after(done, () => taken)
   }
 
   /** Blocks that nobody owns and no file refers to become free. */
-  async release(run: Run): Promise<void> {
-    await this.#requireOrdinary(run)
-    await this.#fillFreeList()
-    this.#volume.buffers.forget(this.#volume.geometry.inAg(this.#agno, run.start), run.count)
-    await this.#free.add(run)
-    this.#freed.add(this.#agno, run)
-    await this.#volume.count({ fdblocks: run.count })
+  release(run: Run): Soon<void> {
+    return inTurn([
+      () => this.#requireOrdinary(run),
+      () => this.#fillFreeList(),
+      () => {
+        this.#volume.buffers.forget(this.#volume.geometry.inAg(this.#agno, run.start), run.count)
+        return this.#free.add(run)
+      },
+      () => {
+        this.#freed.add(this.#agno, run)
+        return this.#volume.count({ fdblocks: run.count })
+      },
+    ])
   }
 
-  async map(run: Run, owner: Owner): Promise<void> {
-    if (this.#owners === undefined) return
-    await this.#fillFreeList()
-    await this.#owners.map(run, owner)
+  map(run: Run, owner: Owner): Soon<void> {
+    const owners = this.#owners
+    if (owners === undefined) return
+    return after(this.#fillFreeList(), () => owners.map(run, owner))
   }
 
-  async unmap(run: Run, owner: Owner): Promise<void> {
-    const { owner: who } = owner
+  unmap(run: Run, owner: Owner): Soon<void> {
     // New blocks at the end of a group that grows have no owner yet.
-    if (this.#owners === undefined || who === BigInt.asUintN(64, OWN.NULL)) return
+    if (this.#owners === undefined || owner.owner === BigInt.asUintN(64, OWN.NULL)) return
+    return this.#unmap(this.#owners, run, owner)
+  }
+
+  async #unmap(owners: ReverseMap, run: Run, owner: Owner): Promise<void> {
     for (let { start, count } = run; count > 0; ) {
       await this.#fillFreeList()
       const done: number =
-        who === BigInt.asUintN(64, OWN.UNKNOWN)
-          ? await this.#owners.unmapAny({ start, count })
-          : await this.#owners.unmap({ start, count }, owner)
+        owner.owner === BigInt.asUintN(64, OWN.UNKNOWN)
+          ? await owners.unmapAny({ start, count })
+          : await owners.unmap({ start, count }, owner)
       start += done
       count -= done
     }
@@ -114,7 +139,7 @@ export class GroupSpace {
   }
 
   /** Gives what no file refers to any more, which is not free yet. */
-  async decrease(run: Run): Promise<readonly Run[]> {
+  decrease(run: Run): Soon<readonly Run[]> {
     return this.#references === undefined ? [run] : this.#references.decrease(run)
   }
 
@@ -143,27 +168,34 @@ export class GroupSpace {
     return blocks
   }
 
-  async available(fromReserve: boolean): Promise<number> {
-    return availableBlocks(this.#volume, this.#agno, fromReserve)
+  available(fromReserve: boolean): Soon<number> {
+    return after(this.#volume.readAgf(this.#agno), agf => this.#reserve.available(agf, fromReserve))
   }
 
   /**
    * Makes the free list as long as the trees need it, as far as there is space, and not much longer (xfs_alloc_fix_freelist).
    * It is never shortened again after it was lengthened: either may change what the trees need, there and back.
    */
-  async #fillFreeList(): Promise<void> {
-    while ((await this.#missing()) < -TO_SPARE) await this.#shortenFreeList()
+  #fillFreeList(): Soon<void> {
+    return after(this.#volume.readAgf(this.#agno), agf => {
+      const missing = this.#missing(agf)
+      const isRight = missing <= 0 && missing >= -TO_SPARE
+      return isRight ? undefined : this.#changeFreeList()
+    })
+  }
+
+  async #changeFreeList(): Promise<void> {
+    while (this.#missing(await this.#volume.readAgf(this.#agno)) < -TO_SPARE) await this.#shortenFreeList()
     for (;;) {
-      const missing = await this.#missing()
-      const { agf_freeblks } = await this.#volume.readAgf(this.#agno)
-      if (missing <= 0 || agf_freeblks === 0) return
+      const agf = await this.#volume.readAgf(this.#agno)
+      const missing = this.#missing(agf)
+      if (missing <= 0 || agf.agf_freeblks === 0) return
       await this.#lengthenFreeList(missing)
     }
   }
 
   /** In the free list; below 0 when it has more than is needed. */
-  async #missing(): Promise<number> {
-    const agf = await this.#volume.readAgf(this.#agno)
+  #missing(agf: Agf): number {
     return neededInFreeList(this.#volume.superblock, agf) - agf.agf_flcount
   }
 
@@ -200,27 +232,33 @@ export class GroupSpace {
   }
 
   /** What holds the group together is neither free nor any file's, whatever a damaged tree says. */
-  async #requireOrdinary({ start, count }: Run): Promise<void> {
-    const { superblock: sb, geometry } = this.#volume
-    const agf = await this.#volume.readAgf(this.#agno)
-    const { sb_sectsize, sb_blocksize, sb_logstart, sb_logblocks } = sb
-    const inLog = sb_logstart !== 0 && geometry.agOf(sb_logstart) === this.#agno
+  #requireOrdinary({ start, count }: Run): Soon<void> {
+    return after(this.#volume.readAgf(this.#agno), agf =>
+      after(this.#volume.readAgfl(this.#agno, agf), list => {
+        const end = start + count
+        const isIn = (block: number) => start <= block && block < end
+        const { bnoRoot, cntRoot, rmapRoot } = agf
+        // Block 0 is a header, and where there is no tree of reverse mappings, its root is.
+        const held =
+          this.#firstFixed(start, end) ?? [bnoRoot, cntRoot, rmapRoot].find(isIn) ?? list.find(isIn)
+        if (held !== undefined)
+          throw corrupt(
+            'bnobt',
+            `blocks ${start} to ${end - 1} of allocation group ${this.#agno} are free or a file's, and ${held} is metadata`,
+            { agno: this.#agno, block: held },
+          )
+      }),
+    )
+  }
+
+  /** Where headers or the log begin that lie in a run. */
+  #firstFixed(start: number, end: number): number | undefined {
+    const { superblock, geometry } = this.#volume
+    const { sb_sectsize, sb_blocksize, sb_logstart, sb_logblocks } = superblock
+    if (start < Math.ceil((4 * sb_sectsize) / sb_blocksize)) return 0
+    if (sb_logstart === 0 || geometry.agOf(sb_logstart) !== this.#agno) return undefined
     const log = geometry.agBlockOf(sb_logstart)
-    const fixed: readonly Run[] = [
-      { start: 0, count: Math.ceil((4 * sb_sectsize) / sb_blocksize) },
-      { start: agf.bnoRoot, count: 1 },
-      { start: agf.cntRoot, count: 1 },
-      ...(sb.hasRmapbt ? [{ start: agf.rmapRoot, count: 1 }] : []),
-      ...(inLog ? [{ start: log, count: sb_logblocks }] : []),
-      ...(await this.#volume.readAgfl(this.#agno, agf)).map(block => ({ start: block, count: 1 })),
-    ]
-    const held = fixed.find(each => each.start < start + count && start < each.start + each.count)
-    if (held !== undefined)
-      throw corrupt(
-        'bnobt',
-        `blocks ${start} to ${start + count - 1} of allocation group ${this.#agno} are free or a file's, and ${held.start} is metadata`,
-        { agno: this.#agno, block: held.start },
-      )
+    return log < end && start < log + sb_logblocks ? log : undefined
   }
 
   /** Blocks of the tree of reference counts come from the free space, out of what is kept back for it. */

@@ -2,6 +2,7 @@ import { agTree, type BtreeEditor } from '../btree-edit.ts'
 import { agfRoot, type BlockSource } from '../btree-edit-store.ts'
 import { REFCBT, type RefcountRecord } from '../btree-kinds.ts'
 import { corrupt } from '../errors.ts'
+import { after, type Soon } from '../soon.ts'
 import type { XfsVolume } from '../volume.ts'
 import type { Run } from './free-extents.ts'
 
@@ -19,6 +20,9 @@ const STAGING: Domain = { base: 2 ** 31, unrecorded: 0 }
 
 /** MAXREFCOUNT: nobody has counted further, so the blocks are never free. */
 const MOST_REFERENCES = 2 ** 32 - 1
+
+/** Gives the references to blocks that have had so many; those without a record are among them. */
+type Change = (references: number, at: Run) => number
 
 /** References to blocks, by a record. */
 interface Counted extends Run {
@@ -41,7 +45,7 @@ export class References {
 
   /** The first blocks in the run that several files share. */
   async firstShared(run: Run): Promise<Run | undefined> {
-    for await (const { start, count } of this.#around(SHARED, run)) {
+    for (const { start, count } of await this.#around(SHARED, run)) {
       const from = Math.max(start, run.start)
       const end = Math.min(start + count, endOf(run))
       if (from < end) return { start: from, count: end - from }
@@ -58,14 +62,18 @@ export class References {
    * One file less refers to the blocks.
    * @returns those that no file refers to now.
    */
-  async decrease(run: Run): Promise<Run[]> {
-    const lost: Run[] = []
-    await this.#adjust(SHARED, run, (references, at) => {
-      if (references === MOST_REFERENCES) return references
-      if (references === 1) lost.push(at)
-      return references - 1
+  decrease(run: Run): Soon<readonly Run[]> {
+    return after(this.#around(SHARED, run), around => {
+      // Most files share nothing.
+      if (around.length === 0) return [run]
+      const lost: Run[] = []
+      const adjusted = this.#adjustAmong(SHARED, around, run, (references, at) => {
+        if (references === MOST_REFERENCES) return references
+        if (references === 1) lost.push(at)
+        return references - 1
+      })
+      return after(adjusted, () => lost)
     })
-    return lost
   }
 
   /** Blocks that copy-on-write has allocated and a file did not get before a crash. */
@@ -91,18 +99,20 @@ export class References {
     })
   }
 
-  /** @param change gives the references to blocks that have had so many; those without a record are among them. */
-  async #adjust(domain: Domain, run: Run, change: (references: number, at: Run) => number): Promise<void> {
+  async #adjust(domain: Domain, run: Run, change: Change): Promise<void> {
+    await this.#adjustAmong(domain, await this.#around(domain, run), run, change)
+  }
+
+  /** @param before records that overlap the run or touch it. */
+  async #adjustAmong(domain: Domain, before: readonly Counted[], run: Run, change: Change): Promise<void> {
     const { unrecorded } = domain
-    const before: Counted[] = []
-    for await (const counted of this.#around(domain, run)) before.push(counted)
-    const after: Counted[] = []
+    const news: Counted[] = []
     const add = (start: number, end: number, references: number) => {
       if (start >= end || references <= unrecorded) return
-      const last = after.at(-1)
+      const last = news.at(-1)
       if (last !== undefined && endOf(last) === start && last.references === references)
-        after[after.length - 1] = { ...last, count: end - last.start }
-      else after.push({ start, count: end - start, references })
+        news[news.length - 1] = { ...last, count: end - last.start }
+      else news.push({ start, count: end - start, references })
     }
     const inside = (start: number, end: number, references: number) => {
       if (start < end) add(start, end, change(references, { start, count: end - start }))
@@ -123,12 +133,12 @@ export class References {
       add(Math.max(start, end), start + count, references)
     }
     inside(at, end, unrecorded)
-    await this.#store(domain, before, after)
+    await this.#store(domain, before, news)
   }
 
   /** Changes as few records as possible: first those that stay or go, then those that are new. */
-  async #store(domain: Domain, before: readonly Counted[], after: readonly Counted[]): Promise<void> {
-    const now = new Map(after.map(counted => [counted.start, counted]))
+  async #store(domain: Domain, before: readonly Counted[], news: readonly Counted[]): Promise<void> {
+    const now = new Map(news.map(counted => [counted.start, counted]))
     const record = ({ start, count, references }: Counted): RefcountRecord => ({
       rc_startblock: domain.base + start,
       rc_blockcount: count,
@@ -145,18 +155,29 @@ export class References {
   }
 
   /** Records that overlap the run or touch it. */
-  async *#around(domain: Domain, run: Run): AsyncIterable<Counted> {
+  #around(domain: Domain, run: Run): Soon<readonly Counted[]> {
+    const { base } = domain
+    return after(this.#tree.around(base + Math.max(0, run.start - 1)), ({ floor, next }) => {
+      const last = base + endOf(run)
+      const isBefore = floor === undefined || floor.rc_startblock + floor.rc_blockcount < base + run.start
+      const isBehind = next === undefined || next.rc_startblock > last
+      return isBefore && isBehind ? [] : this.#allAround(domain, run, floor?.rc_startblock ?? base)
+    })
+  }
+
+  async #allAround(domain: Domain, run: Run, first: number): Promise<readonly Counted[]> {
     const { base, unrecorded } = domain
-    const first = await this.#tree.floor(base + Math.max(0, run.start - 1))
+    const around: Counted[] = []
     let reached = 0
-    for await (const found of this.#tree.records(Math.max(base, first?.rc_startblock ?? base))) {
-      if (found.rc_startblock > base + endOf(run)) return
+    for await (const found of this.#tree.records(Math.max(base, first))) {
+      if (found.rc_startblock > base + endOf(run)) break
       const { start, count } = this.#checked(found, domain)
       if (start < reached || found.rc_refcount <= unrecorded)
         throw this.#wrong(start, `have ${found.rc_refcount} references by one record, and others by another`)
       reached = start + count
-      if (reached >= run.start) yield { start, count, references: found.rc_refcount }
+      if (reached >= run.start) around.push({ start, count, references: found.rc_refcount })
     }
+    return around
   }
 
   #checked({ rc_startblock, rc_blockcount }: RefcountRecord, { base }: Domain): Run {

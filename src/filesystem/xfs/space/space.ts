@@ -1,5 +1,6 @@
 import { DrydiskError } from '../../../errors.ts'
 import { corrupt } from '../errors.ts'
+import { after, inTurn, type Soon } from '../soon.ts'
 import type { XfsVolume } from '../volume.ts'
 import type { Extent, Owner, Space, SpaceRequest } from '../writer.ts'
 import type { Run } from './free-extents.ts'
@@ -18,18 +19,24 @@ export class XfsSpace implements Space {
     this.#freed = new FreedBlocks(volume)
   }
 
-  async allocate(request: SpaceRequest): Promise<Extent> {
-    const { least = 1, sameGroup = false } = request
-    const wanted = Math.max(least, request.wanted)
+  allocate(request: SpaceRequest): Soon<Extent> {
+    const { least = 1 } = request
     const { geometry } = this.#volume
+    const wanted = Math.max(least, request.wanted)
     const first = Math.min(geometry.agOf(request.goal), geometry.agCount - 1)
-    const groups = Array.from({ length: sameGroup ? 1 : geometry.agCount }, (_, index) => {
-      return (first + index) % geometry.agCount
-    })
-    for (const agno of groups) {
-      const { agf_longest } = await this.#volume.readAgf(agno)
-      if (agf_longest < wanted) continue
-      const found = await this.#allocateIn(agno, request, wanted, false)
+    return after(
+      this.#allocateAllIn(first, request, wanted),
+      found => found ?? this.#search(first, request, wanted),
+    )
+  }
+
+  /** In another group than the first, or less than is wanted. */
+  async #search(first: number, request: SpaceRequest, wanted: number): Promise<Extent> {
+    const { least = 1, sameGroup = false } = request
+    const { agCount } = this.#volume.geometry
+    const groups = Array.from({ length: sameGroup ? 1 : agCount }, (_, index) => (first + index) % agCount)
+    for (const agno of groups.slice(1)) {
+      const found = await this.#allocateAllIn(agno, request, wanted)
       if (found !== undefined) return found
     }
     for (const agno of await this.#byLongest(groups)) {
@@ -43,11 +50,14 @@ export class XfsSpace implements Space {
     )
   }
 
-  async free(extent: Extent, owner: Owner): Promise<void> {
+  free(extent: Extent, owner: Owner): Soon<void> {
     const [group, run] = this.#inGroup(extent)
-    await group.unmap(run, owner)
     const mayBeShared = isInode(owner.owner) && !owner.attribute && !owner.bmbt
-    for (const lost of mayBeShared ? await group.decrease(run) : [run]) await group.release(lost)
+    return after(group.unmap(run, owner), () =>
+      mayBeShared
+        ? after(group.decrease(run), lost => inTurn(lost.map(each => () => group.release(each))))
+        : group.release(run),
+    )
   }
 
   async firstShared(extent: Extent): Promise<Extent | undefined> {
@@ -114,15 +124,21 @@ export class XfsSpace implements Space {
     return this.#group(agno).freeStaging()
   }
 
-  async #allocateIn(
+  #allocateAllIn(agno: number, request: SpaceRequest, wanted: number): Soon<Extent | undefined> {
+    return after(this.#volume.readAgf(agno), ({ agf_longest }) =>
+      agf_longest < wanted ? undefined : this.#allocateIn(agno, request, wanted, false),
+    )
+  }
+
+  #allocateIn(
     agno: number,
     request: SpaceRequest,
     required: number,
     longest: boolean,
-  ): Promise<Extent | undefined> {
+  ): Soon<Extent | undefined> {
     const { goal, least = 1, alignment = 1, fromReserve = false, owner } = request
     const { geometry } = this.#volume
-    const found = await this.#group(agno).allocate({
+    const found = this.#group(agno).allocate({
       goal: geometry.agOf(goal) === agno ? geometry.agBlockOf(goal) : 0,
       wanted: Math.max(least, request.wanted),
       alignment,
@@ -131,7 +147,7 @@ export class XfsSpace implements Space {
       fromReserve,
       owner,
     })
-    return found && { start: geometry.fsBlock(agno, found.start), count: found.count }
+    return after(found, run => run && { start: geometry.fsBlock(agno, run.start), count: run.count })
   }
 
   async #byLongest(groups: readonly number[]): Promise<number[]> {
@@ -154,7 +170,9 @@ export class XfsSpace implements Space {
   }
 
   #group(agno: number): GroupSpace {
-    const group = this.#groups.get(agno) ?? new GroupSpace(this.#volume, agno, this.#freed)
+    const known = this.#groups.get(agno)
+    if (known !== undefined) return known
+    const group = new GroupSpace(this.#volume, agno, this.#freed)
     this.#groups.set(agno, group)
     return group
   }
