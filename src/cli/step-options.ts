@@ -5,6 +5,7 @@ import { hostAccess } from '../library/host-access.ts'
 import { refuseLarge, unreadable } from '../library/host-text.ts'
 import { type HostAccess, type Planned, type Step, steps } from '../operations/steps/index.ts'
 import { describe, UsageError } from './errors.ts'
+import { virtToolsOptions } from './virt-tools-options.ts'
 
 /**
  * Gives a command every edit as an option, but those that it does itself. What comes back plans those that were given, in the order of the
@@ -21,6 +22,7 @@ export function stepOptions(command: Command, own: readonly string[] = []): () =
       wanted.push([option, given ?? '']),
     )
   }
+  virtToolsOptions(command)
   command.addOption(
     new Option('--commands-from-file <file>', 'options from a file, one per line without dashes: NAME VALUE'),
   )

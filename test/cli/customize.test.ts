@@ -41,6 +41,23 @@ const guideEdits = [
   `debian:string:${KEY}`,
 ]
 
+test('a command line for virt-customize: what has no meaning is passed over, what cannot be done says why', async () => {
+  const path = image()
+  const common = ['--no-network', '--memsize', '1024', '--smp', '2', '--no-logfile', '-v', '-x']
+  await cliOk('customize', '-a', path, ...common, '--touch', '/etc/touched')
+  await cliOk('sysprep', '-a', path, ...common, '--no-selinux-relabel', '--enable', 'machine-id')
+  for (const [option = '', ...value] of [
+    ['--sm-register'],
+    ['--sm-attach', 'auto'],
+    ['-d', 'name'],
+    ['--attach', 'x.iso'],
+  ]) {
+    const { status, stderr } = await cli('customize', '-a', path, option, ...value, '--touch', '/etc/x')
+    expect(status).toBe(2)
+    expect(stderr).toMatch(/^drydisk: --[\w-]+ is refused: /)
+  }
+})
+
 test.each(['qcow2', 'raw'])(
   'the edits of the guides on %s, then again: the second run writes nothing',
   async format => {

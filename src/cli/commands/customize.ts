@@ -14,6 +14,7 @@ export function configure(command: Command): void {
     .addHelpText(
       'after',
       `
+What is in [brackets] may be left out; it is joined by =, as in --network-dhcp=ens3.
 Edits are made in the order given, and all in one commit: an error leaves the image as it was. Each says what it changed,
 and the file and line that decide. --dry-run shows a unified diff and writes nothing.
 With --json: {"image", "dryRun", "operations": [{"operation", "changes": [{"setting", "before", "after", "file", "line"?,
