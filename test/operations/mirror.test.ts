@@ -227,4 +227,13 @@ enabled=1
       }
     }
   })
+
+  it('names no security suites where there are none', async () => {
+    const guest = await memoryGuest({
+      '/etc/apt/sources.list': 'deb http://deb.debian.org/debian bookworm main\n',
+    })
+    await expect(mirror.run(guest, { url: 'http://x.example/d', name: 'security' })).rejects.toThrow(
+      /no repository "security"$/,
+    )
+  })
 })

@@ -94,7 +94,12 @@ export async function mirrorApt(
   return {
     found,
     names:
-      files.length === 0 ? [] : ['security', ...files.filter(f => f.path !== MAIN).map(f => stem(f.path))],
+      files.length === 0
+        ? []
+        : [
+            ...(all.some(isSecurity) ? ['security'] : []),
+            ...files.filter(f => f.path !== MAIN).map(f => stem(f.path)),
+          ],
   }
 }
 
