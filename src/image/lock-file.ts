@@ -1,3 +1,4 @@
+import { readFileSync, unlinkSync } from 'node:fs'
 import { link, open, readFile, readlink, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { crc32cOf } from '../bytes/crc32c.ts'
@@ -60,6 +61,17 @@ export class WriterLock {
     this.#held = false
     const found = await readFile(this.#path, 'utf8').catch(() => undefined)
     if (found === this.#content) await unlink(this.#path).catch(() => undefined)
+  }
+
+  /** As `release`, at once: for a process that is about to end and cannot wait. */
+  releaseNow(): void {
+    if (!this.#held) return
+    this.#held = false
+    try {
+      if (readFileSync(this.#path, 'utf8') === this.#content) unlinkSync(this.#path)
+    } catch {
+      // Whoever comes next sees that its holder is gone.
+    }
   }
 }
 

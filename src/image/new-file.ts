@@ -12,24 +12,26 @@ import { WriterLock } from './lock-file.ts'
 /** Permissions of a new file, before the process's mask. */
 const NEW_FILE_MODE = 0o666
 
-/** Names of files that are not complete. */
-const unfinished = new Set<string>()
+/** Names of files that are not complete, with the locks of what they are to replace. */
+const unfinished = new Map<string, WriterLock | undefined>()
 
 /**
- * Removes every file that is not complete, at once, even while it is written to: for a process that is about to end and cannot
+ * Removes every file that is not complete, and the lock of what it was to replace, at once, even while it is written to: for a process that is about to end and cannot
  * wait.
  * @returns whether there was one.
  */
 export function removeUnfinished(): boolean {
-  const names = [...unfinished]
+  const files = [...unfinished]
   unfinished.clear()
-  for (const name of names)
+  for (const [name, lock] of files) {
     try {
       unlinkSync(name)
     } catch {
       // It has its name by now, or it is gone.
     }
-  return names.length > 0
+    lock?.releaseNow()
+  }
+  return files.length > 0
 }
 
 /** Where a new file goes, and what it replaces there. */
@@ -84,7 +86,7 @@ export class NewFile {
     try {
       lock = target.old === undefined ? undefined : await lockOf(target.path, force)
       const storage = await FileStorage.open(beside, 'create')
-      unfinished.add(storage.name)
+      unfinished.set(storage.name, lock)
       return new NewFile(storage, target, replace, lock)
     } catch (error) {
       await lock?.release()

@@ -63,6 +63,18 @@ describe('a file that takes its name when it is complete', () => {
     expect(readdirSync(folder)).toEqual(['complete'])
   })
 
+  it('goes at once with the lock of what it was to replace', async () => {
+    const folder = temporaryFolder()
+    const target = join(folder, 'target')
+    writeFileSync(target, 'precious')
+    const file = await NewFile.create(target, { replace: true })
+    expect(readdirSync(folder)).toHaveLength(3)
+    expect(removeUnfinished()).toBe(true)
+    expect(readdirSync(folder)).toEqual(['target'])
+    await file.discard()
+    expect(readFileSync(target, 'utf8')).toBe('precious')
+  })
+
   it('leaves a file that was made meanwhile, unless it is to replace it', async () => {
     const folder = temporaryFolder()
     const path = join(folder, 'disk.raw')

@@ -127,6 +127,8 @@ describe('the package as others install it', () => {
       configFile: false,
       logLevel: 'silent',
       build: {
+        // As in the page's own settings.
+        chunkSizeWarningLimit: 700,
         rolldownOptions: {
           onLog: (_level, { code, message }) => {
             if (!NOISE.includes(code ?? '')) warnings.push(message)
