@@ -50,6 +50,8 @@ export interface SpaceRequest {
   readonly least?: number
   /** A power of two that the block number in the group is a multiple of. */
   readonly alignment?: number
+  /** Where the goal is taken: blocks that stay free, where there are many, for what took it to go on. */
+  readonly room?: number
   /** In the goal's allocation group or not at all. */
   readonly sameGroup?: boolean
   /** For a tree that space is kept back for (finobt, reference counts): that too may be taken. */

@@ -17,6 +17,10 @@ export { resizeForks } from './fork-resize.ts'
 /** Blocks that a fork may span: br_startoff has 54 bits, of which 53 are exact here. */
 const FORK_END = Number.MAX_SAFE_INTEGER
 
+/** Blocks that a file has before it keeps apart from another, and bytes that it keeps apart at most. */
+const LEAST_ROOM = 4
+const MOST_ROOM_BYTES = 16 << 20
+
 export interface AllocateOptions {
   /** Where to look first; behind the blocks before it when left out. */
   readonly goal?: FsBlock
@@ -99,8 +103,13 @@ export class ForkEditor {
     const wanted = Math.min(count, MOST_EXTENT_BLOCKS)
     const owner = this.owner(logical, unwritten)
     return after(this.#store.around(logical), around => {
-      const goal = options.goal ?? this.#goal(around)
-      const allocated = this.#writer.space.allocate({ goal, wanted, least: contiguous ? wanted : 1, owner })
+      const allocated = this.#writer.space.allocate({
+        goal: options.goal ?? this.#goal(around),
+        wanted,
+        least: contiguous ? wanted : 1,
+        room: around.next === undefined ? this.#room : 0,
+        owner,
+      })
       return after(allocated, ({ start, count: blocks }) => {
         const record = { br_startoff: logical, br_startblock: start, br_blockcount: blocks, unwritten }
         return after(this.#place(record, around), () => record)
@@ -234,6 +243,16 @@ export class ForkEditor {
   #goal({ floor, next }: Neighbours<BmbtRecord>): FsBlock {
     if (floor !== undefined) return this.#behind({ start: floor.br_startblock, count: floor.br_blockcount })
     return next?.br_startblock ?? nearInode(this.#writer.volume.geometry, this.#inode.ino)
+  }
+
+  /**
+   * For whoever is in the way of a file that grows, as much as it has itself: files that are written by turns have few extents
+   * then, as Linux has it by allocating ahead (xfs_iomap_prealloc_size) and giving back what is too much when they are closed.
+   */
+  get #room(): number {
+    const { di_nblocks, type } = this.#inode
+    if (this.#which !== 'data' || type !== 'file' || di_nblocks < LEAST_ROOM) return 0
+    return Math.min(di_nblocks, Math.floor(MOST_ROOM_BYTES / this.#writer.volume.geometry.blockSize))
   }
 
   /** The next block; at the end of the allocation group one that there is. */

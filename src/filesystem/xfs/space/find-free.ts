@@ -10,6 +10,8 @@ export interface Wish {
   readonly wanted: number
   /** What the first block is a multiple of. */
   readonly alignment: number
+  /** Where the goal is taken: as many blocks stay free before what is found, in a run that has them twice. */
+  readonly room: number
   /** Parts of a run that may be taken, in order. */
   usable(run: Run): readonly Run[]
 }
@@ -48,35 +50,56 @@ export async function findLongest(free: FreeExtents, wish: Wish, least: number):
 }
 
 function findNear(free: FreeExtents, wish: Wish, required: number): Soon<Found | undefined> {
-  const { goal } = wish
-  return after(free.before(goal), around => {
-    if (around !== undefined && around.start + around.count > goal) {
+  return after(free.before(wish.goal), around => {
+    if (around !== undefined && around.start + around.count > wish.goal) {
       const taken = partOf(around, wish, required)
       if (taken !== undefined) return { from: around, taken }
     }
-    const upwards = (run: Run) => free.from(run.start + 1)
-    const downwards = (run: Run) => (run.start === 0 ? undefined : free.before(run.start - 1))
-    return after(firstFit(free.from(goal + 1), upwards, wish, required), behind =>
-      after(firstFit(around, downwards, wish, required), before => {
-        if (behind === undefined || before === undefined) return behind ?? before
-        return behind.taken.start - goal > goal - before.taken.start ? before : behind
-      }),
-    )
+    const apart = wish.room === 0 ? undefined : findApart(free, wish, required)
+    return after(apart, found => found ?? findNearest(free, wish, required, around))
   })
+}
+
+/** In a long run behind the goal, so that two that grow by turns are not in each other's way at every step. */
+function findApart(free: FreeExtents, wish: Wish, required: number): Soon<Found | undefined> {
+  const { goal, room, wanted } = wish
+  const choose = (from: Run) =>
+    from.count < 2 * room + wanted
+      ? undefined
+      : firstPart(wish.usable(from), wish, required, from.start + room)
+  return firstFit(free.from(goal + 1), run => free.from(run.start + 1), choose)
+}
+
+/** @param around the last run that begins before the goal. */
+function findNearest(
+  free: FreeExtents,
+  wish: Wish,
+  required: number,
+  around: Run | undefined,
+): Soon<Found | undefined> {
+  const { goal } = wish
+  const choose = (from: Run) => partOf(from, wish, required)
+  const upwards = (run: Run) => free.from(run.start + 1)
+  const downwards = (run: Run) => (run.start === 0 ? undefined : free.before(run.start - 1))
+  return after(firstFit(free.from(goal + 1), upwards, choose), behind =>
+    after(firstFit(around, downwards, choose), before => {
+      if (behind === undefined || before === undefined) return behind ?? before
+      return behind.taken.start - goal > goal - before.taken.start ? before : behind
+    }),
+  )
 }
 
 /** @param runs that are looked at, at most. */
 function firstFit(
   first: Soon<Run | undefined>,
   next: (run: Run) => Soon<Run | undefined>,
-  wish: Wish,
-  required: number,
+  choose: (run: Run) => Run | undefined,
   runs = NEAR_RUNS,
 ): Soon<Found | undefined> {
   return after(first, from => {
     if (from === undefined || runs === 0) return undefined
-    const taken = partOf(from, wish, required)
-    return taken === undefined ? firstFit(next(from), next, wish, required, runs - 1) : { from, taken }
+    const taken = choose(from)
+    return taken === undefined ? firstFit(next(from), next, choose, runs - 1) : { from, taken }
   })
 }
 

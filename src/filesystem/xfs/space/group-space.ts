@@ -78,6 +78,7 @@ export class GroupSpace {
       goal: request.goal,
       wanted,
       alignment: request.alignment,
+      room: request.room,
       usable: run => (holdsData ? this.#freed.freeBefore(this.#agno, run) : [run]),
     }
     const search = longest ? findLongest : findFree
@@ -273,6 +274,7 @@ export class GroupSpace {
           goal: near,
           wanted: 1,
           alignment: 1,
+          room: 0,
           required: 1,
           longest: false,
           fromReserve: true,

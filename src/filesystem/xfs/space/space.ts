@@ -136,12 +136,13 @@ export class XfsSpace implements Space {
     required: number,
     longest: boolean,
   ): Soon<Extent | undefined> {
-    const { goal, least = 1, alignment = 1, fromReserve = false, owner } = request
+    const { goal, least = 1, alignment = 1, room = 0, fromReserve = false, owner } = request
     const { geometry } = this.#volume
     const found = this.#group(agno).allocate({
       goal: geometry.agOf(goal) === agno ? geometry.agBlockOf(goal) : 0,
       wanted: Math.max(least, request.wanted),
       alignment,
+      room,
       required,
       longest,
       fromReserve,
