@@ -180,7 +180,9 @@ describe.skipIf(!haveTool('mkfs.xfs') || !haveTool('xfs_repair'))(
             return { ino: inode.ino, gen: inode.di_gen }
           })
           await free(writer, first.ino)
-          await expect(writer.inodes.read(first.ino)).rejects.toMatchObject({ code: 'ERR_CORRUPT' })
+          await expect(async () => writer.inodes.read(first.ino)).rejects.toMatchObject({
+            code: 'ERR_CORRUPT',
+          })
           const inode = await inTransaction(writer, () => writer.inodeAllocator.allocate(root, 0o100640))
           expect(inode.ino).toBe(first.ino)
           expect(inode.di_gen).toBe((first.gen + 1) >>> 0)

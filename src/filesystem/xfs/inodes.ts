@@ -1,8 +1,11 @@
 import { LruCache } from '../../bytes/lru-cache.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { FileType } from '../filesystem.ts'
+import type { Seal } from './buffers.ts'
 import { checkDinode, checkDinodeIdentity, DINODE_CRC_OFFSET, Dinode } from './dinode.ts'
 import { corrupt } from './errors.ts'
+import type { VolumeBlock } from './geometry.ts'
+import { after, type Soon } from './soon.ts'
 import type { XfsVolume } from './volume.ts'
 
 /** Inodes kept by their number. */
@@ -10,63 +13,72 @@ const KEPT = 1024
 /** Inodes that are read at once, half a chunk: neighbours in a directory mostly lie side by side. */
 const CLUSTER_INODES = 32
 
+/** Where an inode lies: its block, and its bytes there. */
+interface Place {
+  readonly block: VolumeBlock
+  readonly seal: Seal
+}
+
+interface Kept extends Place {
+  readonly inode: Dinode
+  /** In which it was open for change last. */
+  buffer: Uint8Array | undefined
+}
+
 /** The inodes of a volume by number. There is one object for each as long as it is in use: holding it is sharing it. */
 export class Inodes {
   readonly #volume: XfsVolume
-  readonly #kept = new LruCache<number, Dinode>(KEPT)
+  readonly #kept = new LruCache<number, Kept>(KEPT)
 
   constructor(volume: XfsVolume) {
     this.#volume = volume
   }
 
   /** `ERR_CORRUPT` where there is no inode in use. Not to be changed: see `edit`. */
-  async read(ino: number): Promise<Dinode> {
-    const kept = this.#kept.get(ino)
-    if (kept !== undefined) return kept
-    const { block, at } = this.#place(ino)
-    const { buffers, geometry, superblock } = this.#volume
-    if (!buffers.holds(block)) {
-      const count = Math.max(1, CLUSTER_INODES / superblock.sb_inopblock)
-      await buffers.prefetch({ block: block - ((block % geometry.agBlocks) % count), count })
-    }
-    const buffer = await buffers.read(block)
-    const bytes = buffer.subarray(at, at + superblock.sb_inodesize)
-    this.#volume.verifyOnce(buffer, () => checkDinode(bytes, ino, superblock), at)
-    const inode = new Dinode(bytes, ino, superblock)
-    // The buffer may have been found right while the inode was in use.
-    if (inode.typeIfAny === undefined)
-      throw corrupt('inode', `inode ${ino} is free, and something refers to it`, { inode: ino })
-    this.#kept.set(ino, inode)
-    return inode
+  read(ino: number): Soon<Dinode> {
+    return this.#kept.get(ino)?.inode ?? after(this.#load(ino), ({ inode }) => inode)
   }
 
   /** `ENOTDIR` for a directory, `EISDIR` or `EINVAL` for others, when it is of another type. */
-  async require(ino: number, type: FileType): Promise<Dinode> {
-    const inode = await this.read(ino)
-    if (inode.type === type) return inode
-    const code =
-      type === 'directory' ? 'ENOTDIR' : inode.type === 'directory' && type === 'file' ? 'EISDIR' : 'EINVAL'
-    throw new DrydiskError(code, `inode ${ino} is a ${inode.type}, not a ${type}`, { inode: ino })
+  require(ino: number, type: FileType): Soon<Dinode> {
+    return after(this.read(ino), inode => {
+      if (inode.type === type) return inode
+      const code =
+        type === 'directory' ? 'ENOTDIR' : inode.type === 'directory' && type === 'file' ? 'EISDIR' : 'EINVAL'
+      throw new DrydiskError(code, `inode ${ino} is a ${inode.type}, not a ${type}`, { inode: ino })
+    })
   }
 
   /** An inode in use, to be changed until the transaction ends. */
-  async edit(ino: number): Promise<Dinode> {
-    const inode = await this.read(ino)
-    inode.rebind(await this.#editBytes(ino))
-    inode.makeCurrent()
-    return inode
+  edit(ino: number): Soon<Dinode> {
+    return after(this.#kept.get(ino) ?? this.#load(ino), kept =>
+      after(this.#editBuffer(kept), buffer => {
+        if (buffer !== kept.buffer) {
+          this.#trust(buffer, kept)
+          kept.inode.rebind(this.#bytes(buffer, kept.seal))
+          kept.buffer = buffer
+        }
+        kept.inode.makeCurrent()
+        return kept.inode
+      }),
+    )
   }
 
   /** A free inode of a chunk, to be made one in use: its identity is checked, its content is as the last file left it. */
-  async claim(ino: number): Promise<Dinode> {
-    const { block, at } = this.#place(ino)
+  claim(ino: number): Soon<Dinode> {
+    const place = this.#place(ino)
     const { buffers, superblock } = this.#volume
-    const buffer = await buffers.read(block)
-    const bytes = buffer.subarray(at, at + superblock.sb_inodesize)
-    this.#volume.verifyOnce(buffer, () => checkDinodeIdentity(bytes, ino, superblock), at + 1)
-    const inode = new Dinode(await this.#editBytes(ino), ino, superblock)
-    this.#kept.set(ino, inode)
-    return inode
+    return after(buffers.held(place.block) ?? buffers.read(place.block), before => {
+      const { at } = place.seal
+      const bytes = this.#bytes(before, place.seal)
+      this.#volume.verifyOnce(before, () => checkDinodeIdentity(bytes, ino, superblock), at + 1)
+      return after(this.#editBuffer(place), buffer => {
+        this.#trust(buffer, place)
+        const inode = new Dinode(this.#bytes(buffer, place.seal), ino, superblock)
+        this.#kept.set(ino, { ...place, inode, buffer })
+        return inode
+      })
+    })
   }
 
   /** Forgets an inode that is no more; whoever asks for it again gets what is on the volume. */
@@ -79,22 +91,60 @@ export class Inodes {
     this.#kept.clear()
   }
 
-  async #editBytes(ino: number): Promise<Uint8Array> {
-    const { block, at } = this.#place(ino)
-    const { sb_inodesize } = this.#volume.superblock
-    const seal = { at, length: sb_inodesize, crcAt: DINODE_CRC_OFFSET }
-    const buffer = await this.#volume.buffers.edit([block], seal)
-    // Checked before it came here; from now on its checksum is not stored until it is written.
-    this.#volume.trust(buffer, at)
-    this.#volume.trust(buffer, at + 1)
-    return buffer.subarray(at, at + sb_inodesize)
+  #load(ino: number): Soon<Kept> {
+    const place = this.#place(ino)
+    return after(this.#buffer(place.block), buffer => this.#keep(ino, place, buffer))
   }
 
-  #place(ino: number): { block: number; at: number } {
+  #buffer(block: VolumeBlock): Soon<Uint8Array> {
+    return this.#volume.buffers.held(block) ?? this.#readCluster(block)
+  }
+
+  async #readCluster(block: VolumeBlock): Promise<Uint8Array> {
+    const { buffers, geometry, superblock } = this.#volume
+    const count = Math.max(1, CLUSTER_INODES / superblock.sb_inopblock)
+    await buffers.prefetch({ block: block - ((block % geometry.agBlocks) % count), count })
+    return buffers.read(block)
+  }
+
+  #keep(ino: number, place: Place, buffer: Uint8Array): Kept {
+    // Another caller may have asked for it meanwhile.
+    const already = this.#kept.get(ino)
+    if (already !== undefined) return already
+    const { superblock } = this.#volume
+    const bytes = this.#bytes(buffer, place.seal)
+    this.#volume.verifyOnce(buffer, () => checkDinode(bytes, ino, superblock), place.seal.at)
+    const inode = new Dinode(bytes, ino, superblock)
+    // The buffer may have been found right while the inode was in use.
+    if (inode.typeIfAny === undefined)
+      throw corrupt('inode', `inode ${ino} is free, and something refers to it`, { inode: ino })
+    const kept = { ...place, inode, buffer: undefined }
+    this.#kept.set(ino, kept)
+    return kept
+  }
+
+  #editBuffer({ block, seal }: Place): Soon<Uint8Array> {
+    const { buffers } = this.#volume
+    return buffers.editHeld(block, seal) ?? buffers.edit([block], seal)
+  }
+
+  /** It was checked before it is changed; from then on its checksum is not stored until it is written. */
+  #trust(buffer: Uint8Array, { seal }: Place): void {
+    this.#volume.trust(buffer, seal.at)
+    this.#volume.trust(buffer, seal.at + 1)
+  }
+
+  #bytes(buffer: Uint8Array, { at, length }: Seal): Uint8Array {
+    return buffer.subarray(at, at + length)
+  }
+
+  #place(ino: number): Place {
     const { geometry, superblock } = this.#volume
     const place = Number.isSafeInteger(ino) && ino >= 0 ? geometry.inodePlace(ino) : undefined
     if (place === undefined)
       throw corrupt('inode', `inode ${ino} is referred to and lies outside the volume`, { inode: ino })
-    return { block: geometry.inAg(place.agno, place.agbno), at: place.index * superblock.sb_inodesize }
+    const length = superblock.sb_inodesize
+    const seal = { at: place.index * length, length, crcAt: DINODE_CRC_OFFSET }
+    return { block: geometry.inAg(place.agno, place.agbno), seal }
   }
 }

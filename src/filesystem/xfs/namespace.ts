@@ -16,6 +16,7 @@ import {
   touchChange,
 } from './links.ts'
 import { destroyInode, inheritAcls, newInode, stamp } from './new-inode.ts'
+import { after, type Soon } from './soon.ts'
 import { storeTarget } from './symlink-edit.ts'
 import type { XfsWriter } from './writer.ts'
 
@@ -23,31 +24,30 @@ import type { XfsWriter } from './writer.ts'
 const MOST_DEVICE = { major: 2 ** 14, minor: 2 ** 18 } as const
 
 /** The inode that a name leads to, not yet to be changed; `undefined` when there is no such name. */
-export async function findName(
-  writer: XfsWriter,
-  directory: Dinode,
-  name: Uint8Array,
-): Promise<Dinode | undefined> {
-  const ino = await findEntry(writer, directory, name)
-  return ino === undefined ? undefined : writer.inodes.read(ino)
+export function findName(writer: XfsWriter, directory: Dinode, name: Uint8Array): Soon<Dinode | undefined> {
+  return after(findEntry(writer, directory, name), ino =>
+    ino === undefined ? undefined : writer.inodes.read(ino),
+  )
 }
 
 /** As `findName`, and `ENOENT`. */
-export async function requireEntry(writer: XfsWriter, directory: Dinode, name: Uint8Array): Promise<Dinode> {
-  const inode = await findName(writer, directory, name)
-  if (inode === undefined)
+export function requireEntry(writer: XfsWriter, directory: Dinode, name: Uint8Array): Soon<Dinode> {
+  return after(findName(writer, directory, name), inode => {
+    if (inode !== undefined) return inode
     throw new DrydiskError('ENOENT', `there is no '${printable(name)}' in inode ${directory.ino}`, {
       inode: directory.ino,
     })
-  return inode
+  })
 }
 
-async function requireNewName(writer: XfsWriter, directory: Dinode, name: Uint8Array): Promise<void> {
+function requireNewName(writer: XfsWriter, directory: Dinode, name: Uint8Array): Soon<void> {
   requireName(name)
-  if (dots(name) !== 0 || (await findName(writer, directory, name)) !== undefined)
+  return after(dots(name) !== 0 || findEntry(writer, directory, name), found => {
+    if (found === undefined) return
     throw new DrydiskError('EEXIST', `'${printable(name)}' exists in inode ${directory.ino}`, {
       inode: directory.ino,
     })
+  })
 }
 
 /** What is made is named last: its number and type are known then. */
@@ -57,7 +57,7 @@ async function make(
   name: Uint8Array,
   type: FileType,
   attributes: NewInode,
-  complete: (inode: Dinode) => Promise<void>,
+  complete: (inode: Dinode) => Soon<void>,
 ): Promise<InodeNumber> {
   const found = await writer.inodes.require(parent, 'directory')
   await requireNewName(writer, found, name)
@@ -83,7 +83,7 @@ export async function create(
   name: Uint8Array,
   attributes: NewInode,
 ): Promise<InodeNumber> {
-  return make(writer, directory, name, 'file', attributes, async () => {})
+  return make(writer, directory, name, 'file', attributes, () => {})
 }
 
 export async function mkdir(
@@ -93,7 +93,7 @@ export async function mkdir(
   attributes: NewInode,
 ): Promise<InodeNumber> {
   return make(writer, directory, name, 'directory', attributes, inode =>
-    Promise.resolve(initDirectory(writer, inode, directory)),
+    initDirectory(writer, inode, directory),
   )
 }
 
@@ -124,7 +124,7 @@ export async function mknod(
       'EINVAL',
       `device ${major}:${minor}: XFS has room for major numbers below ${MOST_DEVICE.major} and minor ones below ${MOST_DEVICE.minor}`,
     )
-  return make(writer, directory, name, type, attributes, async inode => {
+  return make(writer, directory, name, type, attributes, inode => {
     inode.di_format = FORMAT.DEV
     inode.data.literal.setU32(0, isDevice ? major * MOST_DEVICE.minor + minor : 0)
   })

@@ -1,11 +1,12 @@
 import type { FileType, NewInode } from '../filesystem.ts'
 import { aclAfterChmod, inheritAcl, modeOfAcl, parseXattrAcl, xattrAcl } from '../posix-acl.ts'
-import { emptyAttributes, setAttribute } from './attribute-edit/attribute-edit.ts'
+import { setAttribute } from './attribute-edit/attribute-edit.ts'
 import { getAttribute } from './attributes.ts'
 import { DIFLAG, type Dinode, FORMAT } from './dinode.ts'
 import { corrupt, unsupported } from './errors.ts'
 import { emptyFork } from './fork/fork-edit.ts'
 import { inheritFrom } from './inode-space/inherit.ts'
+import { after, type Soon } from './soon.ts'
 import type { XfsWriter } from './writer.ts'
 
 /** st_mode's file types. */
@@ -23,26 +24,23 @@ const ACCESS = 'system.posix_acl_access'
 const DEFAULT = 'system.posix_acl_default'
 
 /**
- * Makes an inode in a directory, with one link, no name and no content yet: mode and owner exactly as given, but for what a
- * default ACL of the directory takes from the mode.
+ * Makes an inode in a directory, with one link, no name and no content yet: mode and owner exactly as given. Its times are those
+ * of its making, and all of them the caller's to set when it is complete.
  */
-export async function newInode(
+export function newInode(
   writer: XfsWriter,
   directory: Dinode,
   type: FileType,
-  attributes: NewInode,
-): Promise<Dinode> {
-  const inode = await writer.inodeAllocator.allocate(
-    directory.ino,
-    MODE_TYPES[type] | (attributes.mode & 0o7777),
-  )
-  inheritFrom(directory, inode)
-  inode.di_mode = attributes.mode
-  inode.di_uid = attributes.uid
-  inode.di_gid = attributes.gid
-  inode.di_nlink = 1
-  stamp(inode, attributes.time ?? writer.now())
-  return inode
+  { mode, uid, gid }: NewInode,
+): Soon<Dinode> {
+  return after(writer.inodeAllocator.allocate(directory.ino, MODE_TYPES[type] | (mode & 0o7777)), inode => {
+    inheritFrom(directory, inode)
+    inode.di_mode = mode
+    inode.di_uid = uid
+    inode.di_gid = gid
+    inode.di_nlink = 1
+    return inode
+  })
 }
 
 /** All four times: what completes a new inode is no later change of it. */
@@ -57,8 +55,13 @@ export function stamp(inode: Dinode, time: bigint): void {
  * Gives a new inode what its directory's default ACL says, as Linux does when it is made: an access ACL and fewer permission
  * bits, and to a directory the default ACL itself. Nothing for symlinks.
  */
-export async function inheritAcls(writer: XfsWriter, directory: Dinode, inode: Dinode): Promise<void> {
-  if (inode.type === 'symlink') return
+export function inheritAcls(writer: XfsWriter, directory: Dinode, inode: Dinode): Soon<void> {
+  return inode.type === 'symlink' || directory.di_forkoff === 0
+    ? undefined
+    : inheritDefault(writer, directory, inode)
+}
+
+async function inheritDefault(writer: XfsWriter, directory: Dinode, inode: Dinode): Promise<void> {
   const inherited = await getAttribute(writer.volume, directory, DEFAULT)
   if (inherited === undefined) return
   if (inode.type === 'directory') await setAttribute(writer, inode, DEFAULT, inherited)
@@ -89,7 +92,8 @@ export async function destroyInode(writer: XfsWriter, inode: Dinode): Promise<vo
     )
   if (inode.data.format === FORMAT.EXTENTS || inode.data.format === FORMAT.BTREE)
     await emptyFork(writer, inode, 'data')
-  await emptyAttributes(writer, inode)
+  // Attributes in the inode go with it.
+  if (inode.di_forkoff !== 0 && inode.di_aformat !== FORMAT.LOCAL) await emptyFork(writer, inode, 'attribute')
   inode.di_nlink = 0
   await writer.inodeAllocator.free(inode)
 }

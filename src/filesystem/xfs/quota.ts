@@ -1,4 +1,5 @@
 import { bigEndian } from '../../bytes/byte-view.ts'
+import type { Soon } from './soon.ts'
 import type { XfsVolume } from './volume.ts'
 
 /** sb_qflags (xfs_log_format.h): XFS_UQUOTA_CHKD, XFS_OQUOTA_CHKD, XFS_GQUOTA_CHKD, XFS_PQUOTA_CHKD. */
@@ -9,8 +10,11 @@ const SB_QFLAGS = 176
  * Usage by users, groups and projects is not kept up to date here: the marks that it was counted go, and the next mount with
  * quota counts anew (xfs_qm_need_quotacheck). Only in a transaction.
  */
-export async function forgetQuotaCheck(volume: XfsVolume): Promise<void> {
-  if ((volume.superblock.sb_qflags & CHECKED) === 0) return
+export function forgetQuotaCheck(volume: XfsVolume): Soon<void> {
+  return (volume.superblock.sb_qflags & CHECKED) === 0 ? undefined : forgetMarks(volume)
+}
+
+async function forgetMarks(volume: XfsVolume): Promise<void> {
   const marks = bigEndian(await volume.buffers.read(0), 'xfs superblock').u16(SB_QFLAGS)
   if ((marks & CHECKED) !== 0) (await volume.editSuperblock()).setU16(SB_QFLAGS, marks & ~CHECKED)
 }

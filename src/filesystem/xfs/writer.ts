@@ -86,9 +86,9 @@ export interface InodeAllocator {
    * the filesystem have, data of format EXTENTS without any (DEV for devices, fifos and sockets), no attribute fork. `ENOSPC` when there is no room for more.
    * @param mode type and permissions as st_mode has them.
    */
-  allocate(parent: InodeNumber, mode: number): Promise<Dinode>
+  allocate(parent: InodeNumber, mode: number): Soon<Dinode>
   /** Its forks are empty and nothing refers to it: it is free from now on, and so is its chunk with its last inode. */
-  free(inode: Dinode): Promise<void>
+  free(inode: Dinode): Soon<void>
 }
 
 /** What the parts that write share about one filesystem. */

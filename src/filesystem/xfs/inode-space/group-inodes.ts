@@ -2,6 +2,7 @@ import { agTree, type BtreeEditor } from '../btree-edit.ts'
 import { agiRoot } from '../btree-edit-store.ts'
 import { finobtKind, type InobtRecord, inobtKind } from '../btree-kinds.ts'
 import { corrupt } from '../errors.ts'
+import { after, type Soon } from '../soon.ts'
 import type { XfsVolume } from '../volume.ts'
 import { OWN, type Space, structureOwner } from '../writer.ts'
 import { checkRecord, sameRecord } from './inode-record.ts'
@@ -34,18 +35,18 @@ export class GroupInodes {
   }
 
   /** The last chunk that begins at this inode or before, and (with a tree of those) has free ones. */
-  async floor(agino: number): Promise<InobtRecord | undefined> {
-    return this.#checked(await this.#searched.floor(agino))
+  floor(agino: number): Soon<InobtRecord | undefined> {
+    return this.#checked(this.#searched.floor(agino))
   }
 
   /** The first chunk that begins at this inode or behind, and (with a tree of those) has free ones. */
-  async ceiling(agino: number): Promise<InobtRecord | undefined> {
-    return this.#checked(await this.#searched.ceiling(agino))
+  ceiling(agino: number): Soon<InobtRecord | undefined> {
+    return this.#checked(this.#searched.ceiling(agino))
   }
 
   /** The chunk that begins at this inode, if it has free ones (or there is no tree of those). */
-  async starting(agino: number): Promise<InobtRecord | undefined> {
-    return this.#checked(await this.#searched.find(agino))
+  starting(agino: number): Soon<InobtRecord | undefined> {
+    return this.#checked(this.#searched.find(agino))
   }
 
   /** Chunks in order. */
@@ -54,8 +55,8 @@ export class GroupInodes {
   }
 
   /** The chunk that begins at this inode or before, with free ones or without. */
-  async chunkOf(agino: number): Promise<InobtRecord | undefined> {
-    return this.#checked(await this.#all.floor(agino))
+  chunkOf(agino: number): Soon<InobtRecord | undefined> {
+    return this.#checked(this.#all.floor(agino))
   }
 
   /** A chunk that is new. `ERR_CORRUPT` when there is one at its place. */
@@ -65,23 +66,24 @@ export class GroupInodes {
   }
 
   /** What has become of a chunk that `chunkOf` gave. */
-  async replace(before: InobtRecord, after: InobtRecord): Promise<void> {
-    if (before.ir_freecount > 0) await this.#requireSame(this.#free, before)
-    await this.#put(before, after)
+  replace(before: InobtRecord, now: InobtRecord): Soon<void> {
+    const same = before.ir_freecount > 0 ? this.#requireSame(this.#free, before) : undefined
+    return after(same, () => this.#put(before, now))
   }
 
   /** What has become of a chunk with free inodes that another method gave. */
-  async replaceSearched(before: InobtRecord, after: InobtRecord): Promise<void> {
-    if (this.#free !== undefined) await this.#requireSame(this.#all, before)
-    await this.#put(before, after)
+  replaceSearched(before: InobtRecord, now: InobtRecord): Soon<void> {
+    const same = this.#free === undefined ? undefined : this.#requireSame(this.#all, before)
+    return after(same, () => this.#put(before, now))
   }
 
-  async #put(before: InobtRecord, after: InobtRecord): Promise<void> {
-    await this.#all.replace(before.ir_startino, after)
-    if (this.#free === undefined) return
-    if (before.ir_freecount === 0) await this.#free.insert(after)
-    else if (after.ir_freecount === 0) await this.#free.remove(before.ir_startino)
-    else await this.#free.replace(before.ir_startino, after)
+  #put(before: InobtRecord, now: InobtRecord): Soon<void> {
+    return after(this.#all.replace(before.ir_startino, now), () => {
+      if (this.#free === undefined) return
+      if (before.ir_freecount === 0) return this.#free.insert(now)
+      if (now.ir_freecount > 0) return this.#free.replace(before.ir_startino, now)
+      return after(this.#free.remove(before.ir_startino), () => {})
+    })
   }
 
   /** A chunk that `chunkOf` gave is no more. */
@@ -96,20 +98,21 @@ export class GroupInodes {
   }
 
   /** Each tree is held against the other before it is changed: what one of them has wrong would cost files. */
-  async #requireSame(tree: BtreeEditor<InobtRecord> | undefined, record: InobtRecord): Promise<void> {
+  #requireSame(tree: BtreeEditor<InobtRecord> | undefined, record: InobtRecord): Soon<void> {
     if (tree === undefined) return
-    const found = await tree.find(record.ir_startino)
-    if (found !== undefined && sameRecord(found, record)) return
-    const name = tree.store.kind.name
-    throw corrupt(
-      name,
-      `the ${name} of allocation group ${this.#agno} ${found === undefined ? 'has no' : 'has another'} record of the inodes from ${record.ir_startino} than the other tree`,
-      { agno: this.#agno },
-    )
+    return after(tree.find(record.ir_startino), found => {
+      if (found !== undefined && sameRecord(found, record)) return
+      const name = tree.store.kind.name
+      throw corrupt(
+        name,
+        `the ${name} of allocation group ${this.#agno} ${found === undefined ? 'has no' : 'has another'} record of the inodes from ${record.ir_startino} than the other tree`,
+        { agno: this.#agno },
+      )
+    })
   }
 
-  #checked(record: InobtRecord | undefined): InobtRecord | undefined {
-    return record === undefined ? undefined : this.#check(record)
+  #checked(record: Soon<InobtRecord | undefined>): Soon<InobtRecord | undefined> {
+    return after(record, found => found && this.#check(found))
   }
 
   #check(record: InobtRecord): InobtRecord {

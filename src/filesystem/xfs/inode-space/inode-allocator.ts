@@ -5,6 +5,7 @@ import type { InobtRecord } from '../btree-kinds.ts'
 import type { Dinode } from '../dinode.ts'
 import { corrupt } from '../errors.ts'
 import type { Inodes } from '../inodes.ts'
+import { after, type Soon } from '../soon.ts'
 import { attempt } from '../transaction.ts'
 import type { XfsVolume } from '../volume.ts'
 import { type InodeAllocator, OWN, type Space, structureOwner } from '../writer.ts'
@@ -31,6 +32,7 @@ class XfsInodeAllocator implements InodeAllocator {
   readonly #now: () => Timestamp
   readonly #geometry: InodeGeometry
   readonly #maker: ChunkMaker
+  readonly #groups = new Map<number, GroupInodes>()
   /** Where a free inode was found last, near which one, in groups without a finobt. Only hints: a chunk is looked at before it is used. */
   readonly #found = new Map<number, { readonly near: number | undefined; readonly chunk: number }>()
 
@@ -43,21 +45,29 @@ class XfsInodeAllocator implements InodeAllocator {
     this.#maker = new ChunkMaker(volume, space, this.#geometry)
   }
 
-  async allocate(parent: InodeNumber, mode: number): Promise<Dinode> {
+  allocate(parent: InodeNumber, mode: number): Soon<Dinode> {
     const { geometry, superblock } = this.#volume
     const place = geometry.inodePlace(parent)
     if (place === undefined)
       throw corrupt('inode', `inode ${parent} is a parent and lies outside the volume`, { inode: parent })
+    const { agno } = place
+    const near = place.agbno * superblock.sb_inopblock + place.index
+    // Mostly the parent's group has a free one.
+    return after(this.#volume.readAgi(agno), ({ agi_freecount }) =>
+      agi_freecount > 0 ? this.#use(agno, near, mode) : this.#allocateBehind(agno, near, mode),
+    )
+  }
+
+  /** In the group, with more inodes in it, or in the groups behind. */
+  async #allocateBehind(first: number, near: number, mode: number): Promise<Dinode> {
+    const { geometry, superblock } = this.#volume
     const { icount } = await this.#volume.counters()
     const mayGrow = this.#geometry.most === 0 || icount + this.#geometry.inodes <= this.#geometry.most
     for (let step = 0; step < geometry.agCount; step++) {
-      const agno = (place.agno + step) % geometry.agCount
-      const trees = new GroupInodes(this.#volume, this.#space, agno)
+      const agno = (first + step) % geometry.agCount
       const { agi_freecount } = await this.#volume.readAgi(agno)
-      if (agi_freecount === 0 && !(mayGrow && (await this.#grow(agno, trees)))) continue
-      const near = step === 0 ? place.agbno * superblock.sb_inopblock + place.index : undefined
-      const agino = await this.#take(agno, trees, near)
-      return this.#init(geometry.inodeNumber(agno, agino), mode)
+      if (agi_freecount > 0 || (mayGrow && (await this.#grow(agno, this.#trees(agno)))))
+        return this.#use(agno, step === 0 ? near : undefined, mode)
     }
     throw new DrydiskError(
       'ENOSPC',
@@ -68,7 +78,7 @@ class XfsInodeAllocator implements InodeAllocator {
     )
   }
 
-  async free(inode: Dinode): Promise<void> {
+  free(inode: Dinode): Soon<void> {
     const { ino } = inode
     const { geometry, superblock } = this.#volume
     const wrong = (what: string) =>
@@ -79,20 +89,36 @@ class XfsInodeAllocator implements InodeAllocator {
     if (inode.di_nblocks !== 0) throw wrong(`counts ${inode.di_nblocks} blocks that are still its own`)
     const { agno } = place
     const agino = place.agbno * superblock.sb_inopblock + place.index
-    const trees = new GroupInodes(this.#volume, this.#space, agno)
-    const before = await trees.chunkOf(agino)
-    if (before === undefined || stateOf(before, agino) !== 'used')
-      throw wrong('is free already or does not exist')
-    const open = await this.#inodes.edit(ino)
-    releaseInode(open, superblock)
-    inode.rebind(open.bytes)
-    this.#inodes.forget(ino)
-    const after = withFree(before, agino)
-    if (this.#geometry.chunksGo && isAllFree(after)) return this.#removeChunk(agno, trees, before)
-    await trees.replace(before, after)
-    const agi = await this.#volume.editAgi(agno)
-    agi.agi_freecount++
-    await this.#volume.count({ ifree: 1 })
+    return after(this.#trees(agno).chunkOf(agino), before => {
+      if (before === undefined || stateOf(before, agino) !== 'used')
+        throw wrong('is free already or does not exist')
+      return after(this.#release(inode), () => this.#giveBack(agno, before, agino))
+    })
+  }
+
+  #release(inode: Dinode): Soon<void> {
+    const { ino } = inode
+    return after(this.#inodes.edit(ino), open => {
+      releaseInode(open, this.#volume.superblock)
+      inode.rebind(open.bytes)
+      this.#inodes.forget(ino)
+    })
+  }
+
+  /** The inode is free in its chunk from now on. */
+  #giveBack(agno: number, before: InobtRecord, agino: number): Soon<void> {
+    const trees = this.#trees(agno)
+    const now = withFree(before, agino)
+    if (this.#geometry.chunksGo && isAllFree(now)) return this.#removeChunk(agno, trees, before)
+    return after(trees.replace(before, now), () => this.#count(agno, 1))
+  }
+
+  /** Free inodes more, or less. */
+  #count(agno: number, free: number): Soon<void> {
+    return after(this.#volume.editAgi(agno), agi => {
+      agi.agi_freecount += free
+      return this.#volume.count({ ifree: free })
+    })
   }
 
   /** The chunk of an inode that was the last one in use. */
@@ -127,34 +153,48 @@ class XfsInodeAllocator implements InodeAllocator {
     return (await attempt(writer, () => make(true))) ?? false
   }
 
-  /** A free inode of a group that has some. */
-  async #take(agno: number, trees: GroupInodes, near: number | undefined): Promise<number> {
-    const { agi_newino } = await this.#volume.readAgi(agno)
-    const found = this.#found.get(agno)
-    const chunk = await nearestFree(trees, near, {
-      last: found?.near === near ? found?.chunk : undefined,
-      newest: agi_newino === NULL_AGINO ? undefined : agi_newino,
+  /** A free inode of a group that has some, in use from now on. */
+  #use(agno: number, near: number | undefined, mode: number): Soon<Dinode> {
+    return after(this.#nearestFree(agno, near), chunk => {
+      const trees = this.#trees(agno)
+      if (!trees.hasFreeTree) this.#found.set(agno, { near, chunk: chunk.ir_startino })
+      const agino = firstFree(chunk)
+      return after(trees.replaceSearched(chunk, withUsed(chunk, agino)), () =>
+        after(this.#count(agno, -1), () => this.#init(this.#volume.geometry.inodeNumber(agno, agino), mode)),
+      )
     })
-    if (chunk === undefined || chunk.ir_freecount === 0)
-      throw corrupt('inobt', `the AGI of allocation group ${agno} counts free inodes, and there are none`, {
-        agno,
-      })
-    if (!trees.hasFreeTree) this.#found.set(agno, { near, chunk: chunk.ir_startino })
-    const agino = firstFree(chunk)
-    await trees.replaceSearched(chunk, withUsed(chunk, agino))
-    const agi = await this.#volume.editAgi(agno)
-    agi.agi_freecount--
-    await this.#volume.count({ ifree: -1 })
-    return agino
   }
 
-  async #init(ino: number, mode: number): Promise<Dinode> {
-    const inode = await this.#inodes.claim(ino)
-    // The trees are wrong, or what remains of a file is: to go on would give its blocks to nobody (xfs_iget_check_free_state).
-    if (inode.typeIfAny !== undefined || inode.di_mode !== 0 || inode.di_nblocks !== 0)
-      throw corrupt('inobt', `inode ${ino} is said to be free, and a file is in it`, { inode: ino })
-    initUsedInode(inode, mode, this.#now(), this.#volume.superblock)
-    return inode
+  #nearestFree(agno: number, near: number | undefined): Soon<InobtRecord> {
+    return after(this.#volume.readAgi(agno), ({ agi_newino }) => {
+      const found = this.#found.get(agno)
+      const hints = {
+        last: found?.near === near ? found?.chunk : undefined,
+        newest: agi_newino === NULL_AGINO ? undefined : agi_newino,
+      }
+      return after(nearestFree(this.#trees(agno), near, hints), chunk => {
+        if (chunk !== undefined && chunk.ir_freecount > 0) return chunk
+        throw corrupt('inobt', `the AGI of allocation group ${agno} counts free inodes, and there are none`, {
+          agno,
+        })
+      })
+    })
+  }
+
+  #trees(agno: number): GroupInodes {
+    const trees = this.#groups.get(agno) ?? new GroupInodes(this.#volume, this.#space, agno)
+    this.#groups.set(agno, trees)
+    return trees
+  }
+
+  #init(ino: number, mode: number): Soon<Dinode> {
+    return after(this.#inodes.claim(ino), inode => {
+      // The trees are wrong, or what remains of a file is: to go on would give its blocks to nobody (xfs_iget_check_free_state).
+      if (inode.typeIfAny !== undefined || inode.di_mode !== 0 || inode.di_nblocks !== 0)
+        throw corrupt('inobt', `inode ${ino} is said to be free, and a file is in it`, { inode: ino })
+      initUsedInode(inode, mode, this.#now(), this.#volume.superblock)
+      return inode
+    })
   }
 
   #isReserved(ino: number): boolean {

@@ -1,4 +1,5 @@
 import type { InobtRecord } from '../btree-kinds.ts'
+import { after, type Soon } from '../soon.ts'
 import type { GroupInodes } from './group-inodes.ts'
 import { CHUNK } from './inode-geometry.ts'
 import { covers } from './inode-record.ts'
@@ -15,34 +16,37 @@ export interface ChunkHints {
 }
 
 /** A chunk with free inodes in a group that has some: near an inode where one is given, else one that a hint leads to, or the first. */
-export async function nearestFree(
+export function nearestFree(
   trees: GroupInodes,
   near: number | undefined,
-  { last, newest }: ChunkHints,
-): Promise<InobtRecord | undefined> {
-  const found =
-    near === undefined
-      ? undefined
-      : trees.hasFreeTree
-        ? await nearest(trees, near)
-        : ((await starting(trees, last)) ?? (await around(trees, near)))
-  if (found !== undefined) return found
+  hints: ChunkHints,
+): Soon<InobtRecord | undefined> {
+  if (near === undefined) return anyFree(trees, hints)
+  const found = trees.hasFreeTree
+    ? nearest(trees, near)
+    : after(starting(trees, hints.last), last => last ?? around(trees, near))
+  return after(found, chunk => chunk ?? anyFree(trees, hints))
+}
+
+async function anyFree(trees: GroupInodes, { newest }: ChunkHints): Promise<InobtRecord | undefined> {
   const made = await starting(trees, newest)
   if (made !== undefined) return made
   for await (const chunk of trees.chunks()) if (chunk.ir_freecount > 0) return chunk
   return undefined
 }
 
-async function starting(trees: GroupInodes, agino: number | undefined): Promise<InobtRecord | undefined> {
-  const chunk = agino === undefined ? undefined : await trees.starting(agino)
-  return chunk !== undefined && chunk.ir_freecount > 0 ? chunk : undefined
+function starting(trees: GroupInodes, agino: number | undefined): Soon<InobtRecord | undefined> {
+  return after(agino === undefined ? undefined : trees.starting(agino), chunk =>
+    chunk !== undefined && chunk.ir_freecount > 0 ? chunk : undefined,
+  )
 }
 
 /** With a tree of the chunks that have free inodes. */
-async function nearest(trees: GroupInodes, agino: number): Promise<InobtRecord | undefined> {
-  const before = await trees.floor(agino)
-  if (before !== undefined && covers(before, agino)) return before
-  return nearer(before, await trees.ceiling(agino), agino)
+function nearest(trees: GroupInodes, agino: number): Soon<InobtRecord | undefined> {
+  return after(trees.floor(agino), before => {
+    if (before !== undefined && covers(before, agino)) return before
+    return after(trees.ceiling(agino), behind => nearer(before, behind, agino))
+  })
 }
 
 function nearer(

@@ -1,6 +1,7 @@
 import { isDrydiskError } from '../../../errors.ts'
 import { NULL_AGINO, UNLINKED_BUCKETS } from '../agi.ts'
 import type { Dinode } from '../dinode.ts'
+import type { Soon } from '../soon.ts'
 import { inTransaction } from '../transaction.ts'
 import type { XfsWriter } from '../writer.ts'
 import { GroupInodes } from './group-inodes.ts'
@@ -26,7 +27,7 @@ export interface UnlinkedResult {
  */
 export async function finishUnlinked(
   writer: XfsWriter,
-  destroy: (inode: Dinode) => Promise<void>,
+  destroy: (inode: Dinode) => Soon<void>,
 ): Promise<UnlinkedResult> {
   const { volume } = writer
   const warnings: string[] = []
@@ -100,7 +101,7 @@ async function finishFirst(
   writer: XfsWriter,
   list: List,
   ino: number,
-  destroy: (inode: Dinode) => Promise<void>,
+  destroy: (inode: Dinode) => Soon<void>,
 ): Promise<void> {
   const inode = await takeFirst(writer, list, ino)
   if (inode.di_nlink === 0) await destroy(inode)
