@@ -241,12 +241,13 @@ export class XfsFileSystem implements FileSystem {
   async #change<T>(how: (writer: XfsWriter) => Promise<T>): Promise<T> {
     const writer = this.#writer
     if (writer === undefined) throw new DrydiskError('EROFS', 'the xfs filesystem is open for reading only')
+    // Before the change: where writing fails, what is asked for is not done either, and all that was stays in memory.
+    if (this.#volume.buffers.changedBytes > WRITE_OUT_BYTES) await this.#volume.buffers.flush()
     const result = await inTransaction(writer, async () => {
       await forgetQuotaCheck(this.#volume)
       return how(writer)
     })
     this.#changed = true
-    if (this.#volume.buffers.changedBytes > WRITE_OUT_BYTES) await this.#volume.buffers.flush()
     return result
   }
 
