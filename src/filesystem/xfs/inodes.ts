@@ -2,6 +2,7 @@ import { LruCache } from '../../bytes/lru-cache.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { FileType } from '../filesystem.ts'
 import type { Seal } from './buffers.ts'
+import { checkChangeable } from './changeable.ts'
 import { checkDinode, checkDinodeIdentity, DINODE_CRC_OFFSET, Dinode } from './dinode.ts'
 import { corrupt } from './errors.ts'
 import type { VolumeBlock } from './geometry.ts'
@@ -51,11 +52,13 @@ export class Inodes {
 
   /** An inode in use, to be changed until the transaction ends. */
   edit(ino: number): Soon<Dinode> {
+    const { superblock } = this.#volume
     return after(this.#kept.get(ino) ?? this.#load(ino), kept =>
       after(this.#editBuffer(kept), buffer => {
         if (buffer !== kept.buffer) {
-          this.#trust(buffer, kept)
           kept.inode.rebind(this.#bytes(buffer, kept.seal))
+          this.#volume.verifyOnce(buffer, () => checkChangeable(kept.inode, superblock), kept.seal.at + 2)
+          this.#trust(buffer, kept)
           kept.buffer = buffer
         }
         kept.inode.makeCurrent()
@@ -132,6 +135,7 @@ export class Inodes {
   #trust(buffer: Uint8Array, { seal }: Place): void {
     this.#volume.trust(buffer, seal.at)
     this.#volume.trust(buffer, seal.at + 1)
+    this.#volume.trust(buffer, seal.at + 2)
   }
 
   #bytes(buffer: Uint8Array, { at, length }: Seal): Uint8Array {
