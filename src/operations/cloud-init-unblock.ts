@@ -17,8 +17,10 @@ export const cloudInitUnblock: Operation<Readonly<Record<string, never>>> = {
       report.warn('cloud-init is not installed in this guest: there is no /etc/cloud')
       return report.build()
     }
-    for (const block of await readCloudInitBlocks(guest)) await mend(guest, block, report)
-    const left = await readCloudInitBlocks(guest)
+    const blocks = await readCloudInitBlocks(guest)
+    const mendable = blocks.filter(block => block.mend)
+    for (const block of mendable) await mend(guest, block, report)
+    const left = mendable.length === 0 ? blocks : await readCloudInitBlocks(guest)
     const [still] = left.filter(block => block.mend)
     if (still)
       throw new DrydiskError(
