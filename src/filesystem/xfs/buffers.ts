@@ -133,14 +133,11 @@ export class Buffers {
     if (first === undefined) throw new Error('a buffer of no blocks')
     const isJoined = blocks.length > 1
     const wasChanged = isJoined ? this.#joinedChanged.has(first) : this.#blocks.changed(first)
-    const seals = this.#seals.get(first)
     if (!kept.has(bytes)) {
       kept.add(bytes)
       const before = this.#copy(bytes)
-      const sealsBefore = seals && new Map(seals)
       undo.push(() => {
         bytes.set(before)
-        this.#restoreSeals(first, sealsBefore)
         if (!isJoined) this.#blocks.restore(first, bytes, wasChanged)
         else if (!wasChanged) this.#joinedChanged.delete(first)
         else this.#joinedChanged.set(first, { blocks, bytes })
@@ -190,8 +187,7 @@ export class Buffers {
       this.#joinedChanged.delete(first)
       drop(first)
     }
-    for (const [key] of [...this.#joined.entries()])
-      if (key.split(' ').some(each => Number(each) >= block && Number(each) < end)) this.#joined.delete(key)
+    if (this.#joined.size > 0) this.#forgetJoined(block, end)
     this.#blocks.forget({ block, count })
     if (lost.length === 0 && lostJoined.length === 0) return
     undo.push(() => {
@@ -199,6 +195,11 @@ export class Buffers {
       for (const [first, joined] of lostJoined) this.#joinedChanged.set(first, joined)
       for (const [first, seals] of lostSeals) this.#seals.set(first, seals)
     })
+  }
+
+  #forgetJoined(from: VolumeBlock, end: VolumeBlock): void {
+    for (const [key] of [...this.#joined.entries()])
+      if (key.split(' ').some(each => Number(each) >= from && Number(each) < end)) this.#joined.delete(key)
   }
 
   begin(): void {
@@ -283,15 +284,20 @@ export class Buffers {
       storeChecksum(bytes.subarray(at, at + length), crcAt)
   }
 
+  /** Most seals are there already. */
   #seal(first: VolumeBlock, seal: Seal): void {
-    const seals = this.#seals.get(first) ?? new Map<number, Seal>()
-    seals.set(seal.at, seal)
-    this.#seals.set(first, seals)
+    const known = this.#seals.get(first)
+    const before = known?.get(seal.at)
+    if (before !== undefined && before.length === seal.length && before.crcAt === seal.crcAt) return
+    if (known === undefined) this.#seals.set(first, new Map([[seal.at, seal]]))
+    else known.set(seal.at, seal)
+    this.#transaction().undo.push(() => this.#unseal(first, seal.at, before))
   }
 
-  #restoreSeals(first: VolumeBlock, seals: Map<number, Seal> | undefined): void {
-    if (seals === undefined) this.#seals.delete(first)
-    else this.#seals.set(first, seals)
+  #unseal(first: VolumeBlock, at: number, before: Seal | undefined): void {
+    const seals = this.#seals.get(first)
+    if (before !== undefined) seals?.set(at, before)
+    else if (seals?.delete(at) && seals.size === 0) this.#seals.delete(first)
   }
 
   #transaction(): Level {

@@ -37,14 +37,21 @@ interface KnownTreeBlock {
   readonly block: { readonly level: number; readonly count: number }
 }
 
+/** The smallest structure that is checked on its own is an inode of 256 bytes. */
+const CHECKED_BYTES = 256
+
+function checkBit(at: number): number {
+  return 1 << (at % CHECKED_BYTES)
+}
+
 /** One filesystem's device, superblock and metadata in memory. */
 export class XfsVolume {
   readonly device: BlockDevice
   readonly superblock: Superblock
   readonly geometry: Geometry
   readonly buffers: Buffers
-  /** Where in buffers something was found right since they were read. */
-  readonly #verified = new WeakMap<Uint8Array, Set<number>>()
+  /** Where in buffers something was found right since they were read: a byte for each `CHECKED_BYTES`, a bit for each of its checks. */
+  readonly #verified = new WeakMap<Uint8Array, Uint8Array>()
   /** What was found right in a buffer, and is changed in it: headers, of which a buffer has those of one group, and blocks of trees. */
   readonly #agfs = new WeakMap<Uint8Array, Agf>()
   readonly #agis = new WeakMap<Uint8Array, Agi>()
@@ -58,18 +65,24 @@ export class XfsVolume {
     this.buffers = new Buffers(device, sb_blocksize, sb_dblocks, isV5)
   }
 
-  /** Runs a check of a buffer, or of what is at one place in it, once for as long as the buffer is in memory. */
+  /**
+   * Runs a check of a buffer, or of what is at one place in it, once for as long as the buffer is in memory.
+   * @param at where it is, a multiple of 256, and added to that which of at most eight checks of it.
+   */
   verifyOnce(buffer: Uint8Array, check: () => void, at = 0): void {
-    const places = this.#verified.get(buffer)
-    if (places?.has(at)) return
+    const done = this.#verified.get(buffer)
+    if (done !== undefined && ((done[Math.floor(at / CHECKED_BYTES)] ?? 0) & checkBit(at)) !== 0) return
     check()
-    if (places === undefined) this.#verified.set(buffer, new Set([at]))
-    else places.add(at)
+    this.trust(buffer, at)
   }
 
   /** A buffer that was made here needs no check: its checksum is not even stored before it is written. */
   trust(buffer: Uint8Array, at = 0): void {
-    this.verifyOnce(buffer, () => {}, at)
+    const place = Math.floor(at / CHECKED_BYTES)
+    const known = this.#verified.get(buffer)
+    const done = known ?? new Uint8Array(Math.ceil(buffer.length / CHECKED_BYTES))
+    done[place] = (done[place] ?? 0) | checkBit(at)
+    if (known === undefined) this.#verified.set(buffer, done)
   }
 
   /** One buffer of several filesystem blocks, which need not lie side by side. */
@@ -234,7 +247,7 @@ export class XfsVolume {
     const bytes = await this.buffers.read(block)
     const { owner } = reference
     const daddr = this.geometry.diskAddress(block)
-    const verified = this.#verified.get(bytes)?.has(0) ?? false
+    const verified = ((this.#verified.get(bytes)?.[0] ?? 0) & checkBit(0)) !== 0
     const parsed = parseBtreeBlock(kind, bytes, { ...reference, daddr }, this.superblock, verified)
     if (!verified) this.trust(bytes)
     this.#trees.set(bytes, { kind, owner, block: parsed })
