@@ -64,13 +64,21 @@ export class NodeHoleFinder implements HoleFinder {
   /** Looks at the page cache, and the milliseconds that they took. */
   #looks = 0
   #looking = 0
+  readonly #now: () => number
 
-  private constructor(files: ReadonlyMap<Storage, SparseFile>) {
+  private constructor(files: ReadonlyMap<Storage, SparseFile>, now: () => number) {
     this.#files = files
+    this.#now = now
   }
 
-  /** `undefined` where none of the files has holes, or direct input is not possible. */
-  static async open(storages: readonly Storage[]): Promise<NodeHoleFinder | undefined> {
+  /**
+   * `undefined` where none of the files has holes, or direct input is not possible.
+   * @param now milliseconds: whether looking for holes pays is measured.
+   */
+  static async open(
+    storages: readonly Storage[],
+    now = () => performance.now(),
+  ): Promise<NodeHoleFinder | undefined> {
     if (constants.O_DIRECT === undefined || process.platform !== 'linux') return undefined
     const files = new Map<Storage, SparseFile>()
     for (const storage of storages) {
@@ -88,7 +96,7 @@ export class NodeHoleFinder implements HoleFinder {
         throw fileError(error, storage.name, 'look for holes in')
       }
     }
-    return files.size === 0 ? undefined : new NodeHoleFinder(files)
+    return files.size === 0 ? undefined : new NodeHoleFinder(files, now)
   }
 
   async *parts(piece: SourcePiece): AsyncGenerator<SourcePiece> {
@@ -139,17 +147,17 @@ export class NodeHoleFinder implements HoleFinder {
 
   /** Whether a step looks empty at these places. Direct input of data waits for the disk, and for all that is written to it. */
   #mayBeHole(fd: number, host: number, places: readonly number[]): boolean {
-    const start = performance.now()
+    const start = this.#now()
     const empty = places.every(within => this.#isEmpty(fd, host + within, PROBE))
     this.#looks++
-    this.#looking += performance.now() - start
+    this.#looking += this.#now() - start
     return empty
   }
 
   #isHole(fd: number, host: number): boolean {
-    const start = performance.now()
+    const start = this.#now()
     const empty = this.#isEmpty(fd, host, STEP)
-    this.#spent += performance.now() - start
+    this.#spent += this.#now() - start
     if (empty) this.#found += STEP
     return empty
   }
