@@ -16,8 +16,10 @@ import { parseSuperblock, type Superblock } from '../../src/filesystem/xfs/super
 import { XfsVolume } from '../../src/filesystem/xfs/volume.ts'
 import { type ExpectedKey, walkTree } from './xfs-btree-walk.ts'
 
-/** Of the volume's one allocation group. */
+/** Blocks that a tree of a test may take, headers among them. */
 const BLOCKS = 4096
+/** Of the volume's one allocation group: Linux has none below 16 MiB, and none here has smaller blocks than 512 bytes. */
+const GROUP_BLOCKS = 32_768
 const MAGIC = 0x58465342
 
 /** A superblock of one allocation group, enough for trees. */
@@ -25,9 +27,9 @@ function superblock(blockSize: number, isV5: boolean): Superblock {
   const view = bigEndian(new Uint8Array(512), 'superblock')
   view.setU32(0, MAGIC)
   view.setU32(4, blockSize)
-  view.setU64(8, BLOCKS)
+  view.setU64(8, GROUP_BLOCKS)
   for (let at = 0; at < 16; at++) view.setU8(32 + at, at * 7 + 1)
-  view.setU32(84, BLOCKS)
+  view.setU32(84, GROUP_BLOCKS)
   view.setU32(88, 1)
   // DIRV2, EXTFLG and MOREBITS.
   view.setU16(100, isV5 ? 0xb005 : 0xb004)
@@ -38,7 +40,7 @@ function superblock(blockSize: number, isV5: boolean): Superblock {
   view.setU8(121, 9)
   view.setU8(122, 8)
   view.setU8(123, Math.log2(blockSize / 256))
-  view.setU8(124, Math.log2(BLOCKS))
+  view.setU8(124, Math.log2(GROUP_BLOCKS))
   if (isV5) storeChecksum(view.bytes, 224)
   return parseSuperblock(view.bytes)
 }
@@ -103,7 +105,7 @@ export async function testTree<Record>(
   { blockSize, isV5, literalSize }: { blockSize: number; isV5: boolean; literalSize?: number },
   random: (below: number) => number,
 ): Promise<TestTree<Record>> {
-  const device = new MemoryDevice(BLOCKS * blockSize)
+  const device = new MemoryDevice(GROUP_BLOCKS * blockSize)
   const sb = superblock(blockSize, isV5)
   // The root in a header is kept in the first block, where a rollback takes it back.
   const rootSeal = { at: 0, length: 512, crcAt: 508 }
