@@ -121,11 +121,13 @@ export class BtreeEditor<Record> {
   /**
    * Puts a record in the place of another. Its key may be another as long as the order stays. `ERR_CORRUPT` when there is
    * none, or the order does not stay.
+   * @param check of what is there, before anything is changed.
    */
-  replace(key: BtreeKey, record: Record): Soon<void> {
+  replace(key: BtreeKey, record: Record, check?: (found: Record) => void): Soon<void> {
     return after(this.#pathToExisting(key), path =>
       after(this.#requireOrder(path, key, record), () => {
         const leaf = leafOf(path)
+        check?.(leaf.block.record(leaf.index))
         return after(this.tree.edit(leaf, path.length === 1), block => {
           block.setRecord(leaf.index, record)
           return this.#raise(path, path.length - 1)

@@ -90,6 +90,11 @@ export class ForkMap {
     for await (const records of this.lists(from)) yield* records
   }
 
+  /** All extents, where the inode itself has them. */
+  get listed(): readonly BmbtRecord[] | undefined {
+    return this.#fork.format === FORMAT.EXTENTS ? this.#inInode() : undefined
+  }
+
   /** The same, those of one block of the tree at a time. */
   async *lists(from = 0): AsyncIterable<readonly BmbtRecord[]> {
     if (this.#fork.format === FORMAT.EXTENTS) {

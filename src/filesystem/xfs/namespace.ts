@@ -154,10 +154,10 @@ export async function link(
 }
 
 /** Takes one name from what is no directory; with the last one it goes. */
-export async function dropLink(writer: XfsWriter, inode: Dinode): Promise<void> {
+export function dropLink(writer: XfsWriter, inode: Dinode): Soon<void> {
   touchChange(writer, inode)
-  if (inode.di_nlink <= 1) await destroyInode(writer, inode)
-  else dropLinkCount(inode)
+  if (inode.di_nlink <= 1) return destroyInode(writer, inode)
+  dropLinkCount(inode)
 }
 
 export async function unlink(writer: XfsWriter, parent: InodeNumber, name: Uint8Array): Promise<void> {

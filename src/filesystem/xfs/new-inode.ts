@@ -6,7 +6,7 @@ import { DIFLAG, type Dinode, FORMAT } from './dinode.ts'
 import { corrupt, unsupported } from './errors.ts'
 import { emptyFork } from './fork/fork-edit.ts'
 import { inheritFrom } from './inode-space/inherit.ts'
-import { after, type Soon } from './soon.ts'
+import { after, inTurn, type Soon } from './soon.ts'
 import type { XfsWriter } from './writer.ts'
 
 /** st_mode's file types. */
@@ -79,7 +79,7 @@ export async function chmodInode(writer: XfsWriter, inode: Dinode, permissions: 
 }
 
 /** Frees an inode that no name leads to, with content and attributes. */
-export async function destroyInode(writer: XfsWriter, inode: Dinode): Promise<void> {
+export function destroyInode(writer: XfsWriter, inode: Dinode): Soon<void> {
   const { sb_rootino } = writer.volume.superblock
   if (inode.ino === sb_rootino)
     throw corrupt('inode', 'the root directory has a name, by which it cannot be removed', {
@@ -90,10 +90,13 @@ export async function destroyInode(writer: XfsWriter, inode: Dinode): Promise<vo
       `the content of inode ${inode.ino} is on the real-time device, which is not in this volume: the file cannot be removed`,
       { inode: inode.ino },
     )
-  if (inode.data.format === FORMAT.EXTENTS || inode.data.format === FORMAT.BTREE)
-    await emptyFork(writer, inode, 'data')
-  // Attributes in the inode go with it.
-  if (inode.di_forkoff !== 0 && inode.di_aformat !== FORMAT.LOCAL) await emptyFork(writer, inode, 'attribute')
-  inode.di_nlink = 0
-  await writer.inodeAllocator.free(inode)
+  return inTurn([
+    () => emptyFork(writer, inode, 'data'),
+    // Attributes in the inode go with it.
+    () => (inode.di_aformat === FORMAT.LOCAL ? undefined : emptyFork(writer, inode, 'attribute')),
+    () => {
+      inode.di_nlink = 0
+      return writer.inodeAllocator.free(inode)
+    },
+  ])
 }

@@ -64,8 +64,9 @@ export class SingleForm implements BlockForm {
       const room = inode.data.literal.length
       // `.` and `..` are not in the inode. Most often there is no need to look at each of the entries.
       const entries = blockLeafCount(data.view) - DOTS.entries
-      const least = leastShortFormSize(entries, data.nameBytes - DOTS.bytes, layout.hasFtype)
-      const form = least > room ? undefined : this.#asShort(data)
+      const least = (nameBytes: number) => leastShortFormSize(entries, nameBytes, layout.hasFtype)
+      if (least(entries) > room || least(data.nameBytes - DOTS.bytes) > room) return
+      const form = this.#asShort(data)
       if (form === undefined || shortFormSize(form, layout.hasFtype) > room) return
       return this.#toShort(form)
     })

@@ -285,23 +285,40 @@ function inOrder(records: BmbtRecord[]): BmbtRecord[] {
 }
 
 /** Frees all blocks of a fork of extents, which has none then. Other forms stay as they are. */
-export async function emptyFork(writer: XfsWriter, inode: Dinode, which: WhichFork): Promise<void> {
+export function emptyFork(writer: XfsWriter, inode: Dinode, which: WhichFork): Soon<void> {
   const fork = which === 'data' ? inode.data : inode.attributes
   if (fork === undefined || (fork.format !== FORMAT.EXTENTS && fork.format !== FORMAT.BTREE)) return
   if (fork.format === FORMAT.EXTENTS && fork.nextents === 0) return
   const editor = new ForkEditor(writer, inode, which)
-  for await (const records of editor.map.lists()) {
-    const frees = records.map(({ br_startoff, br_startblock, br_blockcount, unwritten }) => () => {
-      countBlocks(inode, -br_blockcount)
-      return writer.space.free(
-        { start: br_startblock, count: br_blockcount },
-        editor.owner(br_startoff, unwritten),
-      )
-    })
-    await inTurn(frees)
-  }
-  if (fork.format === FORMAT.BTREE) await forkTree(writer, inode, which).freeAll()
-  makeExtentFork(inode, which)
+  const { map } = editor
+  const freed = map.listed
+    ? freeExtents(writer, inode, editor, map.listed)
+    : freeTree(writer, inode, editor, which)
+  return after(freed, () => makeExtentFork(inode, which))
+}
+
+async function freeTree(
+  writer: XfsWriter,
+  inode: Dinode,
+  editor: ForkEditor,
+  which: WhichFork,
+): Promise<void> {
+  for await (const records of editor.map.lists()) await freeExtents(writer, inode, editor, records)
+  await forkTree(writer, inode, which).freeAll()
+}
+
+function freeExtents(
+  writer: XfsWriter,
+  inode: Dinode,
+  editor: ForkEditor,
+  records: readonly BmbtRecord[],
+): Soon<void> {
+  const frees = records.map(({ br_startoff, br_startblock, br_blockcount, unwritten }) => () => {
+    countBlocks(inode, -br_blockcount)
+    const extent = { start: br_startblock, count: br_blockcount }
+    return writer.space.free(extent, editor.owner(br_startoff, unwritten))
+  })
+  return inTurn(frees)
 }
 
 /** The fork is one of extents, with none, whatever it was: what it held is the caller's to keep. */

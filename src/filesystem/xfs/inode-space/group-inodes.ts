@@ -1,11 +1,11 @@
-import { agTree, type BtreeEditor } from '../btree-edit.ts'
+import { agTree, type BtreeEditor, type Neighbours } from '../btree-edit.ts'
 import { agiRoot } from '../btree-edit-store.ts'
 import { finobtKind, type InobtRecord, inobtKind } from '../btree-kinds.ts'
 import { corrupt } from '../errors.ts'
 import { after, type Soon } from '../soon.ts'
 import type { XfsVolume } from '../volume.ts'
 import { OWN, type Space, structureOwner } from '../writer.ts'
-import { checkRecord, sameRecord } from './inode-record.ts'
+import { checkRecord, covers, sameRecord } from './inode-record.ts'
 
 type Tree = 'inobt' | 'finobt'
 
@@ -44,6 +44,15 @@ export class GroupInodes {
     return this.#checked(this.#searched.ceiling(agino))
   }
 
+  /** As `floor` has it, and where that does not have the inode, the chunk behind. */
+  around(agino: number): Soon<Neighbours<InobtRecord>> {
+    return after(this.#searched.around(agino), ({ floor, next }) => {
+      const before = floor && this.#check(floor)
+      if (before !== undefined && covers(before, agino)) return { floor: before, next: undefined }
+      return { floor: before, next: next && this.#check(next) }
+    })
+  }
+
   /** The chunk that begins at this inode, if it has free ones (or there is no tree of those). */
   starting(agino: number): Soon<InobtRecord | undefined> {
     return this.#checked(this.#searched.find(agino))
@@ -65,50 +74,40 @@ export class GroupInodes {
     await this.#free?.insert(record)
   }
 
-  /** What has become of a chunk that `chunkOf` gave. */
+  /** What has become of a chunk that another method gave. */
   replace(before: InobtRecord, now: InobtRecord): Soon<void> {
-    const same = before.ir_freecount > 0 ? this.#requireSame(this.#free, before) : undefined
-    return after(same, () => this.#put(before, now))
-  }
-
-  /** What has become of a chunk with free inodes that another method gave. */
-  replaceSearched(before: InobtRecord, now: InobtRecord): Soon<void> {
-    const same = this.#free === undefined ? undefined : this.#requireSame(this.#all, before)
-    return after(same, () => this.#put(before, now))
-  }
-
-  #put(before: InobtRecord, now: InobtRecord): Soon<void> {
-    return after(this.#all.replace(before.ir_startino, now), () => {
-      if (this.#free === undefined) return
-      if (before.ir_freecount === 0) return this.#free.insert(now)
-      if (now.ir_freecount > 0) return this.#free.replace(before.ir_startino, now)
-      return after(this.#free.remove(before.ir_startino), () => {})
+    const { ir_startino } = before
+    const inAll = this.#all.replace(ir_startino, now, found => this.#requireSame(this.#all, found, before))
+    return after(inAll, () => {
+      const free = this.#free
+      if (free === undefined) return
+      if (before.ir_freecount === 0) return free.insert(now)
+      if (now.ir_freecount > 0)
+        return free.replace(ir_startino, now, found => this.#requireSame(free, found, before))
+      return after(free.remove(ir_startino), found => this.#requireSame(free, found, before))
     })
   }
 
-  /** A chunk that `chunkOf` gave is no more. */
+  /** A chunk that another method gave is no more. */
   async remove(before: InobtRecord): Promise<void> {
-    if (before.ir_freecount > 0) await this.#requireSame(this.#free, before)
-    await this.#all.remove(before.ir_startino)
-    if (before.ir_freecount > 0) await this.#free?.remove(before.ir_startino)
+    this.#requireSame(this.#all, await this.#all.remove(before.ir_startino), before)
+    if (this.#free !== undefined && before.ir_freecount > 0)
+      this.#requireSame(this.#free, await this.#free.remove(before.ir_startino), before)
   }
 
   get #searched(): BtreeEditor<InobtRecord> {
     return this.#free ?? this.#all
   }
 
-  /** Each tree is held against the other before it is changed: what one of them has wrong would cost files. */
-  #requireSame(tree: BtreeEditor<InobtRecord> | undefined, record: InobtRecord): Soon<void> {
-    if (tree === undefined) return
-    return after(tree.find(record.ir_startino), found => {
-      if (found !== undefined && sameRecord(found, record)) return
-      const name = tree.store.kind.name
-      throw corrupt(
-        name,
-        `the ${name} of allocation group ${this.#agno} ${found === undefined ? 'has no' : 'has another'} record of the inodes from ${record.ir_startino} than the other tree`,
-        { agno: this.#agno },
-      )
-    })
+  /** Each tree is held against the other when it is changed: what one of them has wrong would cost files. */
+  #requireSame(tree: BtreeEditor<InobtRecord>, found: InobtRecord, record: InobtRecord): void {
+    if (sameRecord(found, record)) return
+    const { name } = tree.store.kind
+    throw corrupt(
+      name,
+      `the ${name} of allocation group ${this.#agno} has another record of the inodes from ${record.ir_startino} than the other tree`,
+      { agno: this.#agno },
+    )
   }
 
   #checked(record: Soon<InobtRecord | undefined>): Soon<InobtRecord | undefined> {

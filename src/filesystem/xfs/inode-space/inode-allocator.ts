@@ -159,7 +159,7 @@ class XfsInodeAllocator implements InodeAllocator {
       const trees = this.#trees(agno)
       if (!trees.hasFreeTree) this.#found.set(agno, { near, chunk: chunk.ir_startino })
       const agino = firstFree(chunk)
-      return after(trees.replaceSearched(chunk, withUsed(chunk, agino)), () =>
+      return after(trees.replace(chunk, withUsed(chunk, agino)), () =>
         after(this.#count(agno, -1), () => this.#init(this.#volume.geometry.inodeNumber(agno, agino), mode)),
       )
     })

@@ -2,7 +2,6 @@ import type { InobtRecord } from '../btree-kinds.ts'
 import { after, type Soon } from '../soon.ts'
 import type { GroupInodes } from './group-inodes.ts'
 import { CHUNK } from './inode-geometry.ts'
-import { covers } from './inode-record.ts'
 
 /** Chunks that are looked at around the parent's where nothing tells which have free inodes (searchdistance of Linux). */
 const MOST_AROUND = 10
@@ -43,10 +42,7 @@ function starting(trees: GroupInodes, agino: number | undefined): Soon<InobtReco
 
 /** With a tree of the chunks that have free inodes. */
 function nearest(trees: GroupInodes, agino: number): Soon<InobtRecord | undefined> {
-  return after(trees.floor(agino), before => {
-    if (before !== undefined && covers(before, agino)) return before
-    return after(trees.ceiling(agino), behind => nearer(before, behind, agino))
-  })
+  return after(trees.around(agino), ({ floor, next }) => nearer(floor, next, agino))
 }
 
 function nearer(

@@ -78,19 +78,18 @@ export class FreeExtents {
   add(run: Run): Soon<void> {
     const { start, count } = run
     const end = start + count
-    return after(this.before(end - 1), left =>
-      after(this.#byBlock.find(end), found => {
-        const right = this.#run(found)
-        if (left !== undefined && left.start + left.count > start)
-          throw corrupt(
-            'bnobt',
-            `blocks ${start} to ${end - 1} of allocation group ${this.#agno} are to become free, and some of them are free already`,
-            { agno: this.#agno, block: start },
-          )
-        const joined = left !== undefined && left.start + left.count === start ? left : undefined
-        return this.#join(joined, run, right)
-      }),
-    )
+    return after(this.#byBlock.around(end - 1), ({ floor, next }) => {
+      const left = this.#run(floor)
+      const right = next?.ar_startblock === end ? this.#run(next) : undefined
+      if (left !== undefined && left.start + left.count > start)
+        throw corrupt(
+          'bnobt',
+          `blocks ${start} to ${end - 1} of allocation group ${this.#agno} are to become free, and some of them are free already`,
+          { agno: this.#agno, block: start },
+        )
+      const joined = left !== undefined && left.start + left.count === start ? left : undefined
+      return this.#join(joined, run, right)
+    })
   }
 
   /** Blocks become free between free ones. */
