@@ -187,6 +187,27 @@ describe.skipIf(!haveTool('mkfs.xfs') || !haveTool('xfs_repair'))(
             await device.close()
             expect(status).toBe(1)
           })
+
+        if (variant === 'version 4')
+          test('is not one of version 1', async () => {
+            const device = new StorageDevice(await FileStorage.open(path, 'write'))
+            const { sb_inodesize, sb_inopblock, sb_blocksize } = await readSuperblock(device)
+            const ino = inodes.get('file') ?? 0
+            const at = Math.floor(ino / sb_inopblock) * sb_blocksize + (ino % sb_inopblock) * sb_inodesize
+            const bytes = new Uint8Array(sb_inodesize)
+            await device.read(at, bytes)
+            // di_version, di_onlink, di_nlink
+            bytes.set([1], 4)
+            bytes.set([0, 1], 6)
+            bytes.set([0, 0, 0, 0], 16)
+            await device.write(at, bytes)
+            const fs = await openXfs(device, { writable: true })
+            await fs.setAttributes(ino, { mode: 0o600 })
+            expect(await fs.stat(ino)).toMatchObject({ nlink: 1, mode: 0o600 })
+            await fs.close()
+            await device.close()
+            await runOk('xfs_repair', ['-n', path])
+          })
       })
   },
 )
