@@ -8,6 +8,7 @@ const PARTS = [
   'package.json',
   'tsconfig.json',
   'tsconfig.build.json',
+  'rolldown.config.mjs',
   'README.md',
   'LICENSE',
   'CHANGELOG.md',
