@@ -10,7 +10,7 @@ export interface HttpRequest {
   readonly url: string
   /** For whichever server answers. */
   readonly headers: Readonly<Record<string, string>>
-  /** For the server of `url` alone: any of them may be a secret. */
+  /** For the server of `url` alone: each may be a secret. */
   readonly ownHeaders: Readonly<Record<string, string>>
   readonly signal: AbortSignal
   /** The URL as messages show it. */

@@ -15,34 +15,21 @@ import { OverlayDevice } from '../../src/device/overlay-device.ts'
 import { StorageDevice } from '../../src/device/storage-device.ts'
 import { isDrydiskError } from '../../src/errors.ts'
 import { INCOMPAT } from '../../src/filesystem/xfs/features.ts'
-import type { XfsFileSystem } from '../../src/filesystem/xfs/filesystem.ts'
 import { findActiveLog } from '../../src/filesystem/xfs/log/find-tail.ts'
 import { finishOver } from '../../src/filesystem/xfs/log/finish-over.ts'
 import type { OpenIntent } from '../../src/filesystem/xfs/log/intents.ts'
 import { LogArea } from '../../src/filesystem/xfs/log/log-area.ts'
 import { replayTransactions } from '../../src/filesystem/xfs/log/recover.ts'
-import { openXfs, readSuperblock } from '../../src/filesystem/xfs/open.ts'
+import { readSuperblock } from '../../src/filesystem/xfs/open.ts'
 import { propertySettings } from '../support/native.ts'
 import { digester, kernelTree, ownTree, type TreeRow } from '../support/tree-rows.ts'
 import { type Cut, type CutImages, cutImage, cuts } from '../support/xfs-cut-logs.ts'
+import { withXfs } from '../support/xfs-image.ts'
 import { counters, expectRepaired, logState } from '../support/xfs-oracles.ts'
 
 /** Combinations of intents that are looked at in each filesystem. */
 const TRIED = Number(process.env.DRYDISK_RUNS ?? 1)
 const SEED = Number(process.env.DRYDISK_SEED ?? 3)
-
-async function withXfs<T>(
-  image: string,
-  mode: 'read' | 'write',
-  use: (fs: XfsFileSystem) => Promise<T>,
-): Promise<T> {
-  const device = new StorageDevice(await FileStorage.open(image, mode))
-  try {
-    return await use(await openXfs(device, { writable: mode === 'write' }))
-  } finally {
-    await device.close()
-  }
-}
 
 async function mountedTree(image: string): Promise<Record<string, TreeRow>> {
   let rows: Record<string, TreeRow> = {}

@@ -3,31 +3,15 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { haveXfsMounts, makeXfs, mountedXfs, quickFolder } from '../../native-fixtures/xfs-logs.ts'
 import { toBytes } from '../../src/bytes/names.ts'
-import { FileStorage } from '../../src/device/file-storage.ts'
-import { StorageDevice } from '../../src/device/storage-device.ts'
-import type { XfsFileSystem } from '../../src/filesystem/xfs/filesystem.ts'
-import { openXfs } from '../../src/filesystem/xfs/open.ts'
 import { inTransaction } from '../../src/filesystem/xfs/transaction.ts'
 import { type Extent, OWN, structureOwner } from '../../src/filesystem/xfs/writer.ts'
 import { pattern } from '../support/filesystem-contract.ts'
 import { haveTool } from '../support/native.ts'
 import { digester, kernelTree, ownTree, type TreeRow } from '../support/tree-rows.ts'
+import { withXfs } from '../support/xfs-image.ts'
 import { type AttributeIntent, attributeIntent, freeIntent, leaveOpen } from '../support/xfs-open-intents.ts'
 import { counters, expectRepaired, logState } from '../support/xfs-oracles.ts'
 import { withXfsWriter } from '../support/xfs-writer.ts'
-
-async function withXfs<T>(
-  image: string,
-  mode: 'read' | 'write',
-  use: (fs: XfsFileSystem) => Promise<T>,
-): Promise<T> {
-  const device = new StorageDevice(await FileStorage.open(image, mode))
-  try {
-    return await use(await openXfs(device, { writable: mode === 'write' }))
-  } finally {
-    await device.close()
-  }
-}
 
 /** The kernel takes its own time for what it changes. */
 function withoutChange(rows: Record<string, TreeRow>): Record<string, TreeRow> {
