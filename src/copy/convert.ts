@@ -127,7 +127,9 @@ export async function convertInto(
   if (builder === undefined) await target.truncate(size)
   // Longer zeros than a hole is looked for in are all the same kept by a larger sparse size.
   const finds = backing === undefined && sparseSize > 0 && sparseSize <= LEAST_HOLE
-  const holes = finds ? await NodeHoleFinder.open(sources.flatMap(plainFiles)) : undefined
+  const holes = finds
+    ? await NodeHoleFinder.open(sources.flatMap(plainFiles), { sparseSize, signal })
+    : undefined
   const engine = createEngine(
     {
       storages: planner.storages,
