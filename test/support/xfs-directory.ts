@@ -92,7 +92,7 @@ export class DirectoryLab {
   async remove(name: string): Promise<void> {
     const ino = this.entries.get(name) ?? 0
     await inTransaction(this.writer, async () => {
-      await removeEntry(this.writer, await this.writer.inodes.edit(this.ino), bytesOf(name), ino)
+      await removeEntry(this.writer, await this.writer.inodes.edit(this.ino), bytesOf(name), { ino })
       ;(await this.writer.inodes.edit(ino)).di_nlink--
     })
     this.entries.delete(name)

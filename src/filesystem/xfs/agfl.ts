@@ -1,4 +1,4 @@
-import { bigEndian } from '../../bytes/byte-view.ts'
+import type { ByteView } from '../../bytes/byte-view.ts'
 import { type HeaderShape, headerView } from './ag-header.ts'
 import type { Agf } from './agf.ts'
 import { corrupt } from './errors.ts'
@@ -31,8 +31,7 @@ export function checkAgfl(sector: Uint8Array, sb: Superblock, agno: number): voi
  * agf_fllast. Kernels before 4.5 made the ring one shorter on 64-bit machines, which is put right at a mount
  * (xfs_agfl_needs_reset): a ring whose count does not fit is an error here.
  */
-export function agflBlocks(sector: Uint8Array, sb: Superblock, agf: Agf, agno: number): number[] {
-  const view = bigEndian(sector, 'xfs AGFL')
+export function agflBlocks(view: ByteView, sb: Superblock, agf: Agf, agno: number): number[] {
   const start = sb.isV5 ? AGFL_HEADER : 0
   const size = agflSize(sb)
   const { agf_flfirst, agf_fllast, agf_flcount } = agf

@@ -49,6 +49,8 @@ export class Buffers {
   readonly #seals = new Map<VolumeBlock, Map<number, Seal>>()
   /** The transaction under way, or the part of it that can be taken back on its own. */
   #level: Level | undefined
+  /** Transactions so far. */
+  #begun = 0
 
   /** Copies that the transaction under way may need, and those that none needs any more. */
   #copies: Uint8Array[] = []
@@ -173,23 +175,20 @@ export class Buffers {
     const { undo } = this.#transaction()
     const end = block + count
     const lost = this.#blocks.changedIn({ block, count })
+    const lostJoined: [VolumeBlock, Joined][] = []
+    if (this.#joinedChanged.size > 0)
+      for (const [first, joined] of this.#joinedChanged)
+        if (joined.blocks.some(each => each >= block && each < end)) lostJoined.push([first, joined])
+    if (this.#joined.size > 0) this.#forgetJoined(block, end)
+    this.#blocks.forget({ block, count })
+    if (lost.length === 0 && lostJoined.length === 0) return
     const lostSeals = new Map<VolumeBlock, Map<number, Seal>>()
-    const drop = (first: VolumeBlock) => {
+    for (const [first] of lostJoined) this.#joinedChanged.delete(first)
+    for (const [first] of [...lost, ...lostJoined]) {
       const seals = this.#seals.get(first)
       if (seals !== undefined) lostSeals.set(first, seals)
       this.#seals.delete(first)
     }
-    for (const [changed] of lost) drop(changed)
-    const lostJoined: [VolumeBlock, Joined][] = []
-    for (const [first, joined] of this.#joinedChanged)
-      if (joined.blocks.some(each => each >= block && each < end)) lostJoined.push([first, joined])
-    for (const [first] of lostJoined) {
-      this.#joinedChanged.delete(first)
-      drop(first)
-    }
-    if (this.#joined.size > 0) this.#forgetJoined(block, end)
-    this.#blocks.forget({ block, count })
-    if (lost.length === 0 && lostJoined.length === 0) return
     undo.push(() => {
       for (const [changed, bytes] of lost) this.#blocks.restore(changed, bytes, true)
       for (const [first, joined] of lostJoined) this.#joinedChanged.set(first, joined)
@@ -205,13 +204,13 @@ export class Buffers {
   begin(): void {
     if (this.#level !== undefined) throw new Error('a transaction is under way')
     this.#level = { undo: [], kept: new Set(), outer: undefined }
+    this.#begun++
   }
 
-  /** Stands for the transaction under way, whatever part of it: for what is only to be remembered as long as it lasts. */
-  get transaction(): object {
-    let level = this.#transaction()
-    while (level.outer !== undefined) level = level.outer
-    return level
+  /** The number of the transaction under way, whatever part of it: for what is only to be remembered as long as it lasts. */
+  get transaction(): number {
+    this.#transaction()
+    return this.#begun
   }
 
   /** Begins a part of the transaction, which the next `end` or `rollback` is of. */

@@ -1,4 +1,4 @@
-import { type ByteView, bigEndian } from '../../bytes/byte-view.ts'
+import type { ByteView } from '../../bytes/byte-view.ts'
 import { DIFLAG, DIFLAG2, type Dinode, FORMAT } from './dinode.ts'
 import { corrupt } from './errors.ts'
 import { INCOMPAT } from './features.ts'
@@ -61,7 +61,7 @@ interface ForkCore {
  */
 export function checkChangeable(inode: Dinode, sb: Superblock): void {
   const { ino, di_version, di_nlink, type } = inode
-  const view = bigEndian(inode.bytes, 'xfs inode')
+  const { view } = inode
   const wrong: Wrong = (field, what) =>
     corrupt('inode', `inode ${ino} cannot be changed: its ${field} ${what}`, { inode: ino, field })
 

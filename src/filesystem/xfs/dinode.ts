@@ -65,6 +65,12 @@ export interface Fork {
   readonly literal: ByteView
 }
 
+/** di_atime, and where the other times are: di_mtime and di_ctime, and di_crtime of version 3. */
+const ATIME = 32
+const LATER_TIMES = [40, 48] as const
+const LATER_TIMES_V3 = [...LATER_TIMES, 144] as const
+/** di_changecount, 64 bits of which are counted in halves. */
+const CHANGECOUNT = 104
 /** The half of di_flags2 that has flags: without BigInts it takes a fraction of the time. */
 const FLAGS2_LOW = 124
 /** di_next_unlinked and agi_unlinked: no inode. */
@@ -94,6 +100,10 @@ export class Dinode {
   /** The whole inode; to be changed only while it is open for change. */
   get bytes(): Uint8Array {
     return this.#view.bytes
+  }
+  /** The same, for what has no field here. */
+  get view(): ByteView {
+    return this.#view
   }
   /** The same inode in another buffer. */
   rebind(bytes: Uint8Array): void {
@@ -224,14 +234,17 @@ export class Dinode {
   }
   /** Of version 3: goes up with every change. */
   bumpChangeCount(): void {
-    if (this.di_version === 3) this.#view.setBig(104, this.#view.big(104) + 1n)
+    if (this.di_version !== 3) return
+    const low = (this.#view.u32(CHANGECOUNT + 4) + 1) >>> 0
+    this.#view.setU32(CHANGECOUNT + 4, low)
+    if (low === 0) this.#view.setU32(CHANGECOUNT, (this.#view.u32(CHANGECOUNT) + 1) >>> 0)
   }
 
   get atime(): Timestamp {
-    return this.#time(32)
+    return this.#time(ATIME)
   }
   set atime(time: Timestamp) {
-    this.#setTime(32, time)
+    this.#setTime(ATIME, time)
   }
   get mtime(): Timestamp {
     return this.#time(40)
@@ -251,6 +264,15 @@ export class Dinode {
   }
   set crtime(time: Timestamp) {
     if (this.di_version === 3) this.#setTime(144, time)
+  }
+  /** All of them: what completes a new inode is no later change of it. */
+  stamp(time: Timestamp): void {
+    this.atime = time
+    const [first, second] = [this.#view.u32(ATIME), this.#view.u32(ATIME + 4)]
+    for (const at of this.di_version === 3 ? LATER_TIMES_V3 : LATER_TIMES) {
+      this.#view.setU32(at, first)
+      this.#view.setU32(at + 4, second)
+    }
   }
   get hasBigTime(): boolean {
     return this.di_version === 3 && (this.#view.u32(FLAGS2_LOW) & Number(DIFLAG2.BIGTIME)) !== 0
@@ -300,10 +322,13 @@ export class Dinode {
   }
 
   #literal(kept: ByteView | undefined, at: number, length: number): ByteView {
-    const bytes = this.#view.slice(at, length)
-    return kept !== undefined && kept.length === length && isSameMemory(kept.bytes, bytes)
-      ? kept
-      : bigEndian(bytes, 'xfs inode fork')
+    const { bytes } = this.#view
+    const isThere =
+      kept !== undefined &&
+      kept.length === length &&
+      kept.bytes.buffer === bytes.buffer &&
+      kept.bytes.byteOffset === bytes.byteOffset + at
+    return isThere ? kept : bigEndian(this.#view.slice(at, length), 'xfs inode fork')
   }
 
   #time(at: number): Timestamp {

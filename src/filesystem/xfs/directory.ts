@@ -4,7 +4,7 @@ import { DaFork } from './da-block.ts'
 import { type Dinode, FORMAT } from './dinode.ts'
 import { dirDataEntries, readDirData } from './dir-data.ts'
 import { checkName, dots, MOST_NAME, type NamedInode, nameRules, typeOfEntry } from './dir-name.ts'
-import { type BlockDirectory, LEAF_OFFSET, searchEntry } from './dir-search.ts'
+import { type BlockDirectory, type EntryPlace, LEAF_OFFSET, searchEntry } from './dir-search.ts'
 import { parseShortDirectory } from './dir-shortform.ts'
 import { ForkMap } from './fork-map.ts'
 import type { Inodes } from './inodes.ts'
@@ -15,6 +15,13 @@ import type { XfsVolume } from './volume.ts'
 export interface DirectoryContext {
   readonly volume: XfsVolume
   readonly inodes: Inodes
+}
+
+/** What a name leads to. */
+export interface FoundEntry {
+  readonly ino: InodeNumber
+  /** Where the entry is, as long as the directory stays as it is: in blocks whose hashes are sound. */
+  readonly place?: EntryPlace
 }
 
 /** One block is all when nothing is mapped behind it (xfs_dir2_isblock); the size tells only where entries end. */
@@ -79,7 +86,7 @@ export async function lookupName(
 ): Promise<InodeNumber> {
   const found = await findEntry(context, inode, name)
   if (found === undefined) throw new DrydiskError('ENOENT', 'no such file or directory', { inode: inode.ino })
-  return found
+  return found.ino
 }
 
 /** As `lookupName`; `undefined` when there is no such name. */
@@ -87,36 +94,36 @@ export function findEntry(
   { volume }: Pick<DirectoryContext, 'volume'>,
   inode: Dinode,
   name: Uint8Array,
-): Soon<InodeNumber | undefined> {
+): Soon<FoundEntry | undefined> {
   if (name.length > MOST_NAME)
     throw new DrydiskError('ENAMETOOLONG', `a name of ${name.length} bytes: ${MOST_NAME} is the longest`)
-  if (dots(name) === 1) return inode.ino
+  if (dots(name) === 1) return { ino: inode.ino }
   return inode.di_format === FORMAT.LOCAL ? inShort(volume, inode, name) : inBlocks(volume, inode, name)
 }
 
-function inShort(volume: XfsVolume, inode: Dinode, name: Uint8Array): InodeNumber | undefined {
+function inShort(volume: XfsVolume, inode: Dinode, name: Uint8Array): FoundEntry | undefined {
   const { parent, entries } = shortDirectory(volume, inode)
-  if (dots(name) === 2) return parent
+  if (dots(name) === 2) return { ino: parent }
   return best(volume, entries, name)
 }
 
 /** Where case does not count, the name as it is written comes first. */
-function best(volume: XfsVolume, entries: readonly NamedInode[], name: Uint8Array): InodeNumber | undefined {
+function best(volume: XfsVolume, entries: readonly NamedInode[], name: Uint8Array): FoundEntry | undefined {
   const { equal } = nameRules(volume.superblock.hasAsciiCi)
   let first: NamedInode | undefined
   for (const entry of entries) {
     if (!equal(entry.name, name)) continue
-    if (entry.name.every((byte, at) => byte === name[at])) return entry.ino
+    if (entry.name.every((byte, at) => byte === name[at])) return { ino: entry.ino }
     first ??= entry
   }
-  return first?.ino
+  return first && { ino: first.ino }
 }
 
-function inBlocks(volume: XfsVolume, inode: Dinode, name: Uint8Array): Soon<InodeNumber | undefined> {
+function inBlocks(volume: XfsVolume, inode: Dinode, name: Uint8Array): Soon<FoundEntry | undefined> {
   const otherwise = (error: unknown) => inEntries(volume, inode, name, error)
   try {
     const found = after(blockDirectory(volume, inode), directory =>
-      after(searchEntry(directory, name), place => place?.ino),
+      after(searchEntry(directory, name), place => place && { ino: place.ino, place }),
     )
     return found instanceof Promise ? found.catch(otherwise) : found
   } catch (error) {
@@ -130,7 +137,7 @@ async function inEntries(
   inode: Dinode,
   name: Uint8Array,
   error: unknown,
-): Promise<InodeNumber> {
+): Promise<FoundEntry> {
   if (!isDrydiskError(error, 'ERR_CORRUPT')) throw error
   const entries: NamedInode[] = []
   const { equal } = nameRules(volume.superblock.hasAsciiCi)

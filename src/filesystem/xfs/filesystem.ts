@@ -25,6 +25,7 @@ import { create, link, mkdir, mknod, rmdir, symlink, unlink } from './namespace.
 import { chmodInode } from './new-inode.ts'
 import { forgetQuotaCheck } from './quota.ts'
 import { rename } from './rename.ts'
+import { after, type Soon } from './soon.ts'
 import { readTarget } from './symlink.ts'
 import { inTransaction } from './transaction.ts'
 import { usage } from './usage.ts'
@@ -238,15 +239,12 @@ export class XfsFileSystem implements FileSystem {
   }
 
   /** `EROFS` unless open for writing; then the change, whole or not at all, and memory is kept bounded. */
-  async #change<T>(how: (writer: XfsWriter) => Promise<T>): Promise<T> {
+  async #change<T>(how: (writer: XfsWriter) => Soon<T>): Promise<T> {
     const writer = this.#writer
     if (writer === undefined) throw new DrydiskError('EROFS', 'the xfs filesystem is open for reading only')
     // Before the change: where writing fails, what is asked for is not done either, and all that was stays in memory.
     if (this.#volume.buffers.changedBytes > WRITE_OUT_BYTES) await this.#volume.buffers.flush()
-    const result = await inTransaction(writer, async () => {
-      await forgetQuotaCheck(this.#volume)
-      return how(writer)
-    })
+    const result = await inTransaction(writer, () => after(forgetQuotaCheck(this.#volume), () => how(writer)))
     this.#changed = true
     return result
   }

@@ -9,8 +9,12 @@ import type { VolumeBlock } from './geometry.ts'
 import { after, type Soon } from './soon.ts'
 import type { XfsVolume } from './volume.ts'
 
-/** Inodes kept by their number. */
-const KEPT = 1024
+/**
+ * Bytes of inodes kept by their number, beside the buffers that they lie in. Each is counted as what it takes itself and an eighth
+ * of a block: neighbours share one, and one whose neighbours are not in use keeps a whole one in memory.
+ */
+const KEPT_BYTES = 8 << 20
+const INODE_BYTES = 1024
 /** Inodes that are read at once, half a chunk: neighbours in a directory mostly lie side by side. */
 const CLUSTER_INODES = 32
 
@@ -29,10 +33,13 @@ interface Kept extends Place {
 /** The inodes of a volume by number. There is one object for each as long as it is in use: holding it is sharing it. */
 export class Inodes {
   readonly #volume: XfsVolume
-  readonly #kept = new LruCache<number, Kept>(KEPT)
+  readonly #kept = new LruCache<number, Kept>(KEPT_BYTES)
+  /** What each of them counts for. */
+  readonly #weight: number
 
   constructor(volume: XfsVolume) {
     this.#volume = volume
+    this.#weight = INODE_BYTES + volume.superblock.sb_blocksize / 8
   }
 
   /** `ERR_CORRUPT` where there is no inode in use. Not to be changed: see `edit`. */
@@ -58,7 +65,8 @@ export class Inodes {
         if (buffer !== kept.buffer) {
           kept.inode.rebind(this.#bytes(buffer, kept.seal))
           this.#volume.verifyOnce(buffer, () => checkChangeable(kept.inode, superblock), kept.seal.at + 2)
-          this.#trust(buffer, kept)
+          // It was checked; from now on its checksum is not stored until it is written.
+          this.#volume.trustWhole(buffer, kept.seal.at)
           kept.buffer = buffer
         }
         kept.inode.makeCurrent()
@@ -73,12 +81,13 @@ export class Inodes {
     const { buffers, superblock } = this.#volume
     return after(buffers.held(place.block) ?? buffers.read(place.block), before => {
       const { at } = place.seal
-      const bytes = this.#bytes(before, place.seal)
-      this.#volume.verifyOnce(before, () => checkDinodeIdentity(bytes, ino, superblock), at + 1)
+      const check = () => checkDinodeIdentity(this.#bytes(before, place.seal), ino, superblock)
+      this.#volume.verifyOnce(before, check, at + 1)
       return after(this.#editBuffer(place), buffer => {
-        this.#trust(buffer, place)
+        // As above; and initUsedInode makes it what can be changed.
+        this.#volume.trustWhole(buffer, at)
         const inode = new Dinode(this.#bytes(buffer, place.seal), ino, superblock)
-        this.#kept.set(ino, { ...place, inode, buffer })
+        this.#kept.set(ino, { ...place, inode, buffer }, this.#weight)
         return inode
       })
     })
@@ -122,20 +131,13 @@ export class Inodes {
     if (inode.typeIfAny === undefined)
       throw corrupt('inode', `inode ${ino} is free, and something refers to it`, { inode: ino })
     const kept = { ...place, inode, buffer: undefined }
-    this.#kept.set(ino, kept)
+    this.#kept.set(ino, kept, this.#weight)
     return kept
   }
 
   #editBuffer({ block, seal }: Place): Soon<Uint8Array> {
     const { buffers } = this.#volume
     return buffers.editHeld(block, seal) ?? buffers.edit([block], seal)
-  }
-
-  /** It was checked before it is changed; from then on its checksum is not stored until it is written. */
-  #trust(buffer: Uint8Array, { seal }: Place): void {
-    this.#volume.trust(buffer, seal.at)
-    this.#volume.trust(buffer, seal.at + 1)
-    this.#volume.trust(buffer, seal.at + 2)
   }
 
   #bytes(buffer: Uint8Array, { at, length }: Seal): Uint8Array {

@@ -3,7 +3,7 @@ import { DrydiskError } from '../../errors.ts'
 import type { DeviceNumber, FileType, InodeNumber, NewInode } from '../filesystem.ts'
 import { type Dinode, FORMAT } from './dinode.ts'
 import { dots } from './dir-name.ts'
-import { findEntry } from './directory.ts'
+import { type FoundEntry, findEntry } from './directory.ts'
 import { addEntry, initDirectory, isEmptyDirectory, removeEntry } from './directory-edit/directory-edit.ts'
 import {
   dropLinkCount,
@@ -15,8 +15,8 @@ import {
   touch,
   touchChange,
 } from './links.ts'
-import { destroyInode, inheritAcls, newInode, stamp } from './new-inode.ts'
-import { after, type Soon } from './soon.ts'
+import { destroyInode, inheritAcls, newInode } from './new-inode.ts'
+import { after, inTurn, type Soon } from './soon.ts'
 import { storeTarget } from './symlink-edit.ts'
 import type { XfsWriter } from './writer.ts'
 
@@ -25,15 +25,13 @@ const MOST_DEVICE = { major: 2 ** 14, minor: 2 ** 18 } as const
 
 /** The inode that a name leads to, not yet to be changed; `undefined` when there is no such name. */
 export function findName(writer: XfsWriter, directory: Dinode, name: Uint8Array): Soon<Dinode | undefined> {
-  return after(findEntry(writer, directory, name), ino =>
-    ino === undefined ? undefined : writer.inodes.read(ino),
-  )
+  return after(findEntry(writer, directory, name), found => found && writer.inodes.read(found.ino))
 }
 
-/** As `findName`, and `ENOENT`. */
-export function requireEntry(writer: XfsWriter, directory: Dinode, name: Uint8Array): Soon<Dinode> {
-  return after(findName(writer, directory, name), inode => {
-    if (inode !== undefined) return inode
+/** What a name leads to; `ENOENT` when there is no such name. */
+export function requireEntry(writer: XfsWriter, directory: Dinode, name: Uint8Array): Soon<FoundEntry> {
+  return after(findEntry(writer, directory, name), found => {
+    if (found !== undefined) return found
     throw new DrydiskError('ENOENT', `there is no '${printable(name)}' in inode ${directory.ino}`, {
       inode: directory.ino,
     })
@@ -51,73 +49,83 @@ function requireNewName(writer: XfsWriter, directory: Dinode, name: Uint8Array):
 }
 
 /** What is made is named last: its number and type are known then. */
-async function make(
+function make(
   writer: XfsWriter,
   parent: InodeNumber,
   name: Uint8Array,
   type: FileType,
   attributes: NewInode,
   complete: (inode: Dinode) => Soon<void>,
-): Promise<InodeNumber> {
-  const found = await writer.inodes.require(parent, 'directory')
-  await requireNewName(writer, found, name)
-  requireUnprotected(found, true)
-  if (type === 'directory') requireLinkable(found)
-  const directory = await writer.inodes.edit(parent)
-  const inode = await newInode(writer, directory, type, attributes)
-  await complete(inode)
-  await inheritAcls(writer, directory, inode)
-  stamp(inode, attributes.time ?? writer.now())
-  await addEntry(writer, directory, name, inode.ino, type)
-  if (type === 'directory') {
-    inode.di_nlink = 2
-    directory.di_nlink++
-  }
-  touch(writer, directory)
-  return inode.ino
+): Soon<InodeNumber> {
+  return after(writer.inodes.require(parent, 'directory'), found =>
+    after(requireNewName(writer, found, name), () => {
+      requireUnprotected(found, true)
+      if (type === 'directory') requireLinkable(found)
+      return after(writer.inodes.edit(parent), directory =>
+        after(newInode(writer, directory, type, attributes), inode => {
+          const done = inTurn([
+            () => complete(inode),
+            () => inheritAcls(writer, directory, inode),
+            () => {
+              inode.stamp(attributes.time ?? writer.now())
+              return addEntry(writer, directory, name, inode.ino, type)
+            },
+          ])
+          return after(done, () => {
+            if (type === 'directory') {
+              inode.di_nlink = 2
+              directory.di_nlink++
+            }
+            touch(writer, directory)
+            return inode.ino
+          })
+        }),
+      )
+    }),
+  )
 }
 
-export async function create(
+export function create(
   writer: XfsWriter,
   directory: InodeNumber,
   name: Uint8Array,
   attributes: NewInode,
-): Promise<InodeNumber> {
+): Soon<InodeNumber> {
   return make(writer, directory, name, 'file', attributes, () => {})
 }
 
-export async function mkdir(
+export function mkdir(
   writer: XfsWriter,
   directory: InodeNumber,
   name: Uint8Array,
   attributes: NewInode,
-): Promise<InodeNumber> {
+): Soon<InodeNumber> {
   return make(writer, directory, name, 'directory', attributes, inode =>
     initDirectory(writer, inode, directory),
   )
 }
 
 /** The mode of a symlink is 0o777, whatever is asked for: nothing looks at it. */
-export async function symlink(
+export function symlink(
   writer: XfsWriter,
   directory: InodeNumber,
   name: Uint8Array,
   target: Uint8Array,
   attributes: NewInode,
-): Promise<InodeNumber> {
+): Soon<InodeNumber> {
   return make(writer, directory, name, 'symlink', { ...attributes, mode: 0o777 }, inode =>
     storeTarget(writer, inode, target),
   )
 }
 
-export async function mknod(
+export function mknod(
   writer: XfsWriter,
   directory: InodeNumber,
   name: Uint8Array,
   type: 'character-device' | 'block-device' | 'fifo' | 'socket',
   { major, minor }: DeviceNumber,
   attributes: NewInode,
-): Promise<InodeNumber> {
+): Soon<InodeNumber> {
   const isDevice = type === 'character-device' || type === 'block-device'
   if (isDevice && !(major >= 0 && major < MOST_DEVICE.major && minor >= 0 && minor < MOST_DEVICE.minor))
     throw new DrydiskError(
@@ -160,19 +168,35 @@ export function dropLink(writer: XfsWriter, inode: Dinode): Soon<void> {
   dropLinkCount(inode)
 }
 
-export async function unlink(writer: XfsWriter, parent: InodeNumber, name: Uint8Array): Promise<void> {
-  const found = await writer.inodes.require(parent, 'directory')
-  requireOrdinaryName(name, 'EISDIR')
-  const named = await requireEntry(writer, found, name)
-  if (named.type === 'directory')
-    throw new DrydiskError('EISDIR', `'${printable(name)}' is a directory`, { inode: named.ino })
-  requireUnprotected(found, false)
-  requireUnprotected(named, false)
-  const directory = await writer.inodes.edit(parent)
-  const inode = await writer.inodes.edit(named.ino)
-  await removeEntry(writer, directory, name, inode.ino)
-  touch(writer, directory)
-  await dropLink(writer, inode)
+export function unlink(writer: XfsWriter, parent: InodeNumber, name: Uint8Array): Soon<void> {
+  return after(writer.inodes.require(parent, 'directory'), found => {
+    requireOrdinaryName(name, 'EISDIR')
+    return after(requireEntry(writer, found, name), entry =>
+      after(writer.inodes.read(entry.ino), named => {
+        if (named.type === 'directory')
+          throw new DrydiskError('EISDIR', `'${printable(name)}' is a directory`, { inode: named.ino })
+        requireUnprotected(found, false)
+        requireUnprotected(named, false)
+        return unlinkFound(writer, parent, name, entry)
+      }),
+    )
+  })
+}
+
+function unlinkFound(
+  writer: XfsWriter,
+  parent: InodeNumber,
+  name: Uint8Array,
+  entry: FoundEntry,
+): Soon<void> {
+  return after(writer.inodes.edit(parent), directory =>
+    after(writer.inodes.edit(entry.ino), inode =>
+      after(removeEntry(writer, directory, name, entry), () => {
+        touch(writer, directory)
+        return dropLink(writer, inode)
+      }),
+    ),
+  )
 }
 
 export async function requireEmpty(writer: XfsWriter, directory: Dinode, name: Uint8Array): Promise<void> {
@@ -183,7 +207,8 @@ export async function requireEmpty(writer: XfsWriter, directory: Dinode, name: U
 export async function rmdir(writer: XfsWriter, parent: InodeNumber, name: Uint8Array): Promise<void> {
   const found = await writer.inodes.require(parent, 'directory')
   requireOrdinaryName(name, 'EINVAL')
-  const named = await requireEntry(writer, found, name)
+  const entry = await requireEntry(writer, found, name)
+  const named = await writer.inodes.read(entry.ino)
   if (named.type !== 'directory')
     throw new DrydiskError('ENOTDIR', `'${printable(name)}' is not a directory`, { inode: named.ino })
   await requireEmpty(writer, named, name)
@@ -191,7 +216,7 @@ export async function rmdir(writer: XfsWriter, parent: InodeNumber, name: Uint8A
   requireUnprotected(named, false)
   const directory = await writer.inodes.edit(parent)
   const inode = await writer.inodes.edit(named.ino)
-  await removeEntry(writer, directory, name, inode.ino)
+  await removeEntry(writer, directory, name, entry)
   dropLinkCount(directory)
   touch(writer, directory)
   await destroyInode(writer, inode)

@@ -43,14 +43,6 @@ export function newInode(
   })
 }
 
-/** All four times: what completes a new inode is no later change of it. */
-export function stamp(inode: Dinode, time: bigint): void {
-  inode.atime = time
-  inode.mtime = time
-  inode.ctime = time
-  inode.crtime = time
-}
-
 /**
  * Gives a new inode what its directory's default ACL says, as Linux does when it is made: an access ACL and fewer permission
  * bits, and to a directory the default ACL itself. Nothing for symlinks.

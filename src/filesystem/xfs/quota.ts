@@ -1,4 +1,3 @@
-import { bigEndian } from '../../bytes/byte-view.ts'
 import type { Soon } from './soon.ts'
 import type { XfsVolume } from './volume.ts'
 
@@ -15,6 +14,6 @@ export function forgetQuotaCheck(volume: XfsVolume): Soon<void> {
 }
 
 async function forgetMarks(volume: XfsVolume): Promise<void> {
-  const marks = bigEndian(await volume.buffers.read(0), 'xfs superblock').u16(SB_QFLAGS)
+  const marks = (await volume.readSuperblock()).u16(SB_QFLAGS)
   if ((marks & CHECKED) !== 0) (await volume.editSuperblock()).setU16(SB_QFLAGS, marks & ~CHECKED)
 }

@@ -56,7 +56,7 @@ export async function rename(
 
   if (replaced) await replaceEntry(writer, to, toName, inode.ino, inode.type)
   else await addEntry(writer, to, toName, inode.ino, inode.type)
-  await removeEntry(writer, from, fromName, inode.ino)
+  await removeEntry(writer, from, fromName, { ino: inode.ino })
   if (isDirectory) {
     if (from.ino !== to.ino) await setParent(writer, inode, to.ino)
     dropLinkCount(from)
@@ -84,7 +84,7 @@ async function findMove(
   requireOrdinaryName(fromName, 'EBUSY')
   requireOrdinaryName(toName, 'EBUSY')
   const replaced = await findName(writer, to, toName)
-  const inode = await requireEntry(writer, from, fromName)
+  const inode = await writer.inodes.read((await requireEntry(writer, from, fromName)).ino)
   if (inode.type === 'directory' && (await isWithin(writer, to, inode)))
     throw new DrydiskError('EINVAL', `'${printable(fromName)}' cannot be moved into itself`, {
       inode: inode.ino,

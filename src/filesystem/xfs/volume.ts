@@ -39,6 +39,7 @@ interface KnownTreeBlock {
 
 /** The smallest structure that is checked on its own is an inode of 256 bytes. */
 const CHECKED_BYTES = 256
+const ALL_CHECKS = 0xff
 
 function checkBit(at: number): number {
   return 1 << (at % CHECKED_BYTES)
@@ -56,6 +57,8 @@ export class XfsVolume {
   readonly #agfs = new WeakMap<Uint8Array, Agf>()
   readonly #agis = new WeakMap<Uint8Array, Agi>()
   readonly #trees = new WeakMap<Uint8Array, KnownTreeBlock>()
+  /** Views of other sectors in a buffer, by where they are. */
+  readonly #sectors = new WeakMap<Uint8Array, Map<number, ByteView>>()
 
   constructor(device: BlockDevice, superblock: Superblock) {
     this.device = device
@@ -78,10 +81,19 @@ export class XfsVolume {
 
   /** A buffer that was made here needs no check: its checksum is not even stored before it is written. */
   trust(buffer: Uint8Array, at = 0): void {
+    this.#trust(buffer, at, checkBit(at))
+  }
+
+  /** What is at a place needs none of the checks. @param at where it is, a multiple of 256. */
+  trustWhole(buffer: Uint8Array, at: number): void {
+    this.#trust(buffer, at, ALL_CHECKS)
+  }
+
+  #trust(buffer: Uint8Array, at: number, checks: number): void {
     const place = Math.floor(at / CHECKED_BYTES)
     const known = this.#verified.get(buffer)
     const done = known ?? new Uint8Array(Math.ceil(buffer.length / CHECKED_BYTES))
-    done[place] = (done[place] ?? 0) | checkBit(at)
+    done[place] = (done[place] ?? 0) | checks
     if (known === undefined) this.#verified.set(buffer, done)
   }
 
@@ -92,7 +104,14 @@ export class XfsVolume {
 
   /** The superblock's counters as they are now. */
   counters(): Soon<Counters> {
-    return after(this.buffers.held(0) ?? this.buffers.read(0), countersIn)
+    return after(this.readSuperblock(), countersIn)
+  }
+
+  /** The primary superblock's sector as it is now, not to be changed. What `superblock` says stays as it was at open. */
+  readSuperblock(): Soon<ByteView> {
+    const place = this.#sectorPlace(0, AG_SECTOR.SUPERBLOCK)
+    const held = this.buffers.held(place.block)
+    return after(held ?? this.buffers.read(place.block), buffer => this.#sectorView(buffer, place))
   }
 
   /** Adds to the superblock's counters, or takes from them. */
@@ -100,7 +119,7 @@ export class XfsVolume {
     return after(this.editSuperblock(), view => addTo(view, change))
   }
 
-  /** The primary superblock's sector, to be changed. What `superblock` says stays as it was at open. */
+  /** The same, to be changed until the transaction ends. */
   editSuperblock(): Soon<ByteView> {
     const place = this.#sectorPlace(0, AG_SECTOR.SUPERBLOCK)
     return after(this.#editBuffer(place, SB_CRC_OFFSET), buffer => this.#sectorView(buffer, place))
@@ -119,8 +138,9 @@ export class XfsVolume {
   /** Its fields may be set, until the transaction ends. */
   editAgf(agno: number): Soon<Agf> {
     return after(this.readAgf(agno), () =>
-      after(this.#editBuffer(this.#sectorPlace(agno, AG_SECTOR.AGF), AGF_CRC_OFFSET), () =>
-        this.readAgf(agno),
+      after(
+        this.#editBuffer(this.#sectorPlace(agno, AG_SECTOR.AGF), AGF_CRC_OFFSET),
+        buffer => this.#agfs.get(buffer) ?? this.readAgf(agno),
       ),
     )
   }
@@ -138,8 +158,9 @@ export class XfsVolume {
   /** Its fields may be set, until the transaction ends. */
   editAgi(agno: number): Soon<Agi> {
     return after(this.readAgi(agno), () =>
-      after(this.#editBuffer(this.#sectorPlace(agno, AG_SECTOR.AGI), AGI_CRC_OFFSET), () =>
-        this.readAgi(agno),
+      after(
+        this.#editBuffer(this.#sectorPlace(agno, AG_SECTOR.AGI), AGI_CRC_OFFSET),
+        buffer => this.#agis.get(buffer) ?? this.readAgi(agno),
       ),
     )
   }
@@ -148,9 +169,9 @@ export class XfsVolume {
   readAgfl(agno: number, agf: Agf): Soon<number[]> {
     const place = this.#sectorPlace(agno, AG_SECTOR.AGFL)
     return after(this.buffers.held(place.block) ?? this.buffers.read(place.block), buffer => {
-      const sector = buffer.subarray(place.at, place.at + place.length)
-      this.verifyOnce(buffer, () => checkAgfl(sector, this.superblock, agno), place.at)
-      return agflBlocks(sector, this.superblock, agf, agno)
+      const view = this.#sectorView(buffer, place)
+      this.verifyOnce(buffer, () => checkAgfl(view.bytes, this.superblock, agno), place.at)
+      return agflBlocks(view, this.superblock, agf, agno)
     })
   }
 
@@ -186,8 +207,15 @@ export class XfsVolume {
     return this.buffers.editHeld(block, seal) ?? this.buffers.edit([block], seal)
   }
 
+  /** Views of sectors are kept, for the superblock's counters and free lists change with every file. */
   #sectorView(buffer: Uint8Array, { at, length }: SectorPlace): ByteView {
-    return bigEndian(buffer.subarray(at, at + length), 'xfs header of an allocation group')
+    const sectors = this.#sectors.get(buffer)
+    const known = sectors?.get(at)
+    if (known !== undefined) return known
+    const view = bigEndian(buffer.subarray(at, at + length), 'xfs header of an allocation group')
+    if (sectors === undefined) this.#sectors.set(buffer, new Map([[at, view]]))
+    else sectors.set(at, view)
+    return view
   }
 
   #sectorPlace(agno: number, number: number): SectorPlace {
@@ -255,9 +283,7 @@ export class XfsVolume {
   }
 }
 
-/** @param bytes of the superblock, and what lies behind it. */
-function countersIn(bytes: Uint8Array): Counters {
-  const view = bigEndian(bytes, 'xfs superblock')
+function countersIn(view: ByteView): Counters {
   return {
     icount: view.u64(SB_COUNTERS.icount),
     ifree: view.u64(SB_COUNTERS.ifree),
@@ -265,12 +291,14 @@ function countersIn(bytes: Uint8Array): Counters {
   }
 }
 
-function addTo(superblock: ByteView, change: Partial<Counters>): void {
-  for (const name of ['icount', 'ifree', 'fdblocks'] as const) {
-    const by = change[name]
-    if (by === undefined) continue
-    const now = superblock.u64(SB_COUNTERS[name])
-    if (now + by < 0) throw corrupt('superblock', `sb_${name} is ${now}, and ${-by} are to be taken from it`)
-    superblock.setU64(SB_COUNTERS[name], now + by)
-  }
+function addTo(superblock: ByteView, { icount, ifree, fdblocks }: Partial<Counters>): void {
+  if (icount !== undefined) addToOne(superblock, 'icount', icount)
+  if (ifree !== undefined) addToOne(superblock, 'ifree', ifree)
+  if (fdblocks !== undefined) addToOne(superblock, 'fdblocks', fdblocks)
+}
+
+function addToOne(superblock: ByteView, name: keyof Counters, by: number): void {
+  const now = superblock.u64(SB_COUNTERS[name])
+  if (now + by < 0) throw corrupt('superblock', `sb_${name} is ${now}, and ${-by} are to be taken from it`)
+  superblock.setU64(SB_COUNTERS[name], now + by)
 }

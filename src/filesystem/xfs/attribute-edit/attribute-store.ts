@@ -1,4 +1,3 @@
-import { bigEndian } from '../../../bytes/byte-view.ts'
 import { equalBytes } from '../../../bytes/compare.ts'
 import { DrydiskError } from '../../../errors.ts'
 import { ATTR, ATTR_NAMESPACE } from '../attr-entry.ts'
@@ -137,7 +136,7 @@ async function addFork(writer: XfsWriter, inode: Dinode, bytes = Number.POSITIVE
 
 /** The superblock says that there are inodes with attributes (XFS_SB_VERSION_ATTRBIT). */
 async function noteAttributes(volume: XfsVolume): Promise<void> {
-  const stored = bigEndian(await volume.buffers.read(0), 'xfs superblock').u16(VERSIONNUM)
+  const stored = (await volume.readSuperblock()).u16(VERSIONNUM)
   if ((stored & VERSION.ATTR) === 0) (await volume.editSuperblock()).setU16(VERSIONNUM, stored | VERSION.ATTR)
 }
 

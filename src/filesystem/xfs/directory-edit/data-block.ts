@@ -107,7 +107,7 @@ export class DataBlock implements DirData {
     for (const entry of this.entries()) this.layout.requireEntry(entry, geometry)
     const spaces = [...this.unused()]
     for (const space of spaces) this.#require(space)
-    const longest = spaces.toSorted((a, b) => b.length - a.length)
+    const longest = spaces.toSorted(byLength)
     const { listed } = this
     const right = listed.every(
       ({ offset, length }, index) =>
@@ -233,8 +233,10 @@ export class DataBlock implements DirData {
   #relist(gone: readonly Unused[], come: readonly Unused[]): void {
     const before = this.listed
     const shortest = before[LISTED - 1]
-    const left = before.filter(space => !gone.some(({ offset }) => offset === space.offset))
-    const now = [...left, ...come].sort((a, b) => b.length - a.length)
+    const now: Unused[] = []
+    for (const space of before) if (!isAmong(gone, space)) now.push(space)
+    for (const space of come) now.push(space)
+    now.sort(byLength)
     // What is not listed is no longer than the last that was; there is none of it where the list was not full.
     const last = now[LISTED - 1]
     if (shortest === undefined || (last !== undefined && last.length >= shortest.length)) this.listed = now
@@ -243,6 +245,16 @@ export class DataBlock implements DirData {
 
   /** Makes the list anew. */
   listAll(): void {
-    this.listed = [...this.unused()].sort((a, b) => b.length - a.length)
+    this.listed = [...this.unused()].sort(byLength)
   }
+}
+
+/** The longest first. */
+function byLength(a: Unused, b: Unused): number {
+  return b.length - a.length
+}
+
+function isAmong(spaces: readonly Unused[], { offset }: Unused): boolean {
+  for (const space of spaces) if (space.offset === offset) return true
+  return false
 }

@@ -3,7 +3,7 @@ import { DrydiskError } from '../../../errors.ts'
 import type { FileType } from '../../filesystem.ts'
 import { type Dinode, FORMAT } from '../dinode.ts'
 import { entryOfType, type NamedInode, nameRules } from '../dir-name.ts'
-import { listNames } from '../directory.ts'
+import { type FoundEntry, listNames } from '../directory.ts'
 import { after, type Soon } from '../soon.ts'
 import type { XfsWriter } from '../writer.ts'
 import { type BlockForm, DirectoryBlocks } from './directory-blocks.ts'
@@ -25,23 +25,30 @@ export function initDirectory(writer: XfsWriter, inode: Dinode, parent: number):
  * Adds an entry to a directory that is open for change. Its size and blocks follow; its times and all counts of links are the
  * caller's, and that the name is not there yet. `ENOSPC` leaves the transaction to be rolled back.
  */
-export async function addEntry(
+export function addEntry(
   writer: XfsWriter,
   directory: Dinode,
   name: Uint8Array,
   ino: number,
   type: FileType,
-): Promise<void> {
+): Soon<void> {
   const entry: NamedInode = { name, ino, filetype: entryOfType(type) }
   const blocks = new DirectoryBlocks(writer, directory)
-  if (directory.data.format === FORMAT.LOCAL) {
-    const form = readShort(writer, directory)
-    const grown = withEntry(form, entry, blocks.layout)
-    if (grown !== undefined && fits(writer, directory, grown)) return storeShort(writer, directory, grown)
-    await shortToSingle(blocks, form)
-  }
-  const form = await formOf(blocks)
-  if (await form.add(entry)) return
+  if (directory.data.format !== FORMAT.LOCAL) return addToBlocks(blocks, entry)
+  const form = readShort(writer, directory)
+  const grown = withEntry(form, entry, blocks.layout)
+  if (grown !== undefined && fits(writer, directory, grown)) return storeShort(writer, directory, grown)
+  return after(shortToSingle(blocks, form), () => addToBlocks(blocks, entry))
+}
+
+function addToBlocks(blocks: DirectoryBlocks, entry: NamedInode): Soon<void> {
+  return after(formOf(blocks), form =>
+    after(form.add(entry), done => (done ? undefined : addToNextForm(blocks, form, entry))),
+  )
+}
+
+/** The form that the directory has is full. */
+async function addToNextForm(blocks: DirectoryBlocks, form: BlockForm, entry: NamedInode): Promise<void> {
   if (form instanceof SingleForm) {
     await form.toLeaf()
     const leaf = new LeafForm(blocks)
@@ -51,13 +58,13 @@ export async function addEntry(
   await new NodeForm(blocks).add(entry)
 }
 
-/** Removes an entry that leads to an inode. `ENOENT` when there is none. */
-export async function removeEntry(
+/** Removes an entry that leads to an inode. `ENOENT` when there is none. @param found where, if it was looked for before. */
+export function removeEntry(
   writer: XfsWriter,
   directory: Dinode,
   name: Uint8Array,
-  ino: number,
-): Promise<void> {
+  { ino, place: known }: FoundEntry,
+): Soon<void> {
   if (directory.data.format === FORMAT.LOCAL) {
     const form = readShort(writer, directory)
     const index = indexIn(writer, directory, form, name, ino)
@@ -65,9 +72,10 @@ export async function removeEntry(
     return
   }
   const blocks = new DirectoryBlocks(writer, directory)
-  const place = await blocks.find(name, ino)
-  if (place === undefined) throw noEntry(directory)
-  await (await formOf(blocks)).remove(place)
+  return after(known ?? blocks.find(name, ino), place => {
+    if (place === undefined) throw noEntry(directory)
+    return after(formOf(blocks), form => form.remove(place))
+  })
 }
 
 /** An entry leads to another inode from now on. `ENOENT` when there is none. */

@@ -1,3 +1,4 @@
+import { bigEndian } from '../../../bytes/byte-view.ts'
 import { NULL_AGINO } from '../agi.ts'
 import { DINODE_CRC_OFFSET } from '../dinode.ts'
 import { corrupt } from '../errors.ts'
@@ -38,7 +39,7 @@ export class ChunkMaker {
       owner: OWNER,
     })
     const first = geometry.agBlockOf(extent.start) * superblock.sb_inopblock
-    await this.#init(agno, extent)
+    this.#init(agno, extent)
     for (let agino = first; agino < first + inodes; agino += CHUNK) await trees.insert(wholeChunk(agino))
     await this.#count(agno, inodes, first)
   }
@@ -52,7 +53,7 @@ export class ChunkMaker {
     const [first, start] = [agbno, agbno - (agbno % blocks)].map(block => block * superblock.sb_inopblock)
     if (first === undefined || start === undefined) return
     const count = extent.count * superblock.sb_inopblock
-    await this.#init(agno, extent)
+    this.#init(agno, extent)
     const made = sparseChunk(start, first, count)
     const before = await trees.chunkOf(start)
     if (before === undefined || before.ir_startino + CHUNK <= start) await trees.insert(made)
@@ -98,7 +99,7 @@ export class ChunkMaker {
   }
 
   /** Generations begin at random, so that those of a chunk that was here before do not come again (xfs_ialloc_ag_alloc). */
-  async #init(agno: number, { start, count }: Extent): Promise<void> {
+  #init(agno: number, { start, count }: Extent): void {
     const { geometry, superblock, buffers } = this.#volume
     const { sb_inopblock, sb_inodesize } = superblock
     const [generation = 0] = globalThis.crypto.getRandomValues(new Uint32Array(1))
@@ -106,11 +107,12 @@ export class ChunkMaker {
       const agbno = geometry.agBlockOf(start) + index
       const block = geometry.inAg(agno, agbno)
       const bytes = buffers.fresh([block], { at: 0, length: sb_inodesize, crcAt: DINODE_CRC_OFFSET })
+      const view = bigEndian(bytes, 'xfs inodes')
       for (let slot = 0; slot < sb_inopblock; slot++) {
         const at = slot * sb_inodesize
-        await buffers.edit([block], { at, length: sb_inodesize, crcAt: DINODE_CRC_OFFSET })
+        buffers.editHeld(block, { at, length: sb_inodesize, crcAt: DINODE_CRC_OFFSET })
         const ino = geometry.inodeNumber(agno, agbno * sb_inopblock + slot)
-        initFreeInode(bytes.subarray(at, at + sb_inodesize), ino, generation, superblock)
+        initFreeInode(view, at, { ino, generation }, superblock)
         // Their checksums are not stored yet: see Inodes.
         this.#volume.trust(bytes, at)
         this.#volume.trust(bytes, at + 1)

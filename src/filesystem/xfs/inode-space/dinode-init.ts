@@ -1,4 +1,4 @@
-import { bigEndian } from '../../../bytes/byte-view.ts'
+import type { ByteView } from '../../../bytes/byte-view.ts'
 import { NULL_AGINO } from '../agi.ts'
 import { DINODE_MAGIC, type Dinode, FORMAT } from '../dinode.ts'
 import type { Superblock } from '../superblock.ts'
@@ -27,17 +27,20 @@ const CORE = {
   v3End: 176,
 }
 
-/** An inode of a new chunk, free (xfs_ialloc_inode_init). The checksum is stored when its buffer is written. */
-export function initFreeInode(bytes: Uint8Array, ino: number, generation: number, sb: Superblock): void {
-  const view = bigEndian(bytes, 'xfs inode')
-  bytes.fill(0)
-  view.setU16(AT.magic, DINODE_MAGIC)
-  view.setU8(AT.version, sb.isV5 ? 3 : 2)
-  view.setU32(AT.gen, generation)
-  view.setU32(CORE.nextUnlinked, NULL_AGINO)
+/** An inode of a new chunk, free (xfs_ialloc_inode_init), in a block of zeros. The checksum is stored when that is written. */
+export function initFreeInode(
+  block: ByteView,
+  at: number,
+  { ino, generation }: { readonly ino: number; readonly generation: number },
+  sb: Superblock,
+): void {
+  block.setU16(at + AT.magic, DINODE_MAGIC)
+  block.setU8(at + AT.version, sb.isV5 ? 3 : 2)
+  block.setU32(at + AT.gen, generation)
+  block.setU32(at + CORE.nextUnlinked, NULL_AGINO)
   if (!sb.isV5) return
-  view.setU64(AT.ino, ino)
-  bytes.set(sb.metaUuid, AT.uuid)
+  block.setU64(at + AT.ino, ino)
+  block.bytes.set(sb.metaUuid, at + AT.uuid)
 }
 
 /**
@@ -45,8 +48,7 @@ export function initFreeInode(bytes: Uint8Array, ino: number, generation: number
  * as xfs_inode_init of Linux begins: no flags but those that all inodes have, both forks empty.
  */
 function clearInode(inode: Dinode, sb: Superblock): void {
-  const { bytes } = inode
-  const view = bigEndian(bytes, 'xfs inode')
+  const { bytes, view } = inode
   view.setU16(AT.mode, 0)
   // An inode of version 1 that is used again is one of version 2.
   view.setU8(AT.version, sb.isV5 ? 3 : 2)
@@ -68,15 +70,12 @@ function clearInode(inode: Dinode, sb: Superblock): void {
 /** A free inode becomes one in use. @param mode type and permissions. */
 export function initUsedInode(inode: Dinode, mode: number, now: bigint, sb: Superblock): void {
   clearInode(inode, sb)
-  const view = bigEndian(inode.bytes, 'xfs inode')
+  const { view } = inode
   view.setU16(AT.mode, mode)
   // Devices, fifos and sockets have their number, or nothing, where others have extents.
   if (isSpecial(mode)) inode.di_format = FORMAT.DEV
   if (sb.isV5) view.setBig(AT.changecount, 1n)
-  inode.atime = now
-  inode.mtime = now
-  inode.ctime = now
-  inode.crtime = now
+  inode.stamp(now)
 }
 
 /** An inode in use becomes a free one (xfs_ifree): the next file here has another generation, by which NFS tells them apart. */

@@ -1,4 +1,3 @@
-import { bigEndian } from '../../../bytes/byte-view.ts'
 import { DIFLAG, DIFLAG2, type Dinode } from '../dinode.ts'
 
 /** Flags of directories that matter to what is made in them (XFS_DIFLAG_*). */
@@ -24,19 +23,18 @@ export function inheritFrom(directory: Dinode, inode: Dinode): void {
   const { type } = inode
   if ((directory.di_flags & DIFLAG.PROJINHERIT) !== 0) inode.di_projid = directory.di_projid
   if (type !== 'file' && type !== 'directory') return
-  const [from, to] = [bigEndian(directory.bytes, 'xfs inode'), bigEndian(inode.bytes, 'xfs inode')]
   let flags = directory.di_flags & FOR_ALL
   if (type === 'directory') flags |= directory.di_flags & FOR_DIRECTORIES
   const extsize = directory.di_extsize
   if ((directory.di_flags & EXTSZINHERIT) !== 0 && extsize !== 0) {
     if (type === 'file') flags |= EXTSIZE
-    to.setU32(EXTSIZE_AT, extsize)
+    inode.view.setU32(EXTSIZE_AT, extsize)
   } else flags &= ~EXTSZINHERIT
   inode.di_flags |= flags
   if (inode.di_version !== 3 || directory.di_version !== 3) return
   inode.di_flags2 |= directory.di_flags2 & DIFLAG2.DAX
-  const cowextsize = from.u32(COWEXTSIZE_AT)
+  const cowextsize = directory.view.u32(COWEXTSIZE_AT)
   if ((directory.di_flags2 & DIFLAG2.COWEXTSIZE) === 0n || cowextsize === 0) return
   inode.di_flags2 |= DIFLAG2.COWEXTSIZE
-  to.setU32(COWEXTSIZE_AT, cowextsize)
+  inode.view.setU32(COWEXTSIZE_AT, cowextsize)
 }

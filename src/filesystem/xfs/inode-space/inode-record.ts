@@ -41,9 +41,16 @@ function halves(mask: bigint): readonly [low: number, high: number] {
 }
 
 function countBits(mask: bigint): number {
-  let count = 0
-  for (const half of halves(mask)) for (let left = half; left !== 0; left &= left - 1) count++
-  return count
+  if (mask === ALL) return CHUNK
+  const [low, high] = halves(mask)
+  return bitsOf(low) + bitsOf(high)
+}
+
+/** The bits of 32 that are set: pairs of them are added up, then fours, then bytes. */
+function bitsOf(half: number): number {
+  const pairs = half - ((half >>> 1) & 0x5555_5555)
+  const fours = (pairs & 0x3333_3333) + ((pairs >>> 2) & 0x3333_3333)
+  return Math.imul((fours + (fours >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24
 }
 
 /** Whether the chunk covers the inode, there or not. */
@@ -143,7 +150,7 @@ export function checkRecord(
   const there = inodesThere(record)
   if (ir_count === 0 || ir_count !== countBits(there))
     throw wrong(`counts ${ir_count} inodes, and has others`)
-  const free = countBits(ir_free & there)
+  const free = countBits(there === ALL ? ir_free : ir_free & there)
   if (ir_freecount !== free) throw wrong(`counts ${ir_freecount} free inodes, and ${free} are`)
   if (there === ALL) return record
   for (let offset = 0; inodesPerBlock < CHUNK && offset < CHUNK; offset += inodesPerBlock) {

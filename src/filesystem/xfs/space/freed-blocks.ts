@@ -9,8 +9,9 @@ import type { Run } from './free-extents.ts'
  */
 export class FreedBlocks {
   readonly #volume: XfsVolume
-  /** Of each transaction, by the volume's numbers. */
-  readonly #freed = new WeakMap<object, RangeSet>()
+  /** Of which transaction they are, by the volume's numbers: there is one at a time. */
+  #freed = new RangeSet()
+  #transaction = 0
 
   constructor(volume: XfsVolume) {
     this.#volume = volume
@@ -18,20 +19,21 @@ export class FreedBlocks {
 
   add(agno: number, { start, count }: Run): void {
     const { transaction } = this.#volume.buffers
-    const freed = this.#freed.get(transaction) ?? new RangeSet()
+    if (this.#transaction !== transaction) {
+      this.#transaction = transaction
+      this.#freed = new RangeSet()
+    }
     const first = this.#base(agno) + start
-    freed.add(first, first + count)
-    this.#freed.set(transaction, freed)
+    this.#freed.add(first, first + count)
   }
 
   /** The parts of a run that were free before. */
   freeBefore(agno: number, run: Run): readonly Run[] {
-    const freed = this.#freed.get(this.#volume.buffers.transaction)
-    if (freed === undefined) return [run]
+    if (this.#transaction !== this.#volume.buffers.transaction) return [run]
     const base = this.#base(agno)
     const first = base + run.start
     const parts: Run[] = []
-    for (const { start, end, inside } of freed.segments(first, first + run.count))
+    for (const { start, end, inside } of this.#freed.segments(first, first + run.count))
       if (!inside) parts.push({ start: start - base, count: end - start })
     return parts
   }
