@@ -19,6 +19,7 @@ export async function runTasks(
   const underWay = new Set<Promise<void>>()
   let failure: { readonly error: unknown } | undefined
   let written = 0
+  let furthest = 0
   let placed: Promise<unknown> = Promise.resolve()
   const one = async (task: Task): Promise<void> => {
     let bytes: number
@@ -32,7 +33,9 @@ export async function runTasks(
       bytes = await engine.store(task, hosts)
     }
     written += bytes
-    onTask(task.end, written)
+    // A task may end before the one in front of it.
+    furthest = Math.max(furthest, task.end)
+    onTask(furthest, written)
   }
   try {
     for await (const task of tasks) {
