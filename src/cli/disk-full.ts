@@ -1,4 +1,5 @@
-import { stat, statfs } from 'node:fs/promises'
+import { statfsSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { DrydiskError, isDrydiskError } from '../errors.ts'
 import { humanSize } from './output.ts'
@@ -29,7 +30,7 @@ export async function withDiskFull<T>(
         error,
       )
     // Looked at when what was written is gone again: this is what there is to write to.
-    const free = await freeSpace(path)
+    const free = freeSpace(path)
     const has = free === undefined ? '' : `: ${humanSize(free)} are free there`
     throw new DrydiskError(
       'ENOSPC',
@@ -40,7 +41,12 @@ export async function withDiskFull<T>(
   }
 }
 
-async function freeSpace(path: string): Promise<number | undefined> {
-  const found = await statfs(dirname(resolve(path))).catch(() => undefined)
-  return found === undefined ? undefined : found.bavail * found.bsize
+/** Bytes that may be written where a file of the host lies; `undefined` where that cannot be found out. */
+export function freeSpace(path: string): number | undefined {
+  try {
+    const { bavail, bsize } = statfsSync(dirname(resolve(path)))
+    return bavail * bsize
+  } catch {
+    return undefined
+  }
 }

@@ -1,5 +1,6 @@
-import { isDrydiskError } from '../errors.ts'
-import { printEvent, warn } from './output.ts'
+import { type DrydiskError, isDrydiskError } from '../errors.ts'
+import { freeSpace } from './disk-full.ts'
+import { humanSize, printEvent, warn } from './output.ts'
 
 /** Exit statuses; docs/cli.md tells users of them. A signal gives 128 and its number. */
 export const STATUS = { ok: 0, error: 1, usage: 2 } as const
@@ -51,12 +52,20 @@ export function describe(error: unknown): {
   message: string
   context: Record<string, unknown>
 } {
-  if (isDrydiskError(error))
-    return { code: error.code, message: error.message, context: { ...error.context } }
+  if (isDrydiskError(error)) return withRoom(error)
   const message = error instanceof Error ? error.message : String(error)
   const code = (error as { code?: unknown } | undefined)?.code
   if (error instanceof UsageError || typeof code === 'string')
     return { code: String(code), message: message.replace(/^E[A-Z]+: /, ''), context: {} }
   // Neither bad input nor a refusal of the system: a bug, worth its stack.
   return { code: 'ERR_INTERNAL', message: `internal error: ${message}`, context: {} }
+}
+
+/** A full disk of the host says how much room there is. That is asked here, when what was staged is gone again. */
+function withRoom({ code, message, context }: DrydiskError): ReturnType<typeof describe> {
+  const { full, path, free = undefined } = context
+  const room = full === 'host' && free === undefined && typeof path === 'string' ? freeSpace(path) : undefined
+  return room === undefined
+    ? { code, message, context: { ...context } }
+    : { code, message: `${message}: ${humanSize(room)} are free there`, context: { ...context, free: room } }
 }

@@ -41,5 +41,7 @@ export function fileError(error: unknown, path: string, action: string): Drydisk
   const shown = shownPlace(path)
   // The cause repeats the path.
   const cause = shown === path ? error : undefined
-  return new DrydiskError(posix, `cannot ${action} ${shown}: ${why}`, { path: shown }, cause)
+  // A filesystem in an image can be full too, and has paths as well.
+  const context = posix === 'ENOSPC' ? { path: shown, full: 'host' } : { path: shown }
+  return new DrydiskError(posix, `cannot ${action} ${shown}: ${why}`, context, cause)
 }

@@ -85,6 +85,8 @@ async function createWhole(lockPath: string, unique: string, content: string): P
       await file.close()
     }
   } catch (error) {
+    // On a full disk there is room for a name, but none for what it holds.
+    await unlink(unique).catch(() => undefined)
     throw fileError(error, lockPath, 'create the lock file')
   }
   try {

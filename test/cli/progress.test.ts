@@ -1,4 +1,4 @@
-import { readdirSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -161,6 +161,54 @@ describe('a long command', () => {
       },
     })
     expect(readdirSync(small)).toEqual(['disk.raw'])
+  })
+
+  it('says of every command how full a full disk is, and leaves nothing beside the image', {
+    timeout: 60_000,
+  }, async context => {
+    if (small === undefined) return context.skip()
+    const [image, base, filler] = ['disk.qcow2', 'base.qcow2', 'filler'].map(name => join(small ?? '', name))
+    if (image === undefined || base === undefined || filler === undefined) throw new Error('three names')
+    for (const name of readdirSync(small)) rmSync(join(small, name))
+    const elsewhere = temporaryFolder()
+    const overlay = join(elsewhere, 'overlay.qcow2')
+    const content = join(elsewhere, 'content')
+    writeFileSync(content, new Uint8Array(2 * MIB).fill(7))
+    const call = (...args: string[]) => start(process.execPath, [main, ...args]).ended
+    expect(await call('make-fs', '--demo', '--size', '64M', image)).toMatchObject({ status: 0 })
+    await runOk('qemu-img', ['create', '-q', '-f', 'qcow2', base, '64M'])
+    await runOk('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'qcow2', overlay])
+    await runOk('qemu-io', ['-c', 'write 0 8M', overlay])
+    const fill = (free: number): void => {
+      const { bavail, bsize } = statfsSync(small ?? '')
+      writeFileSync(filler, new Uint8Array(bavail * bsize - free))
+    }
+    const full = (path: string, free: string): string =>
+      `cannot write ${path}: no space left where it lies: ${free} are free there\n`
+    fill(1 * MIB)
+    const before = readFileSync(image)
+    expect(await call('cp', content, `${image}:/content`)).toMatchObject({
+      status: 1,
+      stderr: `drydisk: ${full(image, '1 MiB')}`,
+    })
+    // What cannot be written is the backing file, not the image that is named.
+    expect(await call('commit', '--backing', 'any', overlay)).toMatchObject({
+      status: 1,
+      stderr: `drydisk: ${full(base, '1 MiB')}`,
+    })
+    rmSync(filler)
+    fill(0)
+    const { status, stdout } = await call('snapshot', 'create', '--json', image, 'one')
+    expect(status).toBe(1)
+    expect(JSON.parse(stdout)).toMatchObject({
+      error: {
+        code: 'ENOSPC',
+        message: `cannot create the lock file ${image}.drydisk-lock: no space left where it lies: 0 B are free there`,
+        context: { path: `${image}.drydisk-lock`, free: 0 },
+      },
+    })
+    expect(readdirSync(small).sort()).toEqual(['base.qcow2', 'disk.qcow2', 'filler'])
+    expect(readFileSync(image).equals(before)).toBe(true)
   })
 
   it('says that a limit of the process is reached', async () => {

@@ -1,6 +1,5 @@
 import type { Command } from 'commander'
 import { commitImage } from '../../image/commit-down.ts'
-import { withDiskFull } from '../disk-full.ts'
 import { UsageError } from '../errors.ts'
 import { formatOf } from '../image-settings.ts'
 import { print, printEvent } from '../output.ts'
@@ -51,16 +50,14 @@ Examples:
         throw new UsageError('-f raw: a raw image has no backing file')
       const { base, keepOverlay } = options
       const result = await withProgress('commit', options, job =>
-        withDiskFull(base ?? image, undefined, () =>
-          commitImage(image, {
-            ...(base === undefined ? {} : { base }),
-            empty: !keepOverlay,
-            allowBacking: backingPolicy(options.backing),
-            force: options.force ?? false,
-            keepCompressed: options.keepCompressed ?? true,
-            ...job,
-          }),
-        ),
+        commitImage(image, {
+          ...(base === undefined ? {} : { base }),
+          empty: !keepOverlay,
+          allowBacking: backingPolicy(options.backing),
+          force: options.force ?? false,
+          keepCompressed: options.keepCompressed ?? true,
+          ...job,
+        }),
       )
       if (options.json) await printEvent({ event: 'result', filename: image, ...result })
       else if (!options.quiet) await print('Image committed.\n')
