@@ -1,3 +1,5 @@
+import type { InodeMarks } from './inode-marks.ts'
+
 /** An inode number. Filesystems refuse an image whose inode numbers reach 2^53. */
 export type InodeNumber = number
 
@@ -184,6 +186,14 @@ export interface FileSystem {
    * @param warn is told, in whole sentences, what was taken as in use because its accounting is damaged.
    */
   freeRanges?(warn?: (warning: string) => void): AsyncIterable<ByteRange>
+  /**
+   * Inodes of which nothing is read from certain bytes of the volume, neither attributes nor names nor content: where another state of
+   * it differs in these bytes alone, they are the same there. What is not told of may be the same too. Only
+   * where drydisk can tell for this type.
+   * @param changed whether any of a run of bytes may be another.
+   * @returns `undefined` where the filesystem is not read as it lies on the volume: open for writing, or its journal replayed in memory.
+   */
+  untouchedInodes?(changed: (offset: number, length: number) => boolean): Promise<InodeMarks | undefined>
   /** Writes everything held in memory to the volume; the volume is then consistent by the native checker's word. */
   sync(): Promise<void>
   /** `sync()` where writable, then lets go. The volume stays open. */

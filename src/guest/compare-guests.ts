@@ -33,11 +33,32 @@ export async function* compareGuests(
   after: GuestFs,
   options: CompareGuestsOptions = {},
 ): AsyncGenerator<GuestChange> {
-  const path = joinNames(splitPath(options.path ?? '/').names)
-  yield* new Comparison(before, after, options).entry(path, 0)
+  const comparison = new PathComparison(before, after, options)
+  yield* entry(comparison, joinNames(splitPath(options.path ?? '/').names), 0)
 }
 
-class Comparison {
+async function* entry(
+  comparison: PathComparison,
+  path: Uint8Array,
+  depth: number,
+): AsyncGenerator<GuestChange> {
+  const folders = yield* comparison.path(path, depth)
+  for (const name of await comparison.names(path, folders))
+    yield* entry(comparison, childPath(path, name), depth + 1)
+}
+
+/** `ERR_ABORTED`; `ERR_CORRUPT` where directories lie inside each other without end. */
+export function checkStep(depth: number, signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new DrydiskError('ERR_ABORTED', 'stopped before it was done')
+  if (depth > MOST_DEPTH)
+    throw new DrydiskError('ERR_CORRUPT', `more than ${MOST_DEPTH} directories inside each other`, {})
+}
+
+/** On which sides a path is a directory: before and after. */
+export type Folders = readonly [before: boolean, after: boolean]
+
+/** Compares what is at one path after the other. */
+export class PathComparison {
   readonly #before: GuestFs
   readonly #after: GuestFs
   readonly #options: CompareGuestsOptions
@@ -49,10 +70,9 @@ class Comparison {
     this.#options = options
   }
 
-  async *entry(path: Uint8Array, depth: number): AsyncGenerator<GuestChange> {
-    if (this.#options.signal?.aborted) throw new DrydiskError('ERR_ABORTED', 'stopped before it was done')
-    if (depth > MOST_DEPTH)
-      throw new DrydiskError('ERR_CORRUPT', `more than ${MOST_DEPTH} directories inside each other`, {})
+  /** What differs at a path itself, and on which sides it is a directory. */
+  async *path(path: Uint8Array, depth: number): AsyncGenerator<GuestChange, Folders> {
+    checkStep(depth, this.#options.signal)
     const [one, other] = [await capture(this.#before, path, false), await capture(this.#after, path, false)]
     if (one === undefined && other === undefined && depth === 0)
       throw new DrydiskError('ENOENT', `${printable(path)}: neither guest has it`, { path: pathText(path) })
@@ -73,13 +93,11 @@ class Comparison {
         aspects: [],
         after: await withContent(this.#after, path, other),
       }
-    const folders = [one?.stats.isDirectory() ?? false, other?.stats.isDirectory() ?? false] as const
-    if (!folders[0] && !folders[1]) return
-    for (const name of await this.#names(path, folders)) yield* this.entry(childPath(path, name), depth + 1)
+    return [one?.stats.isDirectory() ?? false, other?.stats.isDirectory() ?? false]
   }
 
   /** Of a directory on either side or both, by byte order. */
-  async #names(path: Uint8Array, folders: readonly [boolean, boolean]): Promise<Uint8Array[]> {
+  async names(path: Uint8Array, folders: Folders): Promise<Uint8Array[]> {
     const names = [
       ...(folders[0] ? await this.#before.readdir(path) : []),
       ...(folders[1] ? await this.#after.readdir(path) : []),

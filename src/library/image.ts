@@ -1,10 +1,12 @@
 import type { DiskImage } from '../device/block-device.ts'
+import { changedRanges } from '../device/changed-ranges.ts'
 import type { Fetched } from '../device/http-storage.ts'
 import { DrydiskError, isDrydiskError } from '../errors.ts'
 import type { FileSystem } from '../filesystem/filesystem.ts'
 import { isWritable, openFileSystem, whyUnsupported } from '../filesystem/open.ts'
 import { probe } from '../filesystem/probe.ts'
 import { type CompareGuestsOptions, compareGuests } from '../guest/compare-guests.ts'
+import { compareStates } from '../guest/compare-states.ts'
 import type { GuestChange } from '../guest/guest-changes.ts'
 import { type Guest, openGuest } from '../guest/open-guest.ts'
 import { readVolumes } from '../volume/read-volumes.ts'
@@ -133,8 +135,10 @@ export class Image {
       throw new DrydiskError('ERR_UNSUPPORTED', `${this.name}: its committed state cannot be opened again`)
     const before = new Image(await committed(), { name: this.name })
     try {
-      const { fs } = await before.guest(choice)
-      yield* compareGuests(fs, own.fs, { trustTimes: true, ...options })
+      await this.sync()
+      const changed = await changedRanges(before.disk, this.disk)
+      if (changed.runs === 0 && options.path === undefined) return
+      yield* compareStates(await before.guest(choice), own, changed, options)
     } finally {
       await before.close()
     }

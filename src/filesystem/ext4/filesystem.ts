@@ -11,6 +11,7 @@ import type {
   InodeStat,
   NewInode,
 } from '../filesystem.ts'
+import type { InodeMarks } from '../inode-marks.ts'
 import { requireFile } from './data-access.ts'
 import { readDeviceNumber } from './device-number.ts'
 import { listNames, lookupName } from './directory.ts'
@@ -20,6 +21,7 @@ import { INODE_FLAG, type Inode } from './inode.ts'
 import { create, link, mkdir, mknod, rmdir, symlink, unlink } from './namespace.ts'
 import { rename } from './rename.ts'
 import { readTarget } from './symlink-target.ts'
+import { untouchedInodes } from './untouched-inodes.ts'
 import { usage } from './usage.ts'
 import type { Ext4Volume } from './volume.ts'
 import { chmodInode, getXattr, listXattrs, removeXattr, setXattr } from './xattr.ts'
@@ -132,6 +134,15 @@ export class Ext4FileSystem implements FileSystem {
   async *freeRanges(warn: (warning: string) => void = () => {}): AsyncIterable<ByteRange> {
     if (this.writable) await this.sync()
     yield* freeRanges(this.#volume, { doubts: this.warnings, unreplayed: this.#unreplayed, warn })
+  }
+
+  async untouchedInodes(
+    changed: (offset: number, length: number) => boolean,
+  ): Promise<InodeMarks | undefined> {
+    // What a journal put over the volume in memory, or waits to be written, is not where the volume has it.
+    return this.writable || this.#unreplayed !== undefined
+      ? undefined
+      : untouchedInodes(this.#volume, changed)
   }
 
   async write(ino: InodeNumber, offset: number, from: Uint8Array): Promise<void> {

@@ -77,6 +77,11 @@ export class InodeStore {
     return this.#inode(ino, new Uint8Array(this.#geometry.inodeSize))
   }
 
+  /** The inode that bytes of a table are, unchecked; not the one object of its number. */
+  parse(ino: InodeNumber, bytes: Uint8Array): Inode {
+    return this.#inode(ino, bytes)
+  }
+
   /** i_generation in the bytes of an inode that need not be valid. */
   generationOf(bytes: Uint8Array): number {
     return this.#inode(0, bytes).generation
@@ -98,7 +103,7 @@ export class InodeStore {
     const { inodesCount, inodesPerGroup, inodeSize } = this.#geometry
     for (let ino = 1; ino <= inodesCount; ino++) {
       const first = ino - ((ino - 1) % inodesPerGroup)
-      const used = await this.#usedInodes(this.#geometry.groupOfInode(ino))
+      const used = await this.usedInodes(this.#geometry.groupOfInode(ino))
       if (ino - first >= used) {
         ino = first + inodesPerGroup - 1
         continue
@@ -112,7 +117,7 @@ export class InodeStore {
   }
 
   /** Inodes at the start of a group's table that may be in use: the rest may never have been written. */
-  async #usedInodes(group: number): Promise<number> {
+  async usedInodes(group: number): Promise<number> {
     const { inodesPerGroup } = this.#geometry
     if (!this.#descriptors.hasChecksums) return inodesPerGroup
     const descriptor = await this.#descriptors.read(group)
@@ -206,7 +211,7 @@ export class InodeStore {
     if (block !== 0 && (block < firstDataBlock || block >= blocksCount))
       throw fault(`has its attributes in block ${block}, expected one below ${blocksCount}`)
     if (ino < firstInode) return
-    if ((ino - 1) % inodesPerGroup >= (await this.#usedInodes(this.#geometry.groupOfInode(ino))))
+    if ((ino - 1) % inodesPerGroup >= (await this.usedInodes(this.#geometry.groupOfInode(ino))))
       throw fault('has a name but lies in the part of its table that its group says was never used')
   }
 

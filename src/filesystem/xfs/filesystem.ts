@@ -12,6 +12,7 @@ import type {
   InodeStat,
   NewInode,
 } from '../filesystem.ts'
+import type { InodeMarks } from '../inode-marks.ts'
 import { removeAttribute, setAttribute } from './attribute-edit/attribute-edit.ts'
 import { getAttribute, listAttributes } from './attributes.ts'
 import { attributeFlags, deviceNumber } from './dinode.ts'
@@ -25,9 +26,10 @@ import { create, link, mkdir, mknod, rmdir, symlink, unlink } from './namespace.
 import { chmodInode } from './new-inode.ts'
 import { forgetQuotaCheck } from './quota.ts'
 import { rename } from './rename.ts'
-import { after, type Soon } from './soon.ts'
 import { readTarget } from './symlink.ts'
+import { after, type Soon } from './soon.ts'
 import { inTransaction } from './transaction.ts'
+import { untouchedInodes } from './untouched-inodes.ts'
 import { usage } from './usage.ts'
 import type { XfsVolume } from './volume.ts'
 import type { XfsWriter } from './writer.ts'
@@ -137,6 +139,13 @@ export class XfsFileSystem implements FileSystem {
   async *freeRanges(): AsyncIterable<ByteRange> {
     if (this.writable) await this.sync()
     yield* freeRanges(this.#volume, { doubts: this.warnings, replayed: this.#replayed })
+  }
+
+  async untouchedInodes(
+    changed: (offset: number, length: number) => boolean,
+  ): Promise<InodeMarks | undefined> {
+    // What a log put over the volume in memory, or waits to be written, is not where the volume has it.
+    return this.writable || this.#replayed ? undefined : untouchedInodes(this.#volume, changed)
   }
 
   async write(ino: InodeNumber, offset: number, from: Uint8Array): Promise<void> {
