@@ -1,4 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isDrydiskError } from '../errors.ts'
+import { warn } from './output.ts'
 
 /** What an interruption has to give back: the images that are open for writing. */
 export const openImages = new Set<{ close(): Promise<void> }>()
@@ -51,7 +53,7 @@ export async function stoppable<T>(
   const stop = async (): Promise<void> => {
     stopping?.()
     controller.abort()
-    await working.catch(() => undefined)
+    await working.catch(tellWhatIsDone)
   }
   running.add(stop)
   try {
@@ -61,6 +63,11 @@ export async function stoppable<T>(
     // What was interrupted has no result and no error: the process is about to end.
     if (dying) await new Promise(() => undefined)
   }
+}
+
+/** Of work in several steps, what the finished ones changed stays, and has to be known. */
+function tellWhatIsDone(error: unknown): void {
+  if (isDrydiskError(error, 'ERR_ABORTED') && error.context.published === true) warn(error.message)
 }
 
 /** As `uninterrupted`, for a program that has the terminal: Ctrl-C there is meant for that program alone. */

@@ -1,6 +1,6 @@
 import { RangeSet } from '../bytes/range-set.ts'
 import { FileStorage } from '../device/file-storage.ts'
-import { DrydiskError } from '../errors.ts'
+import { DrydiskError, isDrydiskError } from '../errors.ts'
 import type { BackingPolicy } from '../image/beside-file.ts'
 import { openImage } from '../image/open.ts'
 import { BITMAP_FLAG } from '../image/qcow2/bitmap-directory.ts'
@@ -51,7 +51,7 @@ export interface SparsifyInPlaceResult {
  *
  * A crash leaves a valid image with the same files in it.
  * Errors: those of `openImage`; `ERR_UNSUPPORTED` for a raw image, one with an external data file, or of version 2 with a backing
- * file; `ERR_ABORTED`; as `compactImage`.
+ * file; `ERR_ABORTED`; as `compactImage`, with `published: true` in the context when something was dropped already.
  */
 export async function sparsifyInPlace(
   path: string,
@@ -84,8 +84,22 @@ export async function sparsifyInPlace(
     force,
     ...(signal !== undefined && { signal }),
     ...(onProgress !== undefined && { onProgress: ({ done, total }) => onProgress('move', done, total) }),
+  }).catch(error => {
+    throw found.dropped === 0 ? error : droppedAlready(error, path, found.dropped)
   })
   return { ...found, moved: compacted.copied, before, after: compacted.after }
+}
+
+/** What nobody uses is given up, whatever becomes of the file's length. */
+function droppedAlready(error: unknown, path: string, bytes: number): unknown {
+  if (!isDrydiskError(error)) return error
+  return new DrydiskError(
+    error.code,
+    `${path}: ${bytes} bytes are dropped, but its file could not be made as short as it can be: ${error.message}. ` +
+      '"drydisk compact" tries that again',
+    { ...error.context, published: true },
+    error,
+  )
 }
 
 async function lengthOf(path: string): Promise<number> {

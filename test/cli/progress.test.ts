@@ -141,6 +141,31 @@ describe('a long command', () => {
     }
   })
 
+  it.skipIf(!haveTool('qemu-io'))(
+    'stopped after its first step, says what that has changed',
+    { timeout: 60_000, retry: 2 },
+    async () => {
+      const image = join(temporaryFolder(), 'disk.qcow2')
+      await runOk('qemu-img', ['create', '-q', '-f', 'qcow2', image, '400M'])
+      // What stays lies behind what goes, and has to move.
+      await runOk('qemu-io', ['-c', 'write 200M 200M', '-c', 'write 0 200M', image])
+      const args = ['resize', '--json', '--shrink', image, '200M']
+      const { child, ended } = start(process.execPath, [main, ...args])
+      child.stdout?.once('data', () => child.kill('SIGINT'))
+      expect(await ended).toMatchObject({
+        signal: 'SIGINT',
+        stderr: expect.stringMatching(
+          /^drydisk: .*disk\.qcow2: the disk has 209715200 bytes now, but .*"drydisk compact" tries that again\n$/,
+        ),
+      })
+      const { virtualSize } = JSON.parse(
+        (await run(process.execPath, [main, 'info', '--json', image])).stdout,
+      )
+      expect(virtualSize).toBe(200 * MIB)
+      await runOk('qemu-img', ['check', image])
+    },
+  )
+
   it('says how full a full disk is, and leaves what was there', { timeout: 30_000 }, async context => {
     if (small === undefined) return context.skip()
     const path = join(small, 'disk.raw')

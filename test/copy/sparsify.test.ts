@@ -158,6 +158,25 @@ describe.skipIf(!tools)('sparsifying in place', () => {
     expect(await filesOf(path)).toEqual(files)
   })
 
+  it('stopped while clusters move, says that what nobody uses is dropped', async () => {
+    const path = await image('cluster_size=64k')
+    const controller = new AbortController()
+    const stopped = sparsifyInPlace(path, {
+      signal: controller.signal,
+      onProgress: phase => {
+        if (phase === 'move') controller.abort()
+      },
+    })
+    await expect(stopped).rejects.toMatchObject({
+      code: 'ERR_ABORTED',
+      message: expect.stringMatching(/disk\.qcow2: \d{8,} bytes are dropped, but .*drydisk compact/),
+      context: { published: true },
+    })
+    expect(await filesOf(path)).toEqual(files)
+    expect((await compactImage(path)).after).toBeLessThan(20 << 20)
+    expect(await filesOf(path)).toEqual(files)
+  })
+
   it('refuses what it cannot do, by name, and touches nothing', async () => {
     const folder = temporaryFolder()
     const copy = join(folder, 'disk.raw')
