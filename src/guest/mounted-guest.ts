@@ -74,7 +74,8 @@ export class MountedGuest implements GuestFs {
     if (covered || !parent || !name)
       throw new DrydiskError('EBUSY', 'is a mount point or ends in a name that cannot be removed')
     this.#labels.changed(trail)
-    this.#table.forgetFolders()
+    // No path to a directory leads through anything else.
+    if (type === 'directory' || type === 'symlink') this.#table.forgetFolders()
     return { place, directory: parent, name, directoryType: type === 'directory' }
   }
 

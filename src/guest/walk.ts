@@ -2,7 +2,7 @@ import { byteKey } from '../bytes/names.ts'
 import { DrydiskError } from '../errors.ts'
 import type { FileType } from '../filesystem/filesystem.ts'
 import type { GuestPath } from './guest-fs.ts'
-import { isDot, isDotDot, joinNames, splitPath } from './guest-path.ts'
+import { isDot, isDotDot, splitPath } from './guest-path.ts'
 import { fileSystemOf, type MountTable, type Place, rootOf, type WalkedFolder } from './mount-table.ts'
 
 /** As MAXSYMLINKS in Linux (include/linux/namei.h). */
@@ -31,11 +31,21 @@ export async function walk(table: MountTable, path: GuestPath, followLast: boole
   const last = names.at(-1)
   if (last === undefined || names.length < 2 || names.some(name => isDot(name) || isDotDot(name)))
     return walkNames(table, start, names, { mustBeDirectory, followLast })
-  const above = names.slice(0, -1)
-  const key = byteKey(joinNames(above))
-  let folder = table.folder(key)
-  if (folder === undefined) {
-    const { place, trail, symlinks } = await walkNames(table, start, above, {
+  return walkNames(table, await folderOf(table, names.slice(0, -1)), [last], { mustBeDirectory, followLast })
+}
+
+/** Where the names of a directory lead, each directory on the way remembered. */
+async function folderOf(table: MountTable, names: readonly Uint8Array[]): Promise<WalkedFolder> {
+  let folder: WalkedFolder = { at: rootOf(table.root), trail: [], symlinks: 0 }
+  let key = ''
+  for (const name of names) {
+    key += `/${byteKey(name)}`
+    const known = table.folder(key)
+    if (known !== undefined) {
+      folder = known
+      continue
+    }
+    const { place, trail, symlinks } = await walkNames(table, folder, [name], {
       mustBeDirectory: true,
       followLast: true,
     })
@@ -43,7 +53,7 @@ export async function walk(table: MountTable, path: GuestPath, followLast: boole
     folder = { at: place, trail, symlinks }
     table.rememberFolder(key, folder)
   }
-  return walkNames(table, folder, [last], { mustBeDirectory, followLast })
+  return folder
 }
 
 async function walkNames(
