@@ -114,11 +114,12 @@ export class EntryArea {
 
   /** Entries that are in use, `.` and `..` among them. */
   *entries(): Iterable<Entry> {
-    for (let at = 0; at < this.bytes.length; at += this.recLength(at)) {
+    for (let at = 0; at < this.bytes.length; ) {
       // Before the name is read: the length says whether it lies inside.
-      this.recLength(at)
+      const length = this.recLength(at)
       const ino = this.ino(at)
       if (ino !== 0) yield { offset: at, ino, type: this.type(at), name: this.name(at) }
+      at += length
     }
   }
 

@@ -22,13 +22,16 @@ export interface BlockPlace extends DirectoryBlock {
   readonly ino: number
 }
 
-/** Entries of all blocks, `.` and `..` among them, in on-disk order. An index is passed over. */
-export async function* linearEntries(ctx: Ext4Context, directory: Inode): AsyncGenerator<Entry> {
+/**
+ * Entries of all blocks, `.` and `..` among them, in on-disk order, block by block: a promise for each of them would take longer than reading it.
+ * An index is passed over.
+ */
+export async function* linearEntries(ctx: Ext4Context, directory: Inode): AsyncGenerator<Iterable<Entry>> {
   const indexed = isIndexed(ctx, directory)
   for await (const { logical, block } of directoryBlocks(ctx, directory)) {
     const bytes = await ctx.blocks.read(block)
     if (!indexed || !isIndexBlock(ctx, logical, bytes))
-      yield* leafArea(ctx, directory, logical, bytes).entries()
+      yield leafArea(ctx, directory, logical, bytes).entries()
   }
 }
 

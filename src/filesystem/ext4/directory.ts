@@ -150,8 +150,8 @@ async function findPlace(
   return findLinear(ctx, directory, name)
 }
 
-async function* rawEntries(ctx: Ext4Context, directory: Inode): AsyncGenerator<Entry> {
-  if (directory.hasFlag(INODE_FLAG.INLINE_DATA)) yield* inlineEntries(ctx, directory)
+async function* rawEntries(ctx: Ext4Context, directory: Inode): AsyncGenerator<Iterable<Entry>> {
+  if (directory.hasFlag(INODE_FLAG.INLINE_DATA)) yield inlineEntries(ctx, directory)
   else yield* linearEntries(ctx, directory)
 }
 
@@ -161,18 +161,18 @@ async function* rawEntries(ctx: Ext4Context, directory: Inode): AsyncGenerator<E
  */
 export async function* listNames(ctx: Ext4Context, directory: Inode): AsyncGenerator<DirectoryEntry> {
   requireDirectory(directory)
-  for await (const entry of rawEntries(ctx, directory)) {
-    const { name, ino } = entry
-    if (isDots(name)) continue
-    if (name.length === 0 || name.includes(0x2f) || name.includes(0))
-      throw new DrydiskError(
-        'ERR_CORRUPT',
-        `directory ${directory.ino} has the name '${printable(name)}', which no file can have; run e2fsck`,
-        { inode: directory.ino },
-      )
-    const copy = name.slice()
-    yield { name: copy, ino, type: entry.type ?? (await typeOf(ctx, ino)) }
-  }
+  for await (const entries of rawEntries(ctx, directory))
+    for (const { name, ino, type } of entries) {
+      if (isDots(name)) continue
+      if (name.length === 0 || name.includes(0x2f) || name.includes(0))
+        throw new DrydiskError(
+          'ERR_CORRUPT',
+          `directory ${directory.ino} has the name '${printable(name)}', which no file can have; run e2fsck`,
+          { inode: directory.ino },
+        )
+      const copy = name.slice()
+      yield { name: copy, ino, type: type ?? (await typeOf(ctx, ino)) }
+    }
 }
 
 async function typeOf(ctx: Ext4Context, ino: InodeNumber): Promise<FileType> {
@@ -188,7 +188,8 @@ async function typeOf(ctx: Ext4Context, ino: InodeNumber): Promise<FileType> {
 
 export async function isEmptyDirectory(ctx: Ext4Context, directory: Inode): Promise<boolean> {
   requireDirectory(directory)
-  for await (const { name } of rawEntries(ctx, directory)) if (!isDots(name)) return false
+  for await (const entries of rawEntries(ctx, directory))
+    for (const { name } of entries) if (!isDots(name)) return false
   return true
 }
 
