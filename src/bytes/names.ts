@@ -22,6 +22,7 @@ export function decodeUtf8(bytes: Uint8Array): string | undefined {
 
 /** One character per byte: a map key that is equal exactly when the bytes are, and sorts as they do. */
 export function byteKey(bytes: Uint8Array): string {
+  if (bytes.length <= 4096) return Reflect.apply(String.fromCharCode, undefined, bytes)
   let key = ''
   // String.fromCharCode takes its characters as arguments, whose number is limited. To spread them goes through an iterator, which
   // takes five times as long.

@@ -34,12 +34,12 @@ export class GuestTree {
   async list(folder: string): Promise<ReadonlyMap<string, FileType>> {
     const known = this.#folders.get(folder)
     if (known) return known
-    const entries = await this.#read(folder)
+    const entries = new Map((await this.#read(folder)).sort(([a], [b]) => (a < b ? -1 : 1)))
     this.#folders.set(folder, entries)
     return entries
   }
 
-  async #read(folder: string): Promise<Map<string, FileType>> {
+  async #read(folder: string): Promise<[name: string, type: FileType][]> {
     const found: [string, FileType][] = []
     try {
       for (const { name, type } of await this.guest.readdir(bytesOfKey(folder)))
@@ -47,7 +47,7 @@ export class GuestTree {
     } catch (error) {
       if (!isDrydiskError(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) throw error
     }
-    return new Map(found.sort(([a], [b]) => (a < b ? -1 : 1)))
+    return found
   }
 
   /** The type of what is there, itself; `undefined` where there is nothing or only a forbidden symlink leads there. */
@@ -83,8 +83,8 @@ export class GuestTree {
     return found
   }
 
-  /** Every folder from `top` on (not through symlinks below it, each once), with its entries. */
-  async *walk(top: string): AsyncGenerator<{ folder: string; entries: ReadonlyMap<string, FileType> }> {
+  /** Every folder from `top` on (not through symlinks below it, each once), with its entries in no order. */
+  async *walk(top: string): AsyncGenerator<{ folder: string; entries: [name: string, type: FileType][] }> {
     if (!(await this.#isPlace(top))) return
     const seen = new Set<string>()
     const waiting = [top]
@@ -95,10 +95,11 @@ export class GuestTree {
       if (!stats || seen.has(id)) continue
       seen.add(id)
       // Not kept: a tree that is walked may be large.
-      const entries = this.#folders.get(folder) ?? (await this.#read(folder))
+      const known = this.#folders.get(folder)
+      const entries = known ? [...known] : await this.#read(folder)
       yield { folder, entries }
-      for (const [name, type] of [...entries].reverse())
-        if (type === 'directory') waiting.push(join(folder, name))
+      const below = entries.flatMap(([name, type]) => (type === 'directory' ? [name] : []))
+      for (const name of below.sort().reverse()) waiting.push(join(folder, name))
     }
   }
 

@@ -53,7 +53,7 @@ export const logTasks: readonly SysprepTask[] = [
     async run(context) {
       await removeGlobs(context, MORE)
       for await (const { folder, entries } of context.tree.walk('/var/log'))
-        for (const [name, type] of [...entries]) {
+        for (const [name, type] of entries.sort(([a], [b]) => (a < b ? -1 : 1))) {
           if (type !== 'file' || /^README/.test(name)) continue
           const path = join(folder, name)
           if (ROTATED.test(name)) await removePath(context, path)
