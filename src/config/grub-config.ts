@@ -1,3 +1,4 @@
+import { LruCache } from '../bytes/lru-cache.ts'
 import { DrydiskError } from '../errors.ts'
 import { type GrubVariables, grubCondition, grubStatements, grubWords } from './grub-script.ts'
 import { isRecovery, type KernelLine } from './kernel-line.ts'
@@ -46,12 +47,27 @@ const KERNEL_COMMAND = /^(linux(?:16|efi)?)(?=\s)(\s+(?:"[^"]*"|'[^']*'|(?:\\.|[
 /** Xen boots by multiboot, and Linux is its first module. */
 const XEN_MODULE = /^(module2?)(\s+(?:--\S+\s+)*\S*(?:vmlinu[xz]|linux-)\S*)/
 
-/** Reads a grub.cfg with the variables of its environment block; `exists` answers its tests of files. */
-export function readGrubConfig(
-  text: string,
-  environment: GrubVariables = new Map(),
-  exists: (path: string) => boolean = () => true,
-): GrubConfig {
+/** Configurations that stay in memory: a guest's menu with and without its environment block, before and after an edit. */
+const RECENT = 4
+const recent = new LruCache<string, GrubConfig>(RECENT)
+
+/**
+ * Reads a grub.cfg with the variables of its environment block. Whoever edits kernel arguments asks for the same menu a dozen times, and
+ * every step of a recipe does so: it is read once.
+ */
+export function readGrubConfig(text: string, environment: GrubVariables = new Map()): GrubConfig {
+  const key = JSON.stringify([text, ...environment])
+  const known = recent.get(key)
+  if (known !== undefined) return known
+  const config = parseGrubConfig(text, environment)
+  recent.set(key, config)
+  return config
+}
+
+/** A test of a file: the files that menus ask for (fonts, themes, `custom.cfg`) change nothing about kernels. */
+const fileExists = () => true
+
+function parseGrubConfig(text: string, environment: GrubVariables): GrubConfig {
   // GRUB 2 has had these features since 2.00.
   const variables = new Map([
     ['feature_menuentry_id', 'y'],
@@ -90,13 +106,13 @@ export function readGrubConfig(
     const word = /^[^\s=]*/.exec(command)?.[0] ?? ''
 
     if (word === 'if' || word === 'while' || word === 'until' || word === 'for') {
-      const holds = word === 'if' && grubCondition(command.slice(word.length), variables, exists)
+      const holds = word === 'if' && grubCondition(command.slice(word.length), variables, fileExists)
       conditions.push({ active: active && holds, before: active, done: holds, loop: word !== 'if' })
       continue
     }
     if (word === 'elif') {
       if (!top) continue
-      const holds = !top.done && grubCondition(command.slice(4), variables, exists)
+      const holds = !top.done && grubCondition(command.slice(4), variables, fileExists)
       top.active = top.before && holds
       top.done ||= holds
       continue
