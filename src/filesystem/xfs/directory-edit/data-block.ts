@@ -235,8 +235,11 @@ export class DataBlock implements DirData {
     const shortest = before[LISTED - 1]
     const now: Unused[] = []
     for (const space of before) if (!isAmong(gone, space)) now.push(space)
-    for (const space of come) now.push(space)
-    now.sort(byLength)
+    // The list is in order, and mostly one comes: to sort it takes more than all the rest.
+    for (const space of come) {
+      const place = now.findIndex(({ length }) => length < space.length)
+      now.splice(place < 0 ? now.length : place, 0, space)
+    }
     // What is not listed is no longer than the last that was; there is none of it where the list was not full.
     const last = now[LISTED - 1]
     if (shortest === undefined || (last !== undefined && last.length >= shortest.length)) this.listed = now

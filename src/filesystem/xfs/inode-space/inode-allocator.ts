@@ -32,6 +32,8 @@ class XfsInodeAllocator implements InodeAllocator {
   readonly #now: () => Timestamp
   readonly #geometry: InodeGeometry
   readonly #maker: ChunkMaker
+  /** Inodes that the filesystem itself needs; where there is none, no inode has the number. */
+  readonly #reserved: ReadonlySet<number>
   readonly #groups = new Map<number, GroupInodes>()
   /** Where a free inode was found last, near which one, in groups without a finobt. Only hints: a chunk is looked at before it is used. */
   readonly #found = new Map<number, { readonly near: number | undefined; readonly chunk: number }>()
@@ -43,6 +45,9 @@ class XfsInodeAllocator implements InodeAllocator {
     this.#now = now
     this.#geometry = inodeGeometry(volume.superblock)
     this.#maker = new ChunkMaker(volume, space, this.#geometry)
+    const { sb_rootino, sb_rbmino, sb_rsumino, sb_uquotino, sb_gquotino, sb_pquotino } = volume.superblock
+    const others = [sb_rbmino, sb_rsumino, sb_uquotino, sb_gquotino, sb_pquotino]
+    this.#reserved = new Set([sb_rootino, ...others.map(Number)])
   }
 
   allocate(parent: InodeNumber, mode: number): Soon<Dinode> {
@@ -85,7 +90,7 @@ class XfsInodeAllocator implements InodeAllocator {
       corrupt('inode', `inode ${ino} is to be freed, and ${what}`, { inode: ino })
     const place = geometry.inodePlace(ino)
     if (place === undefined) throw wrong('lies outside the volume')
-    if (this.#isReserved(ino)) throw wrong('is one that the filesystem itself needs')
+    if (this.#reserved.has(ino)) throw wrong('is one that the filesystem itself needs')
     if (inode.di_nblocks !== 0) throw wrong(`counts ${inode.di_nblocks} blocks that are still its own`)
     const { agno } = place
     const agino = place.agbno * superblock.sb_inopblock + place.index
@@ -195,15 +200,6 @@ class XfsInodeAllocator implements InodeAllocator {
       initUsedInode(inode, mode, this.#now(), this.#volume.superblock)
       return inode
     })
-  }
-
-  #isReserved(ino: number): boolean {
-    const { sb_rootino, sb_rbmino, sb_rsumino, sb_uquotino, sb_gquotino, sb_pquotino } =
-      this.#volume.superblock
-    return (
-      ino === sb_rootino ||
-      [sb_rbmino, sb_rsumino, sb_uquotino, sb_gquotino, sb_pquotino].includes(BigInt(ino))
-    )
   }
 
   #requireCounted(agno: number, enough: boolean): void {
