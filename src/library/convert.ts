@@ -6,6 +6,7 @@ import {
   sparsifyInPlace,
 } from '../copy/sparsify-in-place.ts'
 import type { DiskImage } from '../device/block-device.ts'
+import { isNbdUri } from '../image/open-nbd.ts'
 import { Image } from './image.ts'
 import { type OpenDiskOptions, openDisk } from './open-disk.ts'
 
@@ -62,11 +63,13 @@ export interface SparsifyProgress {
 }
 
 /**
- * Makes a qcow2 file smaller in place: gives up what the filesystems on the disk do not use. For a copy, and for other formats: `convert`
- * with `sparsify`. Errors: those of `sparsifyInPlace`.
+ * Makes a qcow2 file smaller in place: gives up what the filesystems on the disk do not use. A raw disk behind an NBD server (`nbd:`,
+ * `nbd+unix:`) keeps its length, and the server is told to trim that. For a copy, and for other formats: `convert` with `sparsify`.
+ * Errors: those of `sparsifyInPlace`; `ENOTSUP` for a server that does not trim.
  */
-export function sparsify(path: string, options: SparsifyOptions = {}): Promise<SparsifyInPlaceResult> {
+export async function sparsify(path: string, options: SparsifyOptions = {}): Promise<SparsifyInPlaceResult> {
   const { onProgress, ...rest } = options
+  if (isNbdUri(path)) return (await import('./sparsify-export.ts')).sparsifyExport(path, rest)
   return sparsifyInPlace(path, {
     ...rest,
     ...(onProgress && { onProgress: (phase, done, total) => onProgress({ phase, done, total }) }),

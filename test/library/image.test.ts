@@ -1,4 +1,4 @@
-import { copyFileSync, readFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { BlobStorage } from '../../src/device/blob-storage.ts'
@@ -170,6 +170,58 @@ describe('an image of the library', () => {
       expect(await fs.readText('/etc/motd')).toBe('far away\n')
     } finally {
       await listener.close()
+    }
+  })
+
+  test('behind an NBD server gives up what its filesystems do not use, and nothing else', async () => {
+    const path = await copyOf('trimmed.raw', 'raw')
+    const device = new MemoryDevice(readFileSync(path))
+    const listener = await NbdListener.listen(
+      { socket: join(temporaryFolder(), 'nbd.sock') },
+      new NbdServer(device),
+    )
+    const uri = listener.uri()
+    const needle = new TextEncoder().encode('what was deleted '.repeat(1000))
+    const contents = async () => {
+      const bytes = Buffer.alloc(device.size)
+      await device.read(0, bytes)
+      return bytes
+    }
+    try {
+      for (const change of ['write', 'remove']) {
+        await using image = await openImage(uri, { writable: true })
+        const { fs } = await image.guest()
+        await (change === 'write' ? fs.writeFile('/big', needle) : fs.rm('/big'))
+        await image.commit()
+      }
+      expect((await contents()).includes('what was deleted')).toBe(true)
+      const planned = await sparsify(uri, { dryRun: true })
+      await expect(sparsify(uri, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+        code: 'ERR_ABORTED',
+      })
+      await expect(sparsify(uri, { dropZeros: true })).rejects.toMatchObject({ code: 'ENOTSUP' })
+      expect((await contents()).includes('what was deleted')).toBe(true)
+      const { dropped, before, after } = await sparsify(uri)
+      expect(dropped).toBe(planned.dropped)
+      expect(dropped).toBeGreaterThan(20 << 20)
+      expect([before, after]).toEqual([device.size, device.size])
+      expect((await contents()).includes('what was deleted')).toBe(false)
+      writeFileSync(path, await contents())
+      await using one = await openImage(await demo())
+      await using other = await openImage(path)
+      expect(await listed(one.diff(other))).toEqual([])
+    } finally {
+      await listener.close()
+    }
+    const qcow2 = await copyOf('stored.qcow2')
+    const served = await NbdListener.listen(
+      { socket: join(temporaryFolder(), 'nbd.sock') },
+      new NbdServer(new MemoryDevice(readFileSync(qcow2))),
+    )
+    try {
+      await expect(sparsify(served.uri())).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' })
+    } finally {
+      await served.close()
     }
   })
 

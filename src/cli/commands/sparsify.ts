@@ -2,7 +2,6 @@ import { stat } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { dataBytes } from '../../copy/data-bytes.ts'
 import { freeRanges } from '../../copy/free-ranges.ts'
-import { sparsifyInPlace } from '../../copy/sparsify-in-place.ts'
 import { convertTo } from '../convert-to.ts'
 import { UsageError } from '../errors.ts'
 import { describeFree } from '../free-space.ts'
@@ -37,7 +36,8 @@ between partitions. A volume that is not known, or whose accounting is in doubt,
 
 In place, clusters are freed, those at the end of the file move into the holes, and the file is cut; no space beside it is needed,
 and a crash at any moment leaves a valid image with the same files in it. Images that have it as their backing file see the change.
-A raw image has no holes that Node.js could make: name a target.
+A raw image has no holes that Node.js could make: name a target. A raw disk behind an NBD server (nbd:, nbd+unix:) is trimmed in place,
+where the server takes that: "dropped" is what it was told to give up, and the length stays.
 ${TARGET_HELP}
 Without -O the target has the format of the image.
 
@@ -106,14 +106,15 @@ async function inPlace(image: string, options: SparsifyOptions): Promise<void> {
     throw new UsageError(
       'a raw image does not become smaller in place: Node.js cannot punch holes. Name a target',
     )
+  const { sparsify } = await import('../../library/convert.ts')
   const result = await withProgress('sparsify', options, ({ signal, onProgress }) =>
-    sparsifyInPlace(image, {
+    sparsify(image, {
       force: options.force ?? false,
       allowBacking: backingPolicy(options.backing),
       ignore: options.ignore ?? [],
       dropZeros: options.zeros ?? false,
       signal,
-      onProgress: (_phase, done, total) => onProgress({ done, total }),
+      onProgress: ({ done, total }) => onProgress({ done, total }),
     }),
   )
   if (options.json) return printEvent({ event: 'result', filename: image, ...result })

@@ -95,6 +95,11 @@ export class NbdClient {
     await this.#ask(COMMAND.WRITE_ZEROES, offset, length)
   }
 
+  /** What the range reads as afterwards is the server's to say. */
+  async trim(offset: number, length: number): Promise<void> {
+    await this.#ask(COMMAND.TRIM, offset, length)
+  }
+
   async flush(): Promise<void> {
     await this.#ask(COMMAND.FLUSH, 0, 0)
   }

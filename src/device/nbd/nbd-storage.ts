@@ -7,8 +7,8 @@ import { EXPORT } from './protocol.ts'
 
 /** Requests under way at once for one read or write. */
 const AT_ONCE = 4
-/** Bytes that one status is asked for: below 2^32, a multiple of every block size. */
-const MOST_STATUS = 1 << 30
+/** Bytes of one request without data: below 2^32, a multiple of every block size. */
+const MOST_RANGE = 1 << 30
 
 /** An export of an NBD server as a storage of fixed length. */
 export class NbdStorage implements Storage {
@@ -70,6 +70,26 @@ export class NbdStorage implements Storage {
     )
   }
 
+  /** Whether the server takes requests to give up space (NBD_FLAG_SEND_TRIM). */
+  get discards(): boolean {
+    const [client] = this.#clients
+    return this.writable && client !== undefined && (client.export.flags & EXPORT.SEND_TRIM) !== 0
+  }
+
+  /**
+   * Tells the server that nobody wants a range any more, at once: what it reads as afterwards is the server's to say.
+   * @returns bytes, in whole blocks of the server, that it was told of.
+   */
+  async discard(offset: number, length: number): Promise<number> {
+    this.#checkEnd(offset, length)
+    const block = this.#block
+    const start = Math.ceil(offset / block) * block
+    const end = Math.floor((offset + length) / block) * block
+    for (let at = start; at < end; at += MOST_RANGE)
+      await this.#client().trim(at, Math.min(MOST_RANGE, end - at))
+    return Math.max(0, end - start)
+  }
+
   async flush(): Promise<void> {
     const [client] = this.#clients
     if (this.writable && client !== undefined && (client.export.flags & EXPORT.SEND_FLUSH) !== 0)
@@ -89,7 +109,7 @@ export class NbdStorage implements Storage {
       return
     }
     for (let at = offset; at < end; ) {
-      const { start, stop } = this.#aligned(at, Math.min(MOST_STATUS, end - at))
+      const { start, stop } = this.#aligned(at, Math.min(MOST_RANGE, end - at))
       let reached = at
       for (const run of await client.status(start, stop - start)) {
         const from = Math.max(reached, run.offset)
