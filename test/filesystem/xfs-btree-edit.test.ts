@@ -13,6 +13,9 @@ import {
   subjects,
 } from '../support/xfs-btree-records.ts'
 
+/** Records that go at once, some leaves of them. */
+const RUN = 60
+
 /** Records in the order of their keys. */
 class Model<Record> {
   readonly records: Record[] = []
@@ -56,6 +59,11 @@ function expectSame<Record>(found: readonly Record[], expected: readonly Record[
     expect(found).toEqual(expected)
 }
 
+function behindAll<Record>(last: Record, { keyOf }: BtreeKind<Record>): BtreeKey {
+  const key = keyOf(last)
+  return typeof key === 'bigint' ? key + 1n : key + 1
+}
+
 /** One random step. */
 async function step<Record>(
   { kind, make, changed }: Subject<Record>,
@@ -80,6 +88,15 @@ async function step<Record>(
     await tree.change(() => editor.replace(kind.keyOf(some), next))
     model.take(kind.keyOf(some))
     model.put(next)
+  } else if (choice < 35 && some !== undefined) {
+    const work = tree.change(() => editor.move(kind.keyOf(some), record))
+    if (old !== undefined && key !== kind.keyOf(some))
+      await expect(work).rejects.toMatchObject({ code: 'ERR_CORRUPT' })
+    else {
+      await work
+      model.take(kind.keyOf(some))
+      model.put(record)
+    }
   } else if (choice < 40 && some !== undefined) {
     const from = model.place(kind.keyOf(some))
     const [before, after] = [model.records[from - 1], model.records[from + 1]]
@@ -99,6 +116,15 @@ async function step<Record>(
       await work
       model.put(record)
     }
+  } else if (choice >= 98 && some !== undefined) {
+    const from = model.place(kind.keyOf(some))
+    const end = Math.min(model.records.length, from + random(RUN))
+    const behind = model.records[end]
+    // A tree in an inode is never empty.
+    if (from === 0 && behind === undefined) return
+    const to = behind === undefined ? behindAll(model.records.at(-1) ?? some, kind) : kind.keyOf(behind)
+    await tree.change(async () => expect(await editor.removeRun(kind.keyOf(some), to)).toBe(end - from))
+    model.records.splice(from, end - from)
   } else if (some !== undefined && model.records.length > 1) {
     expect(await tree.change(async () => void (await editor.remove(kind.keyOf(some))))).toBeUndefined()
     model.take(kind.keyOf(some))

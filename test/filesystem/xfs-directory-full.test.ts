@@ -49,6 +49,7 @@ function refusing(state: { full: boolean }): (space: Space) => Space {
       return space.allocate(request)
     },
     free: (extent, owner) => space.free(extent, owner),
+    freeAll: owned => space.freeAll(owned),
     firstShared: extent => space.firstShared(extent),
     convert: (extent, owner) => space.convert(extent, owner),
     freeBlocks: () => space.freeBlocks(),
@@ -63,6 +64,7 @@ function apart(space: Space): Space {
       return space.allocate(behind ? { ...request, goal: Math.max(request.goal, AWAY) } : request)
     },
     free: (extent, owner) => space.free(extent, owner),
+    freeAll: owned => space.freeAll(owned),
     firstShared: extent => space.firstShared(extent),
     convert: (extent, owner) => space.convert(extent, owner),
     freeBlocks: () => space.freeBlocks(),

@@ -44,6 +44,7 @@ export function stingy(pieces: () => number): (space: Space) => Space {
       return space.allocate({ ...request, wanted: Math.min(request.wanted, most) })
     },
     free: (extent, owner) => space.free(extent, owner),
+    freeAll: owned => space.freeAll(owned),
     firstShared: extent => space.firstShared(extent),
     convert: (extent, owner) => space.convert(extent, owner),
     freeBlocks: () => space.freeBlocks(),

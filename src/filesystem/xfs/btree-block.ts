@@ -170,6 +170,15 @@ export class BtreeBlock<Record> {
     this.setRecord(index, record)
   }
 
+  /** Puts a record in the place of another, and at another index among those that are left. */
+  moveRecord(from: number, to: number, record: Record): void {
+    const { recordSize } = this.#kind
+    const { bytes } = this.#view
+    if (from < to) bytes.copyWithin(this.#at(from), this.#at(from + 1), this.#at(to) + recordSize)
+    else if (to < from) bytes.copyWithin(this.#at(to + 1), this.#at(to), this.#at(from))
+    this.setRecord(to, record)
+  }
+
   /** An entry for a child, with its key. */
   insertChild(index: number, pointer: number, child: BtreeBlock<Record>): void {
     this.#open(index, 1)
@@ -179,8 +188,8 @@ export class BtreeBlock<Record> {
     child.#writeKey(this.#view, this.#at(index))
   }
 
-  remove(index: number): void {
-    this.#close(index, 1)
+  remove(index: number, count = 1): void {
+    this.#close(index, count)
   }
 
   /** Whether an entry has the key that its child gives it. */

@@ -75,12 +75,22 @@ export class BtreeEditor<Record> {
   async *records(from?: BtreeKey): AsyncIterable<Record> {
     const { keyOf } = this.store.kind
     let reached = from === undefined
-    for await (const records of this.#reader().leaves(from))
+    for await (const records of this.leaves(from))
       for (const record of records) {
         if (!reached && from !== undefined && keyOf(record) < from) continue
         reached = true
         yield record
       }
+  }
+
+  /** In order, those of one leaf at a time, from the leaf that `from` may be on. The tree is not to be changed meanwhile. */
+  leaves(from?: BtreeKey): AsyncIterable<readonly Record[]> {
+    const tree = new Btree(
+      this.store.kind,
+      () => after(this.tree.root(), ({ block }) => block),
+      (pointer, level) => this.tree.read(pointer, level),
+    )
+    return tree.leaves(from)
   }
 
   /**
@@ -98,8 +108,7 @@ export class BtreeEditor<Record> {
     const key = this.store.kind.keyOf(record)
     return after(this.tree.pathTo(key), path => {
       const leaf = leafOf(path)
-      if (has(leaf, key))
-        throw this.tree.wrong(`has a record already with the key ${key}, which another is to get`)
+      if (has(leaf, key)) throw this.#exists(key)
       return this.#insert(path, path.length - 1, leaf.index + 1, (block, at) =>
         block.insertRecord(at, record),
       )
@@ -114,6 +123,32 @@ export class BtreeEditor<Record> {
         const record = block.record(leaf.index)
         block.remove(leaf.index)
         return after(this.#settle(path, path.length - 1, block), () => record)
+      })
+    })
+  }
+
+  /**
+   * Removes the records whose keys are not below `from` and below `to`, those of one leaf at a time. Gives how many they were.
+   * `ERR_CORRUPT` when none would be left in a tree in an inode.
+   */
+  async removeRun(from: BtreeKey, to: BtreeKey): Promise<number> {
+    const { keyOf } = this.store.kind
+    for (let removed = 0; ; ) {
+      const first = await this.ceiling(from)
+      if (first === undefined || keyOf(first) >= to) return removed
+      removed += await this.#removeOnLeaf(keyOf(first), to)
+    }
+  }
+
+  /** From one record on. */
+  #removeOnLeaf(from: BtreeKey, to: BtreeKey): Soon<number> {
+    return after(this.#pathToExisting(from), path => {
+      const leaf = leafOf(path)
+      return after(this.tree.edit(leaf, path.length === 1), block => {
+        const last = block.floor(to)
+        const count = (block.key(last) === to ? last : last + 1) - leaf.index
+        block.remove(leaf.index, count)
+        return after(this.#settle(path, path.length - 1, block), () => count)
       })
     })
   }
@@ -134,6 +169,28 @@ export class BtreeEditor<Record> {
         })
       }),
     )
+  }
+
+  /**
+   * Puts a record in the place of another, and where its own key belongs: mostly that is on the same leaf, and nothing is to be
+   * searched for. `ERR_CORRUPT` when there is none, or one with the new key already.
+   */
+  move(key: BtreeKey, record: Record): Soon<void> {
+    const now = this.store.kind.keyOf(record)
+    return after(this.#pathToExisting(key), path => {
+      const leaf = leafOf(path)
+      const floor = leaf.block.floor(now)
+      if (!isOnLeaf(path, floor)) return after(this.remove(key), () => this.insert(record))
+      if (now !== key && floor >= 0 && leaf.block.key(floor) === now) throw this.#exists(now)
+      return after(this.tree.edit(leaf, path.length === 1), block => {
+        block.moveRecord(leaf.index, floor < leaf.index ? floor + 1 : floor, record)
+        return this.#raise(path, path.length - 1)
+      })
+    })
+  }
+
+  #exists(key: BtreeKey): Error {
+    return this.tree.wrong(`has a record already with the key ${key}, which another is to get`)
   }
 
   /** What is beside the record with a key stays beside the one that is put in its place. */
@@ -171,14 +228,6 @@ export class BtreeEditor<Record> {
       if (block.level === 0) yield block.record(index)
       else yield* this.#overlapping((await this.tree.child(block, index)).block, low, high)
     }
-  }
-
-  #reader(): Btree<Record> {
-    return new Btree(
-      this.store.kind,
-      () => after(this.tree.root(), ({ block }) => block),
-      (pointer, level) => this.tree.read(pointer, level),
-    )
   }
 
   #pathToExisting(key: BtreeKey): Soon<Step<Record>[]> {
@@ -314,6 +363,13 @@ function leastEntries<Record>(block: BtreeBlock<Record>): number {
 
 function has<Record>({ block, index }: Step<Record>, key: BtreeKey): boolean {
   return index >= 0 && index < block.count && block.key(index) === key
+}
+
+/** Whether a key belongs on a path's leaf for sure, behind the entry at an index or before the first. */
+function isOnLeaf<Record>(path: readonly Step<Record>[], floor: number): boolean {
+  if (floor < 0) return path.every(({ index }, depth) => depth === path.length - 1 || index === 0)
+  if (floor < leafOf(path).block.count - 1) return true
+  return path.every(({ index, block }, depth) => depth === path.length - 1 || index === block.count - 1)
 }
 
 function leafOf<Record>(path: readonly Step<Record>[]): Step<Record> {

@@ -41,9 +41,9 @@ export class ForkTree extends BtreeEditor<BmbtRecord> {
    */
   async dissolve(most: number): Promise<BmbtRecord[]> {
     const records: BmbtRecord[] = []
-    for await (const record of this.records()) {
-      if (records.length === most) throw this.tree.wrong(`has more than ${most} extents`)
-      records.push(record)
+    for await (const leaf of this.leaves()) {
+      if (records.length + leaf.length > most) throw this.tree.wrong(`has more than ${most} extents`)
+      for (const record of leaf) records.push(record)
     }
     await this.freeAll()
     return records

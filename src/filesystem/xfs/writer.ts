@@ -37,6 +37,12 @@ export const OWN = {
   COW: -9n,
 } as const
 
+/** Blocks and whose they are. */
+export interface OwnedExtent {
+  readonly extent: Extent
+  readonly owner: Owner
+}
+
 /** The owner of what is of no inode. */
 export function structureOwner(owner: (typeof OWN)[keyof typeof OWN]): Owner {
   return { owner: BigInt.asUintN(64, owner), offset: 0, attribute: false, bmbt: false, unwritten: false }
@@ -71,6 +77,8 @@ export interface Space {
    * when they are free already, do not exist, or are the owner's by no reverse mapping.
    */
   free(extent: Extent, owner: Owner): Soon<void>
+  /** As `free` for many: what touches on the volume becomes free in one piece, whoever had it. */
+  freeAll(owned: readonly OwnedExtent[]): Soon<void>
   /** The first run in the extent that several files share; `undefined` when none is. */
   firstShared(extent: Extent): Promise<Extent | undefined>
   /** Blocks of a file were written, or are to read as zeros again: `owner.unwritten` is how it was before. */

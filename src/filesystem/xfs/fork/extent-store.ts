@@ -8,6 +8,7 @@ import { INCOMPAT } from '../features.ts'
 import { after, type Soon } from '../soon.ts'
 import type { XfsWriter } from '../writer.ts'
 import { listedAround, listedExtents, listRoom, storeExtentList } from './extent-list.ts'
+import { extentEnd } from './extents.ts'
 import { requireFileBlocks } from './file-blocks.ts'
 import { forkOf, setExtentCount, setForkFormat, type WhichFork } from './fork-state.ts'
 import { forkTree, nearInode } from './fork-tree.ts'
@@ -39,6 +40,24 @@ export class ExtentStore {
       this.#check(found.next)
       return found
     })
+  }
+
+  /** Extents that lie in blocks `from` up to, not including, `to`, or partly do; not all where there are more than `most`. */
+  async within(from: number, to: number, most: number): Promise<BmbtRecord[]> {
+    const found: BmbtRecord[] = []
+    const listed = this.list
+    let end = 0
+    for await (const records of listed ? [listed] : this.#tree.leaves(from))
+      for (const record of records) {
+        const { br_startoff } = record
+        if (br_startoff < end) throw this.#wrong(`has two extents for block ${br_startoff}`)
+        end = extentEnd(record)
+        if (end <= from) continue
+        if (br_startoff >= to || found.length === most) return found
+        this.#check(record)
+        found.push(record)
+      }
+    return found
   }
 
   /** Records out, others in: the same stretch of the file before and after, with no further record in between. */
@@ -91,12 +110,23 @@ export class ExtentStore {
 
   #changeTree(before: readonly BmbtRecord[], news: readonly BmbtRecord[]): Soon<void> {
     const [old, now] = [before[0], news[0]]
+    if (before.length > 1 && now === undefined) return this.#removeFromTree(before)
     if (before.length > 1 || news.length > 1) return this.#changeInTree(before, news)
     // Mostly one extent comes, grows or goes.
     if (old === undefined) return now && this.#tree.insert(now)
     return now
       ? this.#tree.replace(old.br_startoff, now)
       : after(this.#tree.remove(old.br_startoff), () => {})
+  }
+
+  async #removeFromTree(records: readonly BmbtRecord[]): Promise<void> {
+    const [first, last] = [records[0], records.at(-1)]
+    if (first === undefined || last === undefined) return
+    const removed = await this.#tree.removeRun(first.br_startoff, last.br_startoff + 1)
+    if (removed !== records.length)
+      throw this.#wrong(
+        `has ${removed} extents from block ${first.br_startoff} on, and ${records.length} were to go`,
+      )
   }
 
   /** What has a key in common stays where it is; one for another with another key keeps its place too. */
@@ -152,7 +182,8 @@ function replaced(
   before: readonly BmbtRecord[],
   news: readonly BmbtRecord[],
 ): BmbtRecord[] {
-  const stay = list.filter(({ br_startoff }) => before.every(old => old.br_startoff !== br_startoff))
+  const going = new Set(before.map(({ br_startoff }) => br_startoff))
+  const stay = list.filter(({ br_startoff }) => !going.has(br_startoff))
   const [first] = news
   const at = first === undefined ? -1 : stay.findIndex(({ br_startoff }) => br_startoff > first.br_startoff)
   return at < 0 ? [...stay, ...news] : [...stay.slice(0, at), ...news, ...stay.slice(at)]

@@ -5,8 +5,8 @@ import { type Dinode, FORMAT } from '../dinode.ts'
 import { corrupt } from '../errors.ts'
 import { ForkMap, type ForkRun } from '../fork-map.ts'
 import type { FsBlock } from '../geometry.ts'
-import { after, inTurn, type Soon } from '../soon.ts'
-import type { Extent, Owner, XfsWriter } from '../writer.ts'
+import { after, type Soon } from '../soon.ts'
+import type { Extent, OwnedExtent, Owner, XfsWriter } from '../writer.ts'
 import { ExtentStore } from './extent-store.ts'
 import { extentEnd, extentPart, MOST_EXTENT_BLOCKS, mergeExtents } from './extents.ts'
 import { forkOf, requireOnVolume, setExtentCount, setForkFormat, type WhichFork } from './fork-state.ts'
@@ -20,6 +20,9 @@ const FORK_END = Number.MAX_SAFE_INTEGER
 /** Blocks that a file has before it keeps apart from another, and bytes that it keeps apart at most. */
 const LEAST_ROOM = 4
 const MOST_ROOM_BYTES = 16 << 20
+
+/** Extents that are freed at once, those that touch each other in one piece, so that memory stays bounded. */
+const MOST_AT_ONCE = 1 << 16
 
 export interface AllocateOptions {
   /** Where to look first; behind the blocks before it when left out. */
@@ -133,24 +136,52 @@ export class ForkEditor {
 
   /** Frees what is mapped from block `from` up to, not including, `to`. */
   async unmap(from: number, to: number): Promise<void> {
-    await this.#eachPart(from, to, async (record, part) => {
-      const rest = remainders(record, part)
-      await this.#store.change([record], rest)
-      countBlocks(this.#inode, -part.br_blockcount)
-      const extent = { start: part.br_startblock, count: part.br_blockcount }
-      await this.#writer.space.free(extent, this.owner(part.br_startoff, part.unwritten))
-    })
+    for (;;) {
+      const parts = await this.#detachSome(from, to)
+      await this.#writer.space.freeAll(parts.map(part => this.#owned(part)))
+      if (parts.length < MOST_AT_ONCE) return
+    }
   }
 
   /** Takes out what is mapped from block `from` up to, not including, `to`, and gives it: whose the blocks are is the caller's. */
   async detach(from: number, to: number): Promise<BmbtRecord[]> {
+    const detached: BmbtRecord[] = []
+    for (;;) {
+      const parts = await this.#detachSome(from, to)
+      for (const part of parts) detached.push(part)
+      if (parts.length < MOST_AT_ONCE) return detached
+    }
+  }
+
+  /** As `detach`, as far as that is done at once. */
+  async #detachSome(from: number, to: number): Promise<BmbtRecord[]> {
+    const whole: BmbtRecord[] = []
     const parts: BmbtRecord[] = []
-    await this.#eachPart(from, to, async (record, part) => {
-      await this.#store.change([record], remainders(record, part))
-      countBlocks(this.#inode, -part.br_blockcount)
+    let blocks = 0
+    for (const record of await this.#store.within(from, to, MOST_AT_ONCE)) {
+      const part = extentPart(record, Math.max(from, record.br_startoff), Math.min(to, extentEnd(record)))
+      const rest = remainders(record, part)
+      // The first and the last one at most.
+      if (rest.length > 0) await this.#store.change([record], rest)
+      else whole.push(record)
       parts.push(part)
-    })
+      blocks += part.br_blockcount
+    }
+    if (whole.length > 0) await this.#store.change(whole, [])
+    countBlocks(this.#inode, -blocks)
     return parts
+  }
+
+  /** What an extent has, for the space. */
+  #owned({ br_startoff, br_startblock, br_blockcount, unwritten }: BmbtRecord): OwnedExtent {
+    const extent = { start: br_startblock, count: br_blockcount }
+    return { extent, owner: this.owner(br_startoff, unwritten) }
+  }
+
+  /** Frees the blocks of extents that the fork is about to lose with all that it has. */
+  freeLost(records: readonly BmbtRecord[]): Soon<void> {
+    countBlocks(this.#inode, -records.reduce((blocks, { br_blockcount }) => blocks + br_blockcount, 0))
+    return this.#writer.space.freeAll(records.map(record => this.#owned(record)))
   }
 
   /** Unwritten blocks of the range count as written. */
@@ -291,9 +322,7 @@ export function emptyFork(writer: XfsWriter, inode: Dinode, which: WhichFork): S
   if (fork.format === FORMAT.EXTENTS && fork.nextents === 0) return
   const editor = new ForkEditor(writer, inode, which)
   const { map } = editor
-  const freed = map.listed
-    ? freeExtents(writer, inode, editor, map.listed)
-    : freeTree(writer, inode, editor, which)
+  const freed = map.listed ? editor.freeLost(map.listed) : freeTree(writer, inode, editor, which)
   return after(freed, () => makeExtentFork(inode, which))
 }
 
@@ -303,22 +332,15 @@ async function freeTree(
   editor: ForkEditor,
   which: WhichFork,
 ): Promise<void> {
-  for await (const records of editor.map.lists()) await freeExtents(writer, inode, editor, records)
+  let some: BmbtRecord[] = []
+  for await (const records of editor.map.lists()) {
+    for (const record of records) some.push(record)
+    if (some.length < MOST_AT_ONCE) continue
+    await editor.freeLost(some)
+    some = []
+  }
+  await editor.freeLost(some)
   await forkTree(writer, inode, which).freeAll()
-}
-
-function freeExtents(
-  writer: XfsWriter,
-  inode: Dinode,
-  editor: ForkEditor,
-  records: readonly BmbtRecord[],
-): Soon<void> {
-  const frees = records.map(({ br_startoff, br_startblock, br_blockcount, unwritten }) => () => {
-    countBlocks(inode, -br_blockcount)
-    const extent = { start: br_startblock, count: br_blockcount }
-    return writer.space.free(extent, editor.owner(br_startoff, unwritten))
-  })
-  return inTurn(frees)
 }
 
 /** The fork is one of extents, with none, whatever it was: what it held is the caller's to keep. */

@@ -2,7 +2,7 @@ import { agTree, type BtreeEditor } from '../btree-edit.ts'
 import { agfRoot, type BlockSource } from '../btree-edit-store.ts'
 import { type AllocRecord, BNOBT, CNTBT, cntbtKey } from '../btree-kinds.ts'
 import { corrupt } from '../errors.ts'
-import { after, inTurn, type Soon } from '../soon.ts'
+import { after, type Soon } from '../soon.ts'
 import type { XfsVolume } from '../volume.ts'
 
 /** Blocks in a row in an allocation group. */
@@ -59,19 +59,26 @@ export class FreeExtents {
     const left: Run = { start: from.start, count: taken.start - from.start }
     const end = taken.start + taken.count
     const right: Run = { start: end, count: from.start + from.count - end }
-    return inTurn([
-      () => this.#byLength.remove(lengthKey(from)),
-      () => {
-        const rest = left.count > 0 ? left : right
-        return rest.count > 0
-          ? this.#byBlock.replace(from.start, record(rest))
-          : this.#byBlock.remove(from.start)
-      },
-      () => (left.count > 0 && right.count > 0 ? this.#byBlock.insert(record(right)) : undefined),
-      () => (left.count > 0 ? this.#byLength.insert(record(left)) : undefined),
-      () => (right.count > 0 ? this.#byLength.insert(record(right)) : undefined),
-      () => this.#count(-taken.count),
-    ])
+    return after(this.#leave(from, left, right), () =>
+      after(this.#volume.readAgf(this.#agno), ({ agf_longest }) => {
+        if (from.count < agf_longest) return this.#count(-taken.count, agf_longest)
+        return after(this.shorterThan(), longest => this.#count(-taken.count, longest?.count ?? 0))
+      }),
+    )
+  }
+
+  /** Of a run that is free stay the parts that have blocks. */
+  #leave(from: Run, left: Run, right: Run): Soon<unknown> {
+    const stays = left.count > 0 ? left : right
+    if (stays.count === 0) return this.#drop(from)
+    const moved = after(this.#byLength.move(lengthKey(from), record(stays)), () =>
+      this.#byBlock.replace(from.start, record(stays)),
+    )
+    return stays === right || right.count === 0
+      ? moved
+      : after(moved, () =>
+          after(this.#byBlock.insert(record(right)), () => this.#byLength.insert(record(right))),
+        )
   }
 
   /** Blocks become free. `ERR_CORRUPT` when one of them is. */
@@ -94,37 +101,42 @@ export class FreeExtents {
 
   /** Blocks become free between free ones. */
   #join(left: Run | undefined, run: Run, right: Run | undefined): Soon<void> {
-    const merged = record({
+    const merged: Run = {
       start: left?.start ?? run.start,
       count: (left?.count ?? 0) + run.count + (right?.count ?? 0),
-    })
-    return inTurn([
-      () => left && this.#byLength.remove(lengthKey(left)),
-      () => right && this.#byLength.remove(lengthKey(right)),
-      () => left && right && this.#byBlock.remove(right.start),
-      () => {
-        const grows = left ?? right
-        return grows ? this.#byBlock.replace(grows.start, merged) : this.#byBlock.insert(merged)
-      },
-      () => this.#byLength.insert(merged),
-      () => this.#count(run.count),
-    ])
+    }
+    const grows = left ?? right
+    const stored =
+      grows === undefined
+        ? after(this.#byBlock.insert(record(merged)), () => this.#byLength.insert(record(merged)))
+        : after(left && right && this.#drop(right), () =>
+            after(this.#byBlock.replace(grows.start, record(merged)), () =>
+              this.#byLength.move(lengthKey(grows), record(merged)),
+            ),
+          )
+    return after(stored, () =>
+      after(this.#volume.readAgf(this.#agno), ({ agf_longest }) =>
+        this.#count(run.count, Math.max(agf_longest, merged.count)),
+      ),
+    )
   }
 
-  #count(change: number): Soon<void> {
-    return after(this.shorterThan(), run =>
-      after(this.#volume.editAgf(this.#agno), agf => {
-        const longest = run?.count ?? 0
-        if (agf.agf_freeblks + change < 0 || agf.agf_freeblks + change < longest)
-          throw corrupt(
-            'AGF',
-            `allocation group ${this.#agno} counts ${agf.agf_freeblks} free blocks, and its trees have more`,
-            { agno: this.#agno },
-          )
-        agf.agf_freeblks += change
-        agf.agf_longest = longest
-      }),
-    )
+  #drop(run: Run): Soon<unknown> {
+    return after(this.#byLength.remove(lengthKey(run)), () => this.#byBlock.remove(run.start))
+  }
+
+  /** @param longest run that is free now. */
+  #count(change: number, longest: number): Soon<void> {
+    return after(this.#volume.editAgf(this.#agno), agf => {
+      if (agf.agf_freeblks + change < longest)
+        throw corrupt(
+          'AGF',
+          `allocation group ${this.#agno} counts ${agf.agf_freeblks} free blocks, and its trees have more`,
+          { agno: this.#agno },
+        )
+      agf.agf_freeblks += change
+      agf.agf_longest = longest
+    })
   }
 
   #run(found: AllocRecord | undefined): Run | undefined {

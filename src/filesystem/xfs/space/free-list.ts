@@ -14,10 +14,14 @@ import { mostLevels } from './tree-size.ts'
  */
 export function neededInFreeList(sb: Superblock, agf: Agf): number {
   const most = mostLevels(sb)
-  const ofTree = (levels: number, limit: number) => Math.min(levels + 1, limit) * 2 - 2
-  const needed = ofTree(agf.bnoLevel, most) + ofTree(agf.cntLevel, most)
+  const needed = forTree(agf.bnoLevel, most) + forTree(agf.cntLevel, most)
   // Blocks that are shared have several records, so that nothing but the format limits the levels of a reverse mapping.
-  return sb.hasRmapbt ? needed + ofTree(agf.rmapLevel, Number.POSITIVE_INFINITY) : needed
+  return sb.hasRmapbt ? needed + forTree(agf.rmapLevel, Number.POSITIVE_INFINITY) : needed
+}
+
+/** @param limit of levels. */
+function forTree(levels: number, limit: number): number {
+  return Math.min(levels + 1, limit) * 2 - 2
 }
 
 /** The free list of one allocation group: blocks that its trees take and give back without a change of the free space. */

@@ -2,7 +2,7 @@ import { DrydiskError } from '../../../errors.ts'
 import { corrupt } from '../errors.ts'
 import { after, inTurn, type Soon } from '../soon.ts'
 import type { XfsVolume } from '../volume.ts'
-import type { Extent, Owner, Space, SpaceRequest } from '../writer.ts'
+import type { Extent, OwnedExtent, Owner, Space, SpaceRequest } from '../writer.ts'
 import type { Run } from './free-extents.ts'
 import { FreedBlocks } from './freed-blocks.ts'
 import { GroupSpace } from './group-space.ts'
@@ -52,12 +52,54 @@ export class XfsSpace implements Space {
 
   free(extent: Extent, owner: Owner): Soon<void> {
     const [group, run] = this.#inGroup(extent)
-    const mayBeShared = isInode(owner.owner) && !owner.attribute && !owner.bmbt
-    return after(group.unmap(run, owner), () =>
-      mayBeShared
-        ? after(group.decrease(run), lost => inTurn(lost.map(each => () => group.release(each))))
-        : group.release(run),
-    )
+    return after(group.unmap(run, owner), () => this.#lose(group, run, mayBeShared(owner)))
+  }
+
+  freeAll(owned: readonly OwnedExtent[]): Soon<void> {
+    const [one] = owned
+    if (one !== undefined && owned.length === 1) return this.free(one.extent, one.owner)
+    const { hasRmapbt } = this.#volume.superblock
+    const unmapped = hasRmapbt
+      ? inTurn(
+          owned.map(
+            ({ extent, owner }) =>
+              () =>
+                this.#unmap(extent, owner),
+          ),
+        )
+      : undefined
+    return after(unmapped, () => {
+      const shared = this.#joined(owned.filter(({ owner }) => mayBeShared(owner)))
+      const own = this.#joined(owned.filter(({ owner }) => !mayBeShared(owner)))
+      const each = (extents: readonly Extent[], areShared: boolean) =>
+        inTurn(extents.map(extent => () => this.#lose(...this.#inGroup(extent), areShared)))
+      return after(each(shared, true), () => each(own, false))
+    })
+  }
+
+  /** Extents in the order of the volume, those that touch each other in a group as one. What is there twice stays so. */
+  #joined(owned: readonly OwnedExtent[]): Extent[] {
+    const { geometry } = this.#volume
+    const found: Extent[] = []
+    for (const { extent } of [...owned].sort((a, b) => a.extent.start - b.extent.start)) {
+      const before = found.at(-1)
+      const touches = before?.start === extent.start - (before?.count ?? 0)
+      if (before !== undefined && touches && geometry.agBlockOf(extent.start) !== 0)
+        found[found.length - 1] = { start: before.start, count: before.count + extent.count }
+      else found.push(extent)
+    }
+    return found
+  }
+
+  /** What no reverse mapping has any more becomes free, unless another file has it. */
+  #lose(group: GroupSpace, run: Run, isShared: boolean): Soon<void> {
+    if (!isShared) return group.release(run)
+    return after(group.decrease(run), lost => {
+      const [only] = lost
+      return lost.length === 1 && only !== undefined
+        ? group.release(only)
+        : inTurn(lost.map(each => () => group.release(each)))
+    })
   }
 
   async firstShared(extent: Extent): Promise<Extent | undefined> {
@@ -87,8 +129,12 @@ export class XfsSpace implements Space {
 
   /** Only the reverse mapping: blocks lose their owner. */
   async unmap(extent: Extent, owner: Owner): Promise<void> {
+    await this.#unmap(extent, owner)
+  }
+
+  #unmap(extent: Extent, owner: Owner): Soon<void> {
     const [group, run] = this.#inGroup(extent)
-    await group.unmap(run, owner)
+    return group.unmap(run, owner)
   }
 
   /** Only the reference counts: one more file shares the blocks. */
@@ -177,6 +223,11 @@ export class XfsSpace implements Space {
     this.#groups.set(agno, group)
     return group
   }
+}
+
+/** Whether other files may have the blocks too. */
+function mayBeShared({ owner, attribute, bmbt }: Owner): boolean {
+  return isInode(owner) && !attribute && !bmbt
 }
 
 export function createSpace(volume: XfsVolume): XfsSpace {

@@ -36,7 +36,14 @@ export function levelsFor<Record>(kind: BtreeKind<Record>, sb: BlockShape, recor
   return levels(kind, sb, records).length
 }
 
+/** What is asked for at each change of the free space. */
+const knownLevels = new WeakMap<BlockShape, number>()
+
 /** Levels of a free-space tree at worst: every other block of an allocation group is free (xfs_alloc_compute_maxlevels). */
 export function mostLevels(sb: BlockShape & Pick<Superblock, 'sb_agblocks'>): number {
-  return levelsFor(BNOBT, sb, Math.ceil(sb.sb_agblocks / 2))
+  const known = knownLevels.get(sb)
+  if (known !== undefined) return known
+  const levels = levelsFor(BNOBT, sb, Math.ceil(sb.sb_agblocks / 2))
+  knownLevels.set(sb, levels)
+  return levels
 }
