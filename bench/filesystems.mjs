@@ -76,7 +76,18 @@ const WORK = {
     ]
     for (let at = 0; at < 64 << 20; at += 4096) for (const ino of inos) await fs.write(ino, at, small)
   },
-  'unlink these large files': async ({ fs }) => {
+  'write every other block of 64 MiB, then the others': async ({ fs }) => {
+    const ino = await fs.create(fs.root, b('pieces'), ATTRIBUTES)
+    for (const first of [0, 4096])
+      for (let at = first; at < 64 << 20; at += 8192) await fs.write(ino, at, small)
+  },
+  'cut that file of 16384 pieces to its half': async ({ fs }) => {
+    await fs.truncate(await fs.lookup(fs.root, b('pieces')), 32 << 20)
+  },
+  'unlink it': async ({ fs }) => {
+    await fs.unlink(fs.root, b('pieces'))
+  },
+  'unlink the large files': async ({ fs }) => {
     for (const name of ['large', 'one', 'two']) await fs.unlink(fs.root, b(name))
   },
   'unlink the 5000 files': async state => {
