@@ -130,7 +130,13 @@ export {
   listSnapshots,
   type SnapshotOptions,
 } from './image/snapshots.ts'
-export { type AppliedImage, type ApplyOptions, type ApplyProgress, apply } from './library/apply.ts'
+export {
+  type AppliedImage,
+  type ApplyOptions,
+  type ApplyProgress,
+  apply,
+  type RecipeSource,
+} from './library/apply.ts'
 export {
   type ConvertedImage,
   type ConvertImageOptions,

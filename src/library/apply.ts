@@ -15,6 +15,7 @@ import {
   throwProblems,
 } from '../recipe/index.ts'
 import { readVolumes } from '../volume/read-volumes.ts'
+import { hostAccess } from './host-access.ts'
 import { type OpenDiskOptions, openDisk } from './open-disk.ts'
 import { openImage } from './open-image.ts'
 import { hostRecipes } from './recipes.ts'
@@ -40,6 +41,13 @@ export interface ApplyOptions {
   readonly onProgress?: (progress: ApplyProgress) => void
 }
 
+/** A recipe that a program has made, rather than a file: YAML, of which JSON is a part. */
+export interface RecipeSource {
+  readonly text: string
+  /** As messages call it; `recipe` when left out. Relative paths in it are meant from the current folder. */
+  readonly name?: string
+}
+
 /** Told when an image is begun, after each of its steps, and when it is done. */
 export interface ApplyProgress {
   readonly image: string
@@ -63,16 +71,16 @@ export type AppliedImage =
   | { readonly image: string; readonly status: 'failed'; readonly error: unknown }
 
 /**
- * Edits images by a recipe: a path, the name of a recipe that drydisk brings along, or a plan that was made before. All that can be
- * wrong with the recipe is found before an image is opened (`ERR_INVALID_ARGUMENT`). Each image has a commit of its own: an error leaves
+ * Edits images by a recipe: a path, the name of a recipe that drydisk brings along, its text, or a plan that was made before. All that
+ * can be wrong with the recipe is found before an image is opened (`ERR_INVALID_ARGUMENT`). Each image has a commit of its own: an error leaves
  * that one as it was, and is in its result.
  */
 export async function apply(
-  recipe: string | RecipePlan,
+  recipe: string | RecipeSource | RecipePlan,
   images: string | readonly string[],
   options: ApplyOptions = {},
 ): Promise<AppliedImage[]> {
-  const plan = typeof recipe === 'string' ? await planOf(recipe, options) : recipe
+  const plan = typeof recipe !== 'string' && 'steps' in recipe ? recipe : await planOf(recipe, options)
   throwProblems(plan.problems)
   const paths = typeof images === 'string' ? [images] : images
   const results = paths.map((image): AppliedImage => ({ image, status: 'not started' }))
@@ -93,8 +101,18 @@ export async function apply(
   return results
 }
 
-async function planOf(reference: string, { variables = {}, read }: ApplyOptions): Promise<RecipePlan> {
-  const recipe = await loadRecipe(reference, { read: read ?? hostRecipes, steps, version: drydiskVersion() })
+async function planOf(
+  source: string | RecipeSource,
+  { variables = {}, read = hostRecipes }: ApplyOptions,
+): Promise<RecipePlan> {
+  const { text, name = 'recipe' } = typeof source === 'string' ? { text: undefined, name: source } : source
+  const reader: RecipeReader = {
+    read: async (reference, from) =>
+      from === undefined && text !== undefined
+        ? { file: name, text, host: hostAccess() }
+        : read.read(reference, from),
+  }
+  const recipe = await loadRecipe(name, { read: reader, steps, version: drydiskVersion() })
   return planRecipe(recipe, new Map(Object.entries(variables)))
 }
 

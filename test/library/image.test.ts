@@ -173,6 +173,27 @@ describe('an image of the library', () => {
     }
   })
 
+  test('is served, and keeps what a client commits', async () => {
+    const path = await copyOf('serving.qcow2')
+    {
+      await using image = await openImage(path, { writable: true })
+      const listener = await NbdListener.listen(
+        { socket: join(temporaryFolder(), 'nbd.sock') },
+        new NbdServer(image.disk),
+      )
+      try {
+        await using far = await openImage(listener.uri(), { writable: true })
+        const { fs } = await far.guest()
+        await fs.writeFile('/etc/motd', 'by a client\n')
+        await far.commit()
+      } finally {
+        await listener.close()
+      }
+    }
+    await using image = await openImage(path)
+    expect(await (await image.guest()).fs.readText('/etc/motd')).toBe('by a client\n')
+  })
+
   test('behind an NBD server gives up what its filesystems do not use, and nothing else', async () => {
     const path = await copyOf('trimmed.raw', 'raw')
     const device = new MemoryDevice(readFileSync(path))
@@ -334,4 +355,13 @@ describe('whole jobs', () => {
     expect(stopped.map(({ status }) => status)).toEqual(['not started', 'not started'])
     await expect(apply(recipe, images)).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' })
   })
+})
+
+test('apply takes a recipe that a program made', async () => {
+  const path = await copyOf('made.qcow2')
+  const text = JSON.stringify({ steps: [{ hostname: 'made-in-code' }] })
+  expect((await apply({ text }, path)).map(({ status }) => status)).toEqual(['done'])
+  await using image = await openImage(path)
+  expect((await (await image.guest()).fs.readText('/etc/hostname')).trim()).toBe('made-in-code')
+  await expect(apply({ text: '{"steps": [{"no": "such"}]}', name: 'mine' }, path)).rejects.toThrow(/mine/)
 })

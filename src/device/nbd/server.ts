@@ -1,5 +1,5 @@
 import { DrydiskError, type ErrorCode, isDrydiskError } from '../../errors.ts'
-import type { BlockDevice } from '../block-device.ts'
+import type { BlockDevice, DiskImage } from '../block-device.ts'
 import { zeros } from '../zeros.ts'
 import { type Connection, packed, Receiver } from './connection.ts'
 import { Gate } from './gate.ts'
@@ -23,7 +23,10 @@ export interface ServeOptions {
   /** Of the export; the empty one when left out. A client that names none gets it too. */
   readonly name?: string
   readonly description?: string
-  /** Publishes what was written: at a flush, a write that is to be durable, and when a client takes its leave. */
+  /**
+   * Publishes what was written: at a flush, a write that is to be durable, and when a client takes its leave. Left out: `commit` of the
+   * device, where it is an image.
+   */
   readonly commit?: () => Promise<void>
   /** Told of a client that did not keep to the protocol, or of an image that cannot be read. */
   readonly warn?: (message: string) => void
@@ -64,13 +67,15 @@ interface Request {
 export class NbdServer {
   readonly #device: BlockDevice
   readonly #options: ServeOptions
+  readonly #publish: (() => Promise<void>) | undefined
   /** Changes side by side, commits alone. */
   readonly #gate = new Gate()
   #clients = 0
 
-  constructor(device: BlockDevice, options: ServeOptions = {}) {
+  constructor(device: BlockDevice | DiskImage, options: ServeOptions = {}) {
     this.#device = device
     this.#options = options
+    this.#publish = options.commit ?? ('commit' in device ? () => device.commit() : undefined)
   }
 
   /** Connections that are open. */
@@ -209,7 +214,7 @@ export class NbdServer {
   }
 
   async #commit(): Promise<void> {
-    const { commit } = this.#options
+    const commit = this.#publish
     if (commit !== undefined && this.#device.writable) await this.#gate.alone(commit)
   }
 
