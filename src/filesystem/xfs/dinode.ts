@@ -3,6 +3,7 @@ import { equalBytes } from '../../bytes/compare.ts'
 import type { DeviceNumber, FileType, Timestamp } from '../filesystem.ts'
 import { checksumIsRight } from './checksum.ts'
 import { corrupt } from './errors.ts'
+import { readTime, writeTime } from './inode-time.ts'
 import type { Superblock } from './superblock.ts'
 
 export const DINODE_MAGIC = 0x494e
@@ -75,9 +76,6 @@ const CHANGECOUNT = 104
 const FLAGS2_LOW = 124
 /** di_next_unlinked and agi_unlinked: no inode. */
 const NULL_AGINO = 0xffff_ffff
-/** The earliest time of the older form, from which the newer one counts (XFS_BIGTIME_EPOCH_OFFSET). */
-const BIGTIME_BIAS = (1n << 31n) * 1_000_000_000n
-const SECOND = 1_000_000_000n
 
 /**
  * struct xfs_dinode (xfs_format.h): an inode as its bytes on disk, read and changed in place. Fields that a change needs have
@@ -332,23 +330,11 @@ export class Dinode {
   }
 
   #time(at: number): Timestamp {
-    if (this.hasBigTime) return this.#view.big(at) - BIGTIME_BIAS
-    return BigInt(this.#view.i32(at)) * SECOND + BigInt(this.#view.i32(at + 4))
+    return readTime(this.#view, at, this.hasBigTime)
   }
 
-  /** A time that the form has no room for becomes the nearest that it has, as in Linux (timestamp_truncate). */
   #setTime(at: number, time: Timestamp): void {
-    if (this.hasBigTime) {
-      const stored = time + BIGTIME_BIAS
-      this.#view.setBig(at, stored < 0n ? 0n : stored)
-      return
-    }
-    const seconds = BigInt.asIntN(64, (time - (((time % SECOND) + SECOND) % SECOND)) / SECOND)
-    const [least, most] = [-(1n << 31n), (1n << 31n) - 1n]
-    const clamped = seconds < least ? least : seconds > most ? most : seconds
-    const nanoseconds = clamped === seconds ? time - seconds * SECOND : 0n
-    this.#view.setU32(at, Number(BigInt.asUintN(32, clamped)))
-    this.#view.setU32(at + 4, Number(nanoseconds))
+    writeTime(this.#view, at, this.hasBigTime, time)
   }
 }
 

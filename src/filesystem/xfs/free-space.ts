@@ -7,11 +7,10 @@ import { unknownRoCompat } from './features.ts'
 import type { XfsVolume } from './volume.ts'
 
 function doubt(what: string, structure: string, agno?: number): DrydiskError {
-  return new DrydiskError(
-    'ERR_CORRUPT',
-    `xfs: ${what}: its free space is not to be believed; run xfs_repair first`,
-    { structure, agno },
-  )
+  return new DrydiskError('ERR_CORRUPT', `xfs: ${what}: its free space is not to be believed`, {
+    structure,
+    agno,
+  })
 }
 
 /** Free blocks in a row, in an allocation group. */
@@ -34,7 +33,8 @@ export async function* freeRanges(
   state: { readonly doubts: readonly string[]; readonly replayed: boolean },
 ): AsyncIterable<ByteRange> {
   const { superblock, geometry } = volume
-  if (state.replayed) throw doubt('the log is still to be replayed (mount the filesystem once)', 'log')
+  if (state.replayed)
+    throw doubt('the log is still to be replayed: mount it once, or open it for writing', 'log')
   const [first] = state.doubts
   if (first !== undefined) throw doubt(first, 'superblock')
   const unknown = unknownRoCompat(superblock.sb_features_ro_compat)
