@@ -7,10 +7,11 @@ import { unknownRoCompat } from './features.ts'
 import type { XfsVolume } from './volume.ts'
 
 function doubt(what: string, structure: string, agno?: number): DrydiskError {
-  return new DrydiskError('ERR_CORRUPT', `xfs: ${what}: its free space is not to be believed`, {
-    structure,
-    agno,
-  })
+  return new DrydiskError(
+    'ERR_CORRUPT',
+    `xfs: ${what}: its free space is not to be believed; run xfs_repair first`,
+    { structure, agno },
+  )
 }
 
 /** Free blocks in a row, in an allocation group. */
@@ -33,8 +34,13 @@ export async function* freeRanges(
   state: { readonly doubts: readonly string[]; readonly replayed: boolean },
 ): AsyncIterable<ByteRange> {
   const { superblock, geometry } = volume
+  // Of such a log xfs_repair would be no advice: it can but throw it away.
   if (state.replayed)
-    throw doubt('the log is still to be replayed: mount it once, or open it for writing', 'log')
+    throw new DrydiskError(
+      'ERR_CORRUPT',
+      'xfs: the log is still to be replayed, and its free space not to be believed before; mount the filesystem once',
+      { structure: 'log' },
+    )
   const [first] = state.doubts
   if (first !== undefined) throw doubt(first, 'superblock')
   const unknown = unknownRoCompat(superblock.sb_features_ro_compat)
