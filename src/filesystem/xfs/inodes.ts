@@ -11,9 +11,10 @@ import type { XfsVolume } from './volume.ts'
 
 /**
  * Bytes of inodes kept by their number, beside the buffers that they lie in. Each is counted as what it takes itself and an eighth
- * of a block: neighbours share one, and one whose neighbours are not in use keeps a whole one in memory.
+ * of a block: neighbours share one, and one whose neighbours are not in use keeps a whole one in memory. To make the objects of an inode again
+ * takes as long as half of what unlinking it takes, so there is room for as much as for blocks (CLEAN_BYTES).
  */
-const KEPT_BYTES = 8 << 20
+const KEPT_BYTES = 16 << 20
 const INODE_BYTES = 1024
 /** Inodes that are read at once, half a chunk: neighbours in a directory mostly lie side by side. */
 const CLUSTER_INODES = 32
