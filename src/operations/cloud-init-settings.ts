@@ -33,25 +33,33 @@ async function load(guest: GuestFs): Promise<CloudConfig> {
   )
 }
 
+/** As cloud-init writes them. */
+function knownDatasources({ datasources }: CloudInitDatasourcesArguments): string[] {
+  if (datasources.length === 0)
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      'no datasource is named; expected some such as OpenStack,None',
+    )
+  return datasources.map(name => {
+    const known = DATASOURCES.find(one => one.toLowerCase() === name.toLowerCase())
+    if (known === undefined)
+      throw new DrydiskError(
+        'ERR_INVALID_ARGUMENT',
+        `cloud-init has no datasource ${JSON.stringify(name)}; it knows ${DATASOURCES.join(', ')}`,
+      )
+    return known
+  })
+}
+
 export const cloudInitDatasources: Operation<CloudInitDatasourcesArguments> = {
   name: 'cloud-init-datasources',
   summary: 'Say where cloud-init looks for the data of an instance, as ds-identify reads it too',
+  check(args) {
+    knownDatasources(args)
+  },
   async run(guest, { datasources }) {
     const report = new ReportBuilder('cloud-init-datasources')
-    if (datasources.length === 0)
-      throw new DrydiskError(
-        'ERR_INVALID_ARGUMENT',
-        'no datasource is named; expected some such as OpenStack,None',
-      )
-    const names = datasources.map(name => {
-      const known = DATASOURCES.find(one => one.toLowerCase() === name.toLowerCase())
-      if (known === undefined)
-        throw new DrydiskError(
-          'ERR_INVALID_ARGUMENT',
-          `cloud-init has no datasource ${JSON.stringify(name)}; it knows ${DATASOURCES.join(', ')}`,
-        )
-      return known
-    })
+    const names = knownDatasources({ datasources })
     const config = await load(guest)
     const path = ['datasource_list']
     const before = await config.effective(path)
@@ -71,17 +79,22 @@ export const cloudInitDatasources: Operation<CloudInitDatasourcesArguments> = {
   },
 }
 
+function checkDefaultUser({ user }: CloudInitUserArguments): void {
+  // useradd's own rule, without the names that YAML reads as something else.
+  if (!/^[a-z_][a-z0-9_-]{0,30}\$?$/.test(user) || /^(y|n|yes|no|on|off|true|false|null)$/.test(user))
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `${JSON.stringify(user)} is not a name that useradd takes: lower-case letters, digits, _ and -, at most 32`,
+    )
+}
+
 export const cloudInitUser: Operation<CloudInitUserArguments> = {
   name: 'cloud-init-user',
   summary: 'Name the user that cloud-init makes at first boot and gives the keys of the instance',
+  check: checkDefaultUser,
   async run(guest, { user }) {
     const report = new ReportBuilder('cloud-init-user')
-    // useradd's own rule, without the names that YAML reads as something else.
-    if (!/^[a-z_][a-z0-9_-]{0,30}\$?$/.test(user) || /^(y|n|yes|no|on|off|true|false|null)$/.test(user))
-      throw new DrydiskError(
-        'ERR_INVALID_ARGUMENT',
-        `${JSON.stringify(user)} is not a name that useradd takes: lower-case letters, digits, _ and -, at most 32`,
-      )
+    checkDefaultUser({ user })
     const config = await load(guest)
     const path = ['system_info', 'default_user', 'name']
     const before = await config.effective(path)

@@ -17,6 +17,9 @@ const NETWORK = '/etc/sysconfig/network'
 export const hostname: Operation<HostnameArguments> = {
   name: 'hostname',
   summary: 'Set the hostname, and rename the host in /etc/hosts',
+  check({ hostname }) {
+    checkHostname(hostname)
+  },
   async run(guest, { hostname: name }) {
     checkHostname(name)
     const report = new ReportBuilder('hostname')

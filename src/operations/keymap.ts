@@ -19,17 +19,22 @@ const VCONSOLE = '/etc/vconsole.conf'
 const DEBIAN = '/etc/default/keyboard'
 const EL6 = '/etc/sysconfig/keyboard'
 
+function checkKeymap({ keymap: name, variant }: KeymapArguments): void {
+  for (const word of [name, variant ?? 'x'])
+    if (!/^[A-Za-z0-9][A-Za-z0-9_+.-]{0,63}$/.test(word))
+      throw new DrydiskError(
+        'ERR_INVALID_ARGUMENT',
+        `${JSON.stringify(word)} is not a keyboard layout; expected a name such as us or de`,
+      )
+}
+
 export const keymap: Operation<KeymapArguments> = {
   name: 'keymap',
   summary: 'Set the keyboard layout of the console',
+  check: checkKeymap,
   async run(guest, { keymap: name, variant }) {
     const report = new ReportBuilder('keymap')
-    for (const word of [name, variant ?? 'x'])
-      if (!/^[A-Za-z0-9][A-Za-z0-9_+.-]{0,63}$/.test(word))
-        throw new DrydiskError(
-          'ERR_INVALID_ARGUMENT',
-          `${JSON.stringify(word)} is not a keyboard layout; expected a name such as us or de`,
-        )
+    checkKeymap({ keymap: name, ...(variant === undefined ? {} : { variant }) })
     const isDebian = (await guest.exists(DEBIAN)) || (await guest.exists('/etc/debian_version'))
     if (isDebian) await setDebian(guest, name, variant, report)
     else {

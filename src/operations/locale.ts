@@ -18,19 +18,21 @@ interface LocaleFile {
   readonly variable: 'LANG' | 'RC_LANG'
 }
 
+function checkLocale({ locale: name }: LocaleArguments): void {
+  if (name.length > 100 || !/^(C|POSIX|[a-z]{2,3}(_[A-Z]{2})?)(\.[A-Za-z0-9-]+)?(@[A-Za-z0-9]+)?$/.test(name))
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `${JSON.stringify(name)} is not a locale; expected a name such as en_US.UTF-8`,
+    )
+}
+
 export const locale: Operation<LocaleArguments> = {
   name: 'locale',
   summary: 'Set the language and character set of the system',
+  check: checkLocale,
   async run(guest, { locale: name }) {
     const report = new ReportBuilder('locale')
-    if (
-      name.length > 100 ||
-      !/^(C|POSIX|[a-z]{2,3}(_[A-Z]{2})?)(\.[A-Za-z0-9-]+)?(@[A-Za-z0-9]+)?$/.test(name)
-    )
-      throw new DrydiskError(
-        'ERR_INVALID_ARGUMENT',
-        `${JSON.stringify(name)} is not a locale; expected a name such as en_US.UTF-8`,
-      )
+    checkLocale({ locale: name })
     const files = await localeFiles(guest)
     if (files.length === 0)
       throw new DrydiskError(

@@ -22,17 +22,22 @@ const FOLDERS = [
 ]
 const FILE = '/etc/modprobe.d/drydisk-blacklist.conf'
 
+function checkModules({ modules }: ModprobeBlacklistArguments): void {
+  for (const module of modules)
+    if (!/^[A-Za-z0-9_-]+$/.test(module))
+      throw new DrydiskError(
+        'ERR_INVALID_ARGUMENT',
+        `${JSON.stringify(module)} is no name of a kernel module`,
+      )
+}
+
 export const modprobeBlacklist: Operation<ModprobeBlacklistArguments> = {
   name: 'modprobe-blacklist',
   summary: 'Keep kernel modules from being loaded for the devices that they match',
+  check: checkModules,
   async run(guest, { modules }) {
     const report = new ReportBuilder('modprobe-blacklist')
-    for (const module of modules)
-      if (!/^[A-Za-z0-9_-]+$/.test(module))
-        throw new DrydiskError(
-          'ERR_INVALID_ARGUMENT',
-          `${JSON.stringify(module)} is no name of a kernel module`,
-        )
+    checkModules({ modules })
     for (const module of modules) {
       const present = await placeOf(guest, module)
       if (present) {

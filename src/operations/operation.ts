@@ -47,5 +47,10 @@ export interface Operation<Arguments> {
   readonly name: string
   /** One line of help. */
   readonly summary: string
+  /**
+   * Throws `ERR_INVALID_ARGUMENT` for arguments that no guest could take. `run` does it too; whoever plans does it before an image is
+   * opened. Left out where each argument will do.
+   */
+  check?(args: Arguments): void
   run(guest: GuestFs, args: Arguments): Promise<OperationReport>
 }

@@ -19,16 +19,25 @@ export interface SerialConsoleArguments {
 }
 
 /** Console, then serial: the last `console=` becomes /dev/console, and messages go to both. */
+/** The number of the serial port. */
+function serialUnit({ device = 'ttyS0', speed = 115_200 }: SerialConsoleArguments): string {
+  const unit = /^tty(?:S|AMA)(\d{1,2})$/.exec(device)?.[1]
+  if (unit === undefined || !Number.isInteger(speed) || speed < 300 || speed > 4_000_000)
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `${device} at ${speed} is not a serial console; expected a device such as ttyS0 and a speed such as 115200`,
+    )
+  return unit
+}
+
 export const serialConsole: Operation<SerialConsoleArguments> = {
   name: 'serial-console',
   summary: 'Put the kernel, the boot menu and a login on the serial console, besides the screen',
+  check(args) {
+    serialUnit(args)
+  },
   async run(guest, { device = 'ttyS0', speed = 115_200 }) {
-    const unit = /^tty(?:S|AMA)(\d{1,2})$/.exec(device)?.[1]
-    if (unit === undefined || !Number.isInteger(speed) || speed < 300 || speed > 4_000_000)
-      throw new DrydiskError(
-        'ERR_INVALID_ARGUMENT',
-        `${device} at ${speed} is not a serial console; expected a device such as ttyS0 and a speed such as 115200`,
-      )
+    const unit = serialUnit({ device, speed })
     const report = new ReportBuilder('serial-console')
     await changeKernelCommandLines(
       guest,

@@ -31,17 +31,23 @@ interface Winner {
   readonly line: number
 }
 
+function checkParameter({ key: given, value }: SysctlArguments): void {
+  const key = sysctlKey(given)
+  if (!/^[\w-]+[./][\w:@/.-]*[\w:@/-]$/.test(key) || /[\n\0]/.test(value) || value.trim() === '')
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `${JSON.stringify(`${given}=${value}`)} is no kernel parameter; expected KEY=VALUE such as net.ipv4.ip_forward=1`,
+    )
+}
+
 export const sysctl: Operation<SysctlArguments> = {
   name: 'sysctl',
   summary: 'Set a kernel parameter (sysctl) at every boot',
+  check: checkParameter,
   async run(guest, { key: given, value }) {
     const report = new ReportBuilder('sysctl')
     const key = sysctlKey(given)
-    if (!/^[\w-]+[./][\w:@/.-]*[\w:@/-]$/.test(key) || /[\n\0]/.test(value) || value.trim() === '')
-      throw new DrydiskError(
-        'ERR_INVALID_ARGUMENT',
-        `${JSON.stringify(`${given}=${value}`)} is no kernel parameter; expected KEY=VALUE such as net.ipv4.ip_forward=1`,
-      )
+    checkParameter({ key: given, value })
     const wanted = value.trim()
     const before = winner(await filesOf(guest), key)
     if (!before || !same(before.value, wanted)) {

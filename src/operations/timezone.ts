@@ -16,16 +16,21 @@ export interface TimezoneArguments {
 const ZONEINFO = '/usr/share/zoneinfo'
 const LOCALTIME = '/etc/localtime'
 
+function checkZone({ timezone: zone }: TimezoneArguments): void {
+  if (!/^[A-Za-z0-9_+-]+(\/[A-Za-z0-9_+-]+)*$/.test(zone))
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `${JSON.stringify(zone)} is not a time zone; expected a name such as Europe/Berlin`,
+    )
+}
+
 export const timezone: Operation<TimezoneArguments> = {
   name: 'timezone',
   summary: 'Set the time zone',
+  check: checkZone,
   async run(guest, { timezone: zone }) {
     const report = new ReportBuilder('timezone')
-    if (!/^[A-Za-z0-9_+-]+(\/[A-Za-z0-9_+-]+)*$/.test(zone))
-      throw new DrydiskError(
-        'ERR_INVALID_ARGUMENT',
-        `${JSON.stringify(zone)} is not a time zone; expected a name such as Europe/Berlin`,
-      )
+    checkZone({ timezone: zone })
     const file = await zoneFile(guest, zone)
     if (file === undefined)
       throw new DrydiskError(

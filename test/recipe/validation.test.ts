@@ -135,6 +135,32 @@ describe('every mistake is told with its line and column', () => {
   })
 
   test.each<[string, string]>([
+    ['user-add: bad name', '"bad name" is not a user name'],
+    ['user-add: {user: deploy, settings: "home=relative"}', '"relative" is no home'],
+    ['user-mod: deploy:name=a b', '"a b" is not a user name'],
+    ['group-add: 12', '"12" is not a group name'],
+    ['password-age: root:max=-5', 'max is -5'],
+    ['account-expire: root:2027-02-30', '"2027-02-30" is not a day'],
+    ['hostname: bad host', '"bad host" is not a hostname'],
+    ['timezone: ../../etc', '"../../etc" is not a time zone'],
+    ['locale: ding dong', '"ding dong" is not a locale'],
+    ['keymap: /etc', '"/etc" is not a keyboard layout'],
+    ['sysctl: ipforward=1', 'is no kernel parameter'],
+    ['serial-console: tty0', 'tty0 at 115200 is not a serial console'],
+    ['mirror: hello', '"hello" is not the URL of a mirror'],
+    ['network-dhcp: eth/0', '"eth/0" is not the name of an interface'],
+    ['modprobe-blacklist: a;b', 'is no name of a kernel module'],
+    ['expect-packages: "-x"', '"-x" is no name of a package'],
+    ['cloud-init-user: ROOT', '"ROOT" is not a name that useradd takes'],
+    ['cloud-init-datasources: Openstak', 'cloud-init has no datasource "Openstak"'],
+    ['firstboot-install: "a;b"', '"a;b" is not the name of a package'],
+  ])('what no guest could take: %s', async (step, expected) => {
+    const found = (await problems(`steps:\n  - ${step}`)).join('\n')
+    expect(found).toMatch(/^r:2:\d+: error: /)
+    expect(found).toContain(expected)
+  })
+
+  test.each<[string, string]>([
     ['familiy == debian', '11: error: "familiy" is nothing that a guest tells (did you mean "family"?)'],
     ['family == redhat', '21: error: family is never "redhat"'],
     ['family in [debian, ubuntu]', '30: error: family is never "ubuntu"'],

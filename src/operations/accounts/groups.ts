@@ -95,6 +95,9 @@ export interface GroupAddArguments {
 export const groupAdd: Operation<GroupAddArguments> = {
   name: 'group-add',
   summary: 'Add a group',
+  check({ group }) {
+    checkAccountName(group, 'group')
+  },
   async run(guest, { group, gid, system = false, members = [] }) {
     const report = new ReportBuilder('group-add')
     checkAccountName(group, 'group')

@@ -118,6 +118,9 @@ export interface AccountExpireArguments {
 export const accountExpire: Operation<AccountExpireArguments> = {
   name: 'account-expire',
   summary: 'Set the day on which an account expires',
+  check({ date }) {
+    parseDay(date)
+  },
   async run(guest, { user, date }) {
     const report = new ReportBuilder('account-expire')
     const files = await setAge(guest, user, { expire: parseDay(date) }, report, (_, day) => showDay(day))
@@ -136,21 +139,29 @@ export interface PasswordAgeArguments {
   readonly inactive?: number
 }
 
+/** The fields of shadow(5). */
+function ageFields(limits: Omit<PasswordAgeArguments, 'user'>): Partial<Record<AgeField, string>> {
+  const fields: Partial<Record<AgeField, string>> = {}
+  for (const name of ['min', 'max', 'warn', 'inactive'] as const) {
+    const days = limits[name]
+    if (days === undefined) continue
+    if (!Number.isInteger(days) || days < -1 || days > 9_999_999)
+      throw new DrydiskError('ERR_INVALID_ARGUMENT', `${name} is ${days}; a number of days, or -1 for none`)
+    fields[name] = days < 0 ? '' : String(days)
+  }
+  return fields
+}
+
 /** As chage(1) sets them. */
 export const passwordAge: Operation<PasswordAgeArguments> = {
   name: 'password-age',
   summary: 'Set the limits of the age of a password',
+  check(limits) {
+    ageFields(limits)
+  },
   async run(guest, { user, ...limits }) {
     const report = new ReportBuilder('password-age')
-    const fields: Partial<Record<AgeField, string>> = {}
-    for (const name of ['min', 'max', 'warn', 'inactive'] as const) {
-      const days = limits[name]
-      if (days === undefined) continue
-      if (!Number.isInteger(days) || days < -1 || days > 9_999_999)
-        throw new DrydiskError('ERR_INVALID_ARGUMENT', `${name} is ${days}; a number of days, or -1 for none`)
-      fields[name] = days < 0 ? '' : String(days)
-    }
-    const files = await setAge(guest, user, fields, report)
+    const files = await setAge(guest, user, ageFields(limits), report)
     await files.save()
     return report.build()
   },

@@ -36,13 +36,11 @@ export interface UserAddArguments {
 export const userAdd: Operation<UserAddArguments> = {
   name: 'user-add',
   summary: 'Add a user, with a group and a home',
+  check: checkUser,
   async run(guest, args) {
     const report = new ReportBuilder('user-add')
     const { user, system = false } = args
-    checkAccountName(user, 'user')
-    checkField('comment', args.comment)
-    checkField('shell', args.shell)
-    if (args.home !== undefined) checkHome(args.home)
+    checkUser(args)
     const files = await AccountFiles.load(guest)
     if (findPasswd(files.text('passwd'), user)) {
       checkSame(files, args)
@@ -94,6 +92,13 @@ export const userAdd: Operation<UserAddArguments> = {
     await warnOfShell(guest, user, shell, report)
     return report.build()
   },
+}
+
+function checkUser({ user, comment, shell, home }: UserAddArguments): void {
+  checkAccountName(user, 'user')
+  checkField('comment', comment)
+  checkField('shell', shell)
+  if (home !== undefined) checkHome(home)
 }
 
 function checkField(name: string, value: string | undefined): void {

@@ -35,6 +35,9 @@ export interface UserModArguments {
 export const userMod: Operation<UserModArguments> = {
   name: 'user-mod',
   summary: "Change a user's name, ids, groups, home, shell or comment",
+  check({ name }) {
+    if (name !== undefined) checkAccountName(name, 'user')
+  },
   async run(guest, args) {
     const report = new ReportBuilder('user-mod')
     const files = await AccountFiles.load(guest)

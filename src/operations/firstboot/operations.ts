@@ -70,6 +70,9 @@ function installOperation(name: string, summary: string, warning?: string): Oper
   return {
     name,
     summary,
+    check({ packages }) {
+      checkPackageNames(packages)
+    },
     async run(guest, { packages, files = [] }) {
       checkPackageNames(packages)
       if (packages.length + files.length === 0)
@@ -150,6 +153,9 @@ export const install = installOperation('install', 'Install packages: at the fir
 export const uninstall: Operation<Pick<PackagesArguments, 'packages'>> = {
   name: 'uninstall',
   summary: 'Remove packages: at the first boot',
+  check({ packages }) {
+    checkPackageNames(packages)
+  },
   async run(guest, { packages }) {
     checkPackageNames(packages)
     if (packages.length === 0) throw new DrydiskError('ERR_INVALID_ARGUMENT', 'no packages were named')

@@ -9,19 +9,22 @@ import { mirrorRpm } from './rpm.ts'
 
 export type { MirrorArguments } from './roots.ts'
 
+function checkMirror({ url }: MirrorArguments): void {
+  // Variables of yum ($releasever) and a path may be in it; blanks and control characters would end the value.
+  if (!/^(https?|ftp|file|mirror\+file|mirror\+https?|cdrom|dir|hd|iso):\/?\/?[^\s#"'<>\p{Cc}]+$/u.test(url))
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `${JSON.stringify(url)} is not the URL of a mirror; expected one such as http://mirror.example.com/debian`,
+    )
+}
+
 export const mirror: Operation<MirrorArguments> = {
   name: 'mirror',
   summary: 'Get packages from a mirror: yum, dnf and zypper repositories, sources of apt, apk repositories',
+  check: checkMirror,
   async run(guest, { url, name }) {
     const report = new ReportBuilder('mirror')
-    // Variables of yum ($releasever) and a path may be in it; blanks and control characters would end the value.
-    if (
-      !/^(https?|ftp|file|mirror\+file|mirror\+https?|cdrom|dir|hd|iso):\/?\/?[^\s#"'<>\p{Cc}]+$/u.test(url)
-    )
-      throw new DrydiskError(
-        'ERR_INVALID_ARGUMENT',
-        `${JSON.stringify(url)} is not the URL of a mirror; expected one such as http://mirror.example.com/debian`,
-      )
+    checkMirror({ url })
     const results = await runAll(guest, { url, ...(name === undefined ? {} : { name }) }, report)
     const found = results.reduce((sum, result) => sum + result.found, 0)
     if (found > 0) return report.build()

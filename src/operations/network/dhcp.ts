@@ -26,17 +26,22 @@ const STACK_NAMES = {
   networkd: 'systemd-networkd',
 } as const
 
+function checkInterface({ interface: wanted }: NetworkDhcpArguments): void {
+  // IFNAMSIZ of Linux: 15 bytes; no blanks and no slash, and what configuration languages take for their own is left out too.
+  if (wanted !== undefined && !/^[A-Za-z0-9_.-]{1,15}$/.test(wanted))
+    throw new DrydiskError(
+      'ERR_INVALID_ARGUMENT',
+      `${JSON.stringify(wanted)} is not the name of an interface; expected one such as eth0`,
+    )
+}
+
 export const networkDhcp: Operation<NetworkDhcpArguments> = {
   name: 'network-dhcp',
   summary: 'Configure an interface, or all of them, by DHCP, with no fixed address or MAC left',
+  check: checkInterface,
   async run(guest, { interface: wanted }) {
     const report = new ReportBuilder('network-dhcp')
-    // IFNAMSIZ of Linux: 15 bytes; no blanks and no slash, and what configuration languages take for their own is left out too.
-    if (wanted !== undefined && !/^[A-Za-z0-9_.-]{1,15}$/.test(wanted))
-      throw new DrydiskError(
-        'ERR_INVALID_ARGUMENT',
-        `${JSON.stringify(wanted)} is not the name of an interface; expected one such as eth0`,
-      )
+    checkInterface(wanted === undefined ? {} : { interface: wanted })
     const [stack, ...others] = await readNetworkStacks(guest)
     if (!stack)
       throw new DrydiskError(

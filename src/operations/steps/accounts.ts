@@ -1,7 +1,7 @@
 import type { CryptMethod } from '../../config/crypt.ts'
 import type { HostAccess } from './host-access.ts'
 import { passwordSelector, SELECTOR_HELP, sshKeys } from './secrets.ts'
-import { library, type Step, split } from './step.ts'
+import { library, planned, type Step, split } from './step.ts'
 
 /**
  * What `password-crypto` said, for every password of the same run (a command line, a recipe's file) wherever it stands there, as
@@ -36,7 +36,7 @@ export const accountSteps: readonly Step[] = [
       const { operations, parseCryptMethod } = await library()
       const method = parseCryptMethod(value)
       chosenMethods.set(host, method)
-      return guest => operations['password-crypto'].run(guest, { method })
+      return planned(operations['password-crypto'], { method })
     },
   },
   {
@@ -56,7 +56,7 @@ export const accountSteps: readonly Step[] = [
     async plan(value, host) {
       const keys = await sshKeys(value, host)
       const { operations } = await library()
-      return guest => operations['ssh-inject'].run(guest, keys)
+      return planned(operations['ssh-inject'], keys)
     },
   },
 ]

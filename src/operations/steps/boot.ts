@@ -1,4 +1,4 @@
-import { invalid, library, type Step } from './step.ts'
+import { invalid, library, planned, type Step } from './step.ts'
 
 /** Boot loader, kernel and consoles. */
 export const bootSteps: readonly Step[] = [
@@ -9,7 +9,7 @@ export const bootSteps: readonly Step[] = [
     async plan(value) {
       const { operations, parseKernelArgumentChange } = await library()
       const changes = [parseKernelArgumentChange(value)]
-      return guest => operations['kernel-arg'].run(guest, { changes })
+      return planned(operations['kernel-arg'], { changes })
     },
   },
   {
@@ -22,7 +22,7 @@ export const bootSteps: readonly Step[] = [
       if (value !== '' && device === undefined) throw invalid(`"${value}" is not of the form ttyS0,115200`)
       const args = { ...(device ? { device } : {}), ...(speed ? { speed: Number(speed) } : {}) }
       const { operations } = await library()
-      return guest => operations['serial-console'].run(guest, args)
+      return planned(operations['serial-console'], args)
     },
   },
 ]

@@ -1,4 +1,4 @@
-import { invalid, library, type Step } from './step.ts'
+import { invalid, library, planned, type Step } from './step.ts'
 
 /** What cloud-init does at first boot. */
 export const cloudInitSteps: readonly Step[] = [
@@ -8,7 +8,7 @@ export const cloudInitSteps: readonly Step[] = [
     help: 'set a value of cloud.cfg: KEY=VALUE, KEY+=ITEM, KEY-=ITEM',
     async plan(setting) {
       const { operations } = await library()
-      return guest => operations['cloud-init'].run(guest, { setting })
+      return planned(operations['cloud-init'], { setting })
     },
   },
   {
@@ -19,7 +19,7 @@ export const cloudInitSteps: readonly Step[] = [
     async plan(value) {
       if (value !== '' && value !== 'seed') throw invalid(`"${value}" is not "seed"`)
       const { operations } = await library()
-      return guest => operations['cloud-init-clean'].run(guest, { seed: value === 'seed' })
+      return planned(operations['cloud-init-clean'], { seed: value === 'seed' })
     },
   },
   {
@@ -33,7 +33,7 @@ export const cloudInitSteps: readonly Step[] = [
         .map(name => name.trim())
         .filter(name => name !== '')
       const { operations } = await library()
-      return guest => operations['cloud-init-datasources'].run(guest, { datasources })
+      return planned(operations['cloud-init-datasources'], { datasources })
     },
   },
   {
@@ -41,7 +41,7 @@ export const cloudInitSteps: readonly Step[] = [
     help: 'remove what keeps cloud-init from running: cloud-init.disabled, masks, what an installer left',
     async plan() {
       const { operations } = await library()
-      return guest => operations['cloud-init-unblock'].run(guest, {})
+      return planned(operations['cloud-init-unblock'], {})
     },
   },
   {
@@ -50,7 +50,7 @@ export const cloudInitSteps: readonly Step[] = [
     help: 'name the user that cloud-init makes and gives the keys',
     async plan(user) {
       const { operations } = await library()
-      return guest => operations['cloud-init-user'].run(guest, { user })
+      return planned(operations['cloud-init-user'], { user })
     },
   },
 ]

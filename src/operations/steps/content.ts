@@ -1,4 +1,4 @@
-import { checkThere, hostAndGuest, library, type Step } from './step.ts'
+import { checkThere, hostAndGuest, library, planned, type Step } from './step.ts'
 
 /** What goes in as an archive, and what goes for good. */
 export const contentSteps: readonly Step[] = [
@@ -8,7 +8,7 @@ export const contentSteps: readonly Step[] = [
     help: 'overwrite a file with zeros and delete it',
     async plan(path) {
       const { operations } = await library()
-      return guest => operations.scrub.run(guest, { path })
+      return planned(operations.scrub, { path })
     },
   },
   {

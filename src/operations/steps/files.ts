@@ -1,4 +1,4 @@
-import { checkThere, hostAndGuest, invalid, library, type Step, split } from './step.ts'
+import { checkThere, hostAndGuest, invalid, library, planned, type Step, split } from './step.ts'
 
 /** Files and folders of the guest. virt-customize's options keep their names and forms. */
 export const fileSteps: readonly Step[] = [
@@ -9,7 +9,7 @@ export const fileSteps: readonly Step[] = [
     async plan(value) {
       const [path, line] = split(value, 'FILE:LINE')
       const { operations } = await library()
-      return guest => operations['append-line'].run(guest, { path, line })
+      return planned(operations['append-line'], { path, line })
     },
   },
   {
@@ -32,7 +32,7 @@ export const fileSteps: readonly Step[] = [
       const [, owner, path] = match ?? []
       if (!owner || !path) throw invalid(`"${value}" is not of the form UID:GID:PATH`)
       const { operations } = await library()
-      return guest => operations.chown.run(guest, { path, owner })
+      return planned(operations.chown, { path, owner })
     },
   },
   {
@@ -42,7 +42,7 @@ export const fileSteps: readonly Step[] = [
     async plan(value) {
       const [from, to] = split(value, 'SOURCE:DEST')
       const { operations } = await library()
-      return guest => operations.copy.run(guest, { from, to })
+      return planned(operations.copy, { from, to })
     },
   },
   {
@@ -62,7 +62,7 @@ export const fileSteps: readonly Step[] = [
     help: 'delete files and directories; * ? [ ] match in the guest',
     async plan(pattern) {
       const { operations } = await library()
-      return guest => operations.delete.run(guest, { pattern })
+      return planned(operations.delete, { pattern })
     },
   },
   {
@@ -73,7 +73,7 @@ export const fileSteps: readonly Step[] = [
       const [path, expression] = split(value, 'FILE:EXPR')
       const { operations, parseSubstitutions } = await library()
       parseSubstitutions(expression)
-      return guest => operations.edit.run(guest, { path, expression })
+      return planned(operations.edit, { path, expression })
     },
   },
   {
@@ -84,7 +84,7 @@ export const fileSteps: readonly Step[] = [
       const [target, ...links] = value.split(':')
       if (!target || links.length === 0) throw invalid(`"${value}" is not of the form TARGET:LINK[:LINK…]`)
       const { operations } = await library()
-      return guest => operations.link.run(guest, { target, links })
+      return planned(operations.link, { target, links })
     },
   },
   {
@@ -93,7 +93,7 @@ export const fileSteps: readonly Step[] = [
     help: 'make a directory, and those above it',
     async plan(path) {
       const { operations } = await library()
-      return guest => operations.mkdir.run(guest, { path })
+      return planned(operations.mkdir, { path })
     },
   },
   {
@@ -103,7 +103,7 @@ export const fileSteps: readonly Step[] = [
     async plan(value) {
       const [from, to] = split(value, 'SOURCE:DEST')
       const { operations } = await library()
-      return guest => operations.move.run(guest, { from, to })
+      return planned(operations.move, { from, to })
     },
   },
   {
@@ -112,7 +112,7 @@ export const fileSteps: readonly Step[] = [
     help: 'make an empty file where there is none',
     async plan(path) {
       const { operations } = await library()
-      return guest => operations.touch.run(guest, { path })
+      return planned(operations.touch, { path })
     },
   },
   {
@@ -121,7 +121,7 @@ export const fileSteps: readonly Step[] = [
     help: 'empty a file',
     async plan(path) {
       const { operations } = await library()
-      return guest => operations.truncate.run(guest, { path })
+      return planned(operations.truncate, { path })
     },
   },
   {
@@ -130,7 +130,7 @@ export const fileSteps: readonly Step[] = [
     help: 'empty every file below a directory',
     async plan(path) {
       const { operations } = await library()
-      return guest => operations['truncate-recursive'].run(guest, { path })
+      return planned(operations['truncate-recursive'], { path })
     },
   },
   {
@@ -154,7 +154,7 @@ export const fileSteps: readonly Step[] = [
     async plan(value) {
       const [path, content] = split(value, 'FILE:CONTENT')
       const { operations } = await library()
-      return guest => operations.write.run(guest, { path, content })
+      return planned(operations.write, { path, content })
     },
   },
 ]

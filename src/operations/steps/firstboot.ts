@@ -1,5 +1,5 @@
 import type { HostAccess } from './host-access.ts'
-import { checkThere, invalid, library, type Step } from './step.ts'
+import { checkThere, invalid, library, planned, type Step } from './step.ts'
 
 const LATER = 'drydisk runs no guest code, so at its first boot'
 
@@ -32,7 +32,7 @@ async function packages(name: 'firstboot-install' | 'install', value: string, ho
     packages: listed(value).filter(one => !isFile(one)),
     files: files.map(file => host.source(file)),
   }
-  return (guest: Parameters<typeof operations.firstboot.run>[0]) => operations[name].run(guest, args)
+  return planned(operations[name], args)
 }
 
 /** What the guest does itself when it boots first. virt-customize's options keep their names and forms. */
@@ -79,7 +79,7 @@ export const firstbootSteps: readonly Step[] = [
     help: `remove packages (${LATER})`,
     async plan(value) {
       const { operations } = await library()
-      return guest => operations.uninstall.run(guest, { packages: listed(value) })
+      return planned(operations.uninstall, { packages: listed(value) })
     },
   },
   {
@@ -87,7 +87,7 @@ export const firstbootSteps: readonly Step[] = [
     help: `update all packages (${LATER})`,
     async plan() {
       const { operations } = await library()
-      return guest => operations.update.run(guest, {})
+      return planned(operations.update, {})
     },
   },
   {
@@ -95,7 +95,7 @@ export const firstbootSteps: readonly Step[] = [
     help: 'give every file the SELinux label of the guest’s policy, now; where that cannot be, at the next boot',
     async plan() {
       const { operations } = await library()
-      return guest => operations['selinux-relabel'].run(guest, {})
+      return planned(operations['selinux-relabel'], {})
     },
   },
 ]

@@ -1,4 +1,4 @@
-import { library, type Step } from './step.ts'
+import { library, planned, type Step } from './step.ts'
 
 /** Names and network. */
 export const networkSteps: readonly Step[] = [
@@ -8,7 +8,7 @@ export const networkSteps: readonly Step[] = [
     help: 'set the host name',
     async plan(hostname) {
       const { operations } = await library()
-      return guest => operations.hostname.run(guest, { hostname })
+      return planned(operations.hostname, { hostname })
     },
   },
   {
@@ -19,7 +19,7 @@ export const networkSteps: readonly Step[] = [
       // What comes before an = is a name unless it begins a URL, which may hold one itself.
       const [, name, url = value] = /^(?!\w[\w+]*:\/)([^=/\s]+)=(.*)$/s.exec(value) ?? []
       const { operations } = await library()
-      return guest => operations.mirror.run(guest, name === undefined ? { url } : { url, name })
+      return planned(operations.mirror, name === undefined ? { url } : { url, name })
     },
   },
   {
@@ -29,7 +29,7 @@ export const networkSteps: readonly Step[] = [
     help: 'configure an interface, or every one, by DHCP where this guest reads it',
     async plan(value) {
       const { operations } = await library()
-      return guest => operations['network-dhcp'].run(guest, value === '' ? {} : { interface: value })
+      return planned(operations['network-dhcp'], value === '' ? {} : { interface: value })
     },
   },
   {
@@ -37,7 +37,7 @@ export const networkSteps: readonly Step[] = [
     help: 'take MAC addresses out of the network configuration',
     async plan() {
       const { operations } = await library()
-      return guest => operations['network-unpin'].run(guest, {})
+      return planned(operations['network-unpin'], {})
     },
   },
   {
@@ -45,7 +45,7 @@ export const networkSteps: readonly Step[] = [
     help: 'NOZEROCONF=yes in /etc/sysconfig/network',
     async plan() {
       const { operations } = await library()
-      return guest => operations['no-zeroconf'].run(guest, {})
+      return planned(operations['no-zeroconf'], {})
     },
   },
 ]

@@ -1,4 +1,4 @@
-import { invalid, library, type Step } from './step.ts'
+import { invalid, library, planned, type Step } from './step.ts'
 
 /** Programs that run in the guest, and what is theirs. */
 export const serviceSteps: readonly Step[] = [
@@ -12,7 +12,7 @@ export const serviceSteps: readonly Step[] = [
       const block = commands.filter(word => word.startsWith('-')).map(word => word.slice(1))
       const allow = commands.filter(word => !word.startsWith('-'))
       const { operations } = await library()
-      return guest => operations['qemu-ga'].run(guest, commands.length === 0 ? {} : { allow, block })
+      return planned(operations['qemu-ga'], commands.length === 0 ? {} : { allow, block })
     },
   },
   {
@@ -24,7 +24,7 @@ export const serviceSteps: readonly Step[] = [
       const [, keyword, value] = match ?? []
       if (!keyword || !value) throw invalid(`"${setting}" is not of the form KEY=VALUE`)
       const { operations } = await library()
-      return guest => operations.sshd.run(guest, { keyword, value })
+      return planned(operations.sshd, { keyword, value })
     },
   },
 ]

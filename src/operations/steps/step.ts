@@ -1,7 +1,7 @@
 import { fileProblem } from '../../device/file-error.ts'
 import { DrydiskError } from '../../errors.ts'
 import type { GuestFs } from '../../guest/guest-fs.ts'
-import type { OperationReport } from '../operation.ts'
+import type { Operation, OperationReport } from '../operation.ts'
 import type { HostAccess } from './host-access.ts'
 
 /** One edit, ready to be made: all that could be wrong with its value was found. */
@@ -24,6 +24,12 @@ export interface Step {
    * wrong with it; the caller puts the step's name before the message.
    */
   plan(value: string, host: HostAccess): Planned | Promise<Planned>
+}
+
+/** An operation with arguments that were found good. */
+export function planned<Arguments>(operation: Operation<Arguments>, args: Arguments): Planned {
+  operation.check?.(args)
+  return guest => operation.run(guest, args)
 }
 
 /** Every operation, loaded when the first step is planned. */

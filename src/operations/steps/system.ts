@@ -1,4 +1,4 @@
-import { library, type Step } from './step.ts'
+import { library, planned, type Step } from './step.ts'
 
 /** The system as a whole: time, language. */
 export const systemSteps: readonly Step[] = [
@@ -9,8 +9,7 @@ export const systemSteps: readonly Step[] = [
     async plan(value) {
       const [name = '', variant] = value.split(':')
       const { operations } = await library()
-      return guest =>
-        operations.keymap.run(guest, variant === undefined ? { keymap: name } : { keymap: name, variant })
+      return planned(operations.keymap, variant === undefined ? { keymap: name } : { keymap: name, variant })
     },
   },
   {
@@ -19,7 +18,7 @@ export const systemSteps: readonly Step[] = [
     help: 'set the language of the system, such as en_US.UTF-8',
     async plan(value) {
       const { operations } = await library()
-      return guest => operations.locale.run(guest, { locale: value })
+      return planned(operations.locale, { locale: value })
     },
   },
   {
@@ -28,7 +27,7 @@ export const systemSteps: readonly Step[] = [
     help: 'set the time zone, such as Europe/Berlin',
     async plan(timezone) {
       const { operations } = await library()
-      return guest => operations.timezone.run(guest, { timezone })
+      return planned(operations.timezone, { timezone })
     },
   },
 ]

@@ -1,4 +1,4 @@
-import { invalid, library, type Step } from './step.ts'
+import { invalid, library, planned, type Step } from './step.ts'
 
 /** Kernel parameters and modules, SELinux, the journal, disks that grow. */
 export const tuningSteps: readonly Step[] = [
@@ -9,7 +9,7 @@ export const tuningSteps: readonly Step[] = [
     async plan(value) {
       const packages = words(value)
       const { operations } = await library()
-      return guest => operations['expect-packages'].run(guest, { packages })
+      return planned(operations['expect-packages'], { packages })
     },
   },
   {
@@ -17,7 +17,7 @@ export const tuningSteps: readonly Step[] = [
     help: 'have the root filesystem grow to the size of the disk at boot',
     async plan() {
       const { operations } = await library()
-      return guest => operations.growroot.run(guest, {})
+      return planned(operations.growroot, {})
     },
   },
   {
@@ -25,7 +25,7 @@ export const tuningSteps: readonly Step[] = [
     help: "send systemd's journal to the console too",
     async plan() {
       const { operations } = await library()
-      return guest => operations['journal-to-console'].run(guest, {})
+      return planned(operations['journal-to-console'], {})
     },
   },
   {
@@ -38,7 +38,7 @@ export const tuningSteps: readonly Step[] = [
         .split(/\s+/)
         .filter(word => word !== '')
         .map(parseKernelArgumentChange)
-      return guest => operations['kernel-arg'].run(guest, { changes })
+      return planned(operations['kernel-arg'], { changes })
     },
   },
   {
@@ -48,7 +48,7 @@ export const tuningSteps: readonly Step[] = [
     async plan(value) {
       const modules = words(value)
       const { operations } = await library()
-      return guest => operations['modprobe-blacklist'].run(guest, { modules })
+      return planned(operations['modprobe-blacklist'], { modules })
     },
   },
   {
@@ -59,7 +59,7 @@ export const tuningSteps: readonly Step[] = [
       if (mode !== 'enforcing' && mode !== 'permissive' && mode !== 'disabled')
         throw invalid(`"${mode}" is no mode of SELinux; expected enforcing, permissive or disabled`)
       const { operations } = await library()
-      return guest => operations['selinux-mode'].run(guest, { mode })
+      return planned(operations['selinux-mode'], { mode })
     },
   },
   {
@@ -67,7 +67,7 @@ export const tuningSteps: readonly Step[] = [
     help: 'name network interfaces by where they are (ens3), not by when they are found (eth0)',
     async plan() {
       const { operations } = await library()
-      return guest => operations['stable-interface-names'].run(guest, {})
+      return planned(operations['stable-interface-names'], {})
     },
   },
   {
@@ -78,7 +78,7 @@ export const tuningSteps: readonly Step[] = [
       const [, key, value] = /^\s*([^\s=]+)\s*=\s*(.*?)\s*$/s.exec(setting) ?? []
       if (!key || !value) throw invalid(`"${setting}" is not of the form KEY=VALUE`)
       const { operations } = await library()
-      return guest => operations.sysctl.run(guest, { key, value })
+      return planned(operations.sysctl, { key, value })
     },
   },
   {
@@ -90,7 +90,7 @@ export const tuningSteps: readonly Step[] = [
       const { chooseTasks, operations } = await library()
       const args = value === '' ? {} : { operations: [value] }
       chooseTasks(args.operations)
-      return guest => operations.sysprep.run(guest, args)
+      return planned(operations.sysprep, args)
     },
   },
 ]

@@ -1,5 +1,5 @@
 import { nameAndRest, nameList, parseSettings } from './settings.ts'
-import { invalid, library, type Step, split } from './step.ts'
+import { invalid, library, planned, type Step, split } from './step.ts'
 
 type Plain = 'user-lock' | 'user-unlock' | 'password-expire'
 
@@ -45,7 +45,7 @@ export const userSteps: readonly Step[] = [
         ...(noHome ? { makeHome: false } : {}),
       }
       const { operations } = await library()
-      return guest => operations['user-add'].run(guest, args)
+      return planned(operations['user-add'], args)
     },
   },
   {
@@ -79,7 +79,7 @@ export const userSteps: readonly Step[] = [
         ...(moveHome ? { moveHome } : {}),
       }
       const { operations } = await library()
-      return guest => operations['user-mod'].run(guest, args)
+      return planned(operations['user-mod'], args)
     },
   },
   {
@@ -90,7 +90,7 @@ export const userSteps: readonly Step[] = [
       const [user, what] = nameAndRest(value, 'USER or USER:home')
       if (what !== '' && what !== 'home') throw invalid(`"${value}" is not of the form USER or USER:home`)
       const { operations } = await library()
-      return guest => operations['user-del'].run(guest, { user, removeHome: what === 'home' })
+      return planned(operations['user-del'], { user, removeHome: what === 'home' })
     },
   },
   plain('user-lock', 'lock an account: no login, neither by password nor by key'),
@@ -104,7 +104,7 @@ export const userSteps: readonly Step[] = [
       const [user, rest] = split(value, 'USER:SETTINGS')
       const limits = parseSettings(rest, { min: 'number', max: 'number', warn: 'number', inactive: 'number' })
       const { operations } = await library()
-      return guest => operations['password-age'].run(guest, { user, ...limits })
+      return planned(operations['password-age'], { user, ...limits })
     },
   },
   {
@@ -114,7 +114,7 @@ export const userSteps: readonly Step[] = [
     async plan(value) {
       const [user, date] = split(value, 'USER:DATE')
       const { operations } = await library()
-      return guest => operations['account-expire'].run(guest, { user, date })
+      return planned(operations['account-expire'], { user, date })
     },
   },
   {
@@ -125,7 +125,7 @@ export const userSteps: readonly Step[] = [
       const [group, rest] = nameAndRest(value, 'GROUP:SETTINGS')
       const settings = parseSettings(rest, { gid: 'number', members: 'names', system: 'flag' })
       const { operations } = await library()
-      return guest => operations['group-add'].run(guest, { group, ...settings })
+      return planned(operations['group-add'], { group, ...settings })
     },
   },
   {
@@ -134,7 +134,7 @@ export const userSteps: readonly Step[] = [
     help: 'remove a group that is nobody’s primary group',
     async plan(group) {
       const { operations } = await library()
-      return guest => operations['group-del'].run(guest, { group })
+      return planned(operations['group-del'], { group })
     },
   },
   {
@@ -148,7 +148,7 @@ export const userSteps: readonly Step[] = [
       const add = names.filter(name => !name.startsWith('-'))
       const remove = names.filter(name => name.startsWith('-')).map(name => name.slice(1))
       const { operations } = await library()
-      return guest => operations['group-member'].run(guest, { group, add, remove })
+      return planned(operations['group-member'], { group, add, remove })
     },
   },
   {
@@ -160,7 +160,7 @@ export const userSteps: readonly Step[] = [
       if (how !== '' && how !== 'password')
         throw invalid(`"${value}" is not of the form USER or USER:password`)
       const { operations } = await library()
-      return guest => operations.sudo.run(guest, { user, password: how === 'password' })
+      return planned(operations.sudo, { user, password: how === 'password' })
     },
   },
 ]
