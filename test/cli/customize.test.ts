@@ -362,7 +362,7 @@ test('a value that was empty shows as such', async () => {
 test('a value of its own is taken by options whose form has brackets', async () => {
   const path = image()
   expect((await cli('customize', path, '--keymap', 'de:x:y', '--mirror', 'nowhere', '-n')).stderr).toMatch(
-    /^drydisk: (?:keymap|mirror): /,
+    /^drydisk: --(?:keymap: "x:y"|mirror: "nowhere") is not /,
   )
 })
 
