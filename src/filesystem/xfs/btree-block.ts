@@ -1,25 +1,10 @@
 import { type ByteView, bigEndian } from '../../bytes/byte-view.ts'
 import { equalBytes } from '../../bytes/compare.ts'
+import { BTREE_FIELDS, btreeHeaderSize } from './btree-header.ts'
 import type { BtreeKey, BtreeKind } from './btree-kinds.ts'
 import { checksumIsRight } from './checksum.ts'
 import { corrupt } from './errors.ts'
 import type { Superblock } from './superblock.ts'
-
-/** Bytes of struct xfs_btree_block, of version 4 and of version 5. */
-const HEADER = { short: [16, 56], long: [24, 72] } as const
-const FIELDS = {
-  short: { blkno: 16, uuid: 32, owner: 48, crc: 52 },
-  long: { blkno: 24, uuid: 40, owner: 56, crc: 64 },
-} as const
-
-/** Where the checksum is. */
-export function btreeCrcOffset(pointers: 'short' | 'long'): number {
-  return FIELDS[pointers].crc
-}
-
-export function btreeHeaderSize(pointers: 'short' | 'long', isV5: boolean): number {
-  return HEADER[pointers][isV5 ? 1 : 0]
-}
 
 /** What refers to a block says about it. */
 export interface BtreeReference {
@@ -347,7 +332,7 @@ export function newBtreeBlock<Record>(
   view.setU32(0, sb.isV5 ? kind.crcMagic : kind.magic)
   view.setU16(LEVEL_AT, level)
   if (sb.isV5) {
-    const at = FIELDS[kind.pointers]
+    const at = BTREE_FIELDS[kind.pointers]
     view.setU64(at.blkno, daddr)
     bytes.set(sb.metaUuid, at.uuid)
     if (kind.pointers === 'short') view.setU32(at.owner, owner)
@@ -382,7 +367,7 @@ export function parseBtreeBlock<Record>(
   const magic = sb.isV5 ? kind.crcMagic : kind.magic
   if (view.u32(0) !== magic)
     throw wrong(`has the magic number 0x${view.u32(0).toString(16)}, expected 0x${magic.toString(16)}`)
-  const at = FIELDS[kind.pointers]
+  const at = BTREE_FIELDS[kind.pointers]
   if (sb.isV5) {
     if (!verified) {
       if (!checksumIsRight(bytes, at.crc)) throw wrong('has a wrong checksum')

@@ -1,12 +1,7 @@
 import { MOST_LEVELS } from './btree.ts'
-import {
-  type BtreeBlock,
-  btreeCrcOffset,
-  mostRootEntries,
-  newBtreeBlock,
-  rootInInode,
-} from './btree-block.ts'
+import { type BtreeBlock, mostRootEntries, newBtreeBlock, rootInInode } from './btree-block.ts'
 import type { TreeRoot, TreeStore } from './btree-edit-store.ts'
+import { btreeCrcOffset } from './btree-header.ts'
 import type { BtreeKey } from './btree-kinds.ts'
 import type { Seal } from './buffers.ts'
 import { corrupt } from './errors.ts'

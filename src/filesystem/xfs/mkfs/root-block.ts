@@ -1,5 +1,5 @@
 import { type ByteView, bigEndian } from '../../../bytes/byte-view.ts'
-import { btreeHeaderSize } from '../btree-block.ts'
+import { btreeHeaderSize } from '../btree-header.ts'
 import type { BtreeKind } from '../btree-kinds.ts'
 import { storeChecksum } from '../checksum.ts'
 import type { Superblock } from '../superblock.ts'

@@ -1,4 +1,4 @@
-import { btreeHeaderSize } from '../btree-block.ts'
+import { btreeHeaderSize } from '../btree-header.ts'
 import { BMBT, BNOBT, inobtKind, REFCBT, RMAPBT } from '../btree-kinds.ts'
 import { type BlockShape, leastEntries, levelsFor, mostLevels } from '../space/tree-size.ts'
 

@@ -91,7 +91,7 @@ export class XfsSpace implements Space {
     return found
   }
 
-  /** What no reverse mapping has any more becomes free, unless another file has it. */
+  /** What this file has lost becomes free, unless another one still has it. */
   #lose(group: GroupSpace, run: Run, isShared: boolean): Soon<void> {
     if (!isShared) return group.release(run)
     return after(group.decrease(run), lost => {

@@ -1,4 +1,4 @@
-import { btreeHeaderSize } from '../btree-block.ts'
+import { btreeHeaderSize } from '../btree-header.ts'
 import { BNOBT, type BtreeKind } from '../btree-kinds.ts'
 import type { Superblock } from '../superblock.ts'
 
