@@ -59,7 +59,7 @@ export async function sparsifyInPlace(
 ): Promise<SparsifyInPlaceResult> {
   const before = await lengthOf(path)
   const { force = false, allowBacking = 'beside', dryRun = false } = options
-  const image = await openImage(path, { writable: !dryRun, force, allowBacking })
+  const image = await openImage(path, { writable: !dryRun, force, allowBacking, signal: options.signal })
   let found: Omit<SparsifyInPlaceResult, 'moved' | 'before' | 'after'>
   try {
     if (!(image instanceof Qcow2Image))

@@ -23,6 +23,8 @@ export interface CheckOptions {
   readonly format?: ImageFormat
   /** Goes on although something else holds the image. */
   readonly force?: boolean
+  /** Stops a repair: `ERR_ABORTED` with the image as it was, unless it is done already. */
+  readonly signal?: AbortSignal
 }
 
 /** What `checkFile` found, and what it put right. */
@@ -48,7 +50,7 @@ export async function checkFile(path: string, options: CheckOptions = {}): Promi
     const { repairImage } = await import('./qcow2/repair.ts')
     return maintainFile(path, { force }, async storage => {
       await refuseRaw(storage, options.format)
-      return { format: 'qcow2', ...(await repairImage(storage, repair)) }
+      return { format: 'qcow2', ...(await repairImage(storage, repair, options.signal)) }
     })
   }
   const remote = await openRemote(path)

@@ -37,7 +37,7 @@ export interface CommittedImage {
  */
 export async function commitImage(path: string, options: CommitImageOptions = {}): Promise<CommittedImage> {
   const { force = false, allowBacking = 'beside', keepCompressed = true } = options
-  const image = await openImage(path, { writable: true, force, allowBacking })
+  const image = await openImage(path, { writable: true, force, allowBacking, signal: options.signal })
   try {
     const layers = await layersOf(path, image)
     if (layers.length === 1)
@@ -61,7 +61,12 @@ export async function commitImage(path: string, options: CommitImageOptions = {}
     const shrinkAgain = await grow(base, image.size, opening)
     let amount: { readonly copied: number; readonly zeroed: number }
     try {
-      const target = await openImage(base.place.path, { ...opening, writable: true, keepCompressed })
+      const target = await openImage(base.place.path, {
+        ...opening,
+        writable: true,
+        keepCompressed,
+        signal: options.signal,
+      })
       try {
         amount = await copyDown(image, target, base.depth, options)
         await target.commit()

@@ -26,12 +26,15 @@ export interface OpenImageOptions {
    * left out.
    */
   readonly keepCompressed?: boolean
+  /** Stops the look through all tables that opening a qcow2 image for writing begins with: `ERR_ABORTED`. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /** What one call of `openImage` shares along the chain of files that it opens. */
 interface Opening {
   readonly force: boolean
   readonly keepCompressed: boolean
+  readonly signal: AbortSignal | undefined
   readonly policy: BackingPolicy
   readonly folders: ReadonlySet<string>
   /** Locks to release when the image is closed. */
@@ -52,6 +55,7 @@ export async function openImage(path: string, options: OpenImageOptions = {}): P
   const opening: Opening = {
     force: options.force ?? false,
     keepCompressed: options.keepCompressed ?? true,
+    signal: options.signal,
     policy: options.allowBacking ?? 'beside',
     folders: await foldersBeside(place),
     locks: [],
@@ -115,6 +119,7 @@ async function openFormat(
       depth,
       redo: { folder, imageName: place.name },
       keepCompressed: opening.keepCompressed,
+      signal: opening.signal,
       openBacking: (name, backingFormat, backingDepth) =>
         openBacking(name, backingFormat, place, backingDepth, below, opening),
       openDataFile: (name, writable) => openDataFile(name, place, writable, opening),
@@ -146,6 +151,7 @@ export async function neighbourOpeners(
     locks: [],
     written: [],
     keepCompressed: true,
+    signal: undefined,
   }
   const chain = new Set([`${storage.device}:${storage.inode}`])
   return {

@@ -88,7 +88,13 @@ async function rebase(
   options: RebaseOptions,
 ): Promise<RebasedImage> {
   const { force = false, allowBacking = 'beside', keepCompressed = true } = options
-  const image = await openImage(path, { writable: true, force, allowBacking, keepCompressed })
+  const image = await openImage(path, {
+    writable: true,
+    force,
+    allowBacking,
+    keepCompressed,
+    signal: options.signal,
+  })
   try {
     const { Qcow2Image } = await import('./qcow2/qcow2-image.ts')
     if (!(image instanceof Qcow2Image)) throw notQcow2(path)

@@ -9,7 +9,7 @@ import { checkSize } from './resize-size.ts'
 export interface ResizeImageOptions extends Pick<OpenImageOptions, 'force' | 'format' | 'allowBacking'> {
   /** Consent to losing what lies beyond the new size; false when left out. */
   readonly shrink?: boolean
-  /** Stops making the file shorter, after its disk is smaller: `ERR_ABORTED`. */
+  /** Aborted: `ERR_ABORTED` with the image as it was, or with the disk smaller already and its file longer than it need be. */
   readonly signal?: AbortSignal
   /** Bytes that are moved to make the file shorter. */
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void
@@ -47,7 +47,12 @@ export function resizeImage(
     const { header } = await readHeader(storage)
     const openers = await neighbourOpeners(storage, place, options)
     try {
-      const result = await resizeQcow2(storage, wanted(header.size), { shrink, beforeSwitch, ...openers })
+      const result = await resizeQcow2(storage, wanted(header.size), {
+        ...options,
+        shrink,
+        beforeSwitch,
+        ...openers,
+      })
       // A smaller disk is wanted in a smaller file: what is left moves to its beginning, and the rest is cut off.
       if (result.after < result.before && !hasDataFile(header)) {
         const { compactQcow2 } = await import('./qcow2/compact.ts')

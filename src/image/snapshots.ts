@@ -14,6 +14,8 @@ import type { Switching } from './qcow2/table-references.ts'
 export interface SnapshotOptions {
   /** Goes on although something else holds the image. */
   readonly force?: boolean
+  /** Aborted: `ERR_ABORTED` with the image as it was, unless the change counts already. Listing is not stopped. */
+  readonly signal?: AbortSignal
 }
 
 /** Opens a qcow2 image's own file for work on its snapshots. */
@@ -25,7 +27,8 @@ function withQcow2<T>(
   return maintainFile(path, options, async storage => {
     if ((await detectFormat(storage)) !== 'qcow2')
       throw new DrydiskError('ERR_UNSUPPORTED', `${path} is raw, and a raw image has no snapshots`, { path })
-    return step(storage, { beforeSwitch: lookAgain(storage, options) })
+    const { signal } = options
+    return step(storage, { beforeSwitch: lookAgain(storage, options), ...(signal && { signal }) })
   })
 }
 

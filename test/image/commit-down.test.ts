@@ -183,7 +183,11 @@ describe.skipIf(!haveTool('qemu-img'))('committing into a backing file', () => {
     await runOk('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', 'base.raw', '-F', 'raw', path, '2M'])
     await runOk('qemu-io', ['-c', 'write -P 7 0 2M', path])
     const before = [readFileSync(path), readFileSync(join(folder, 'base.raw'))]
-    const error = await commitImage(path, { signal: AbortSignal.abort() }).catch((thrown: unknown) => thrown)
+    const controller = new AbortController()
+    const error = await commitImage(path, {
+      signal: controller.signal,
+      onProgress: () => controller.abort(),
+    }).catch((thrown: unknown) => thrown)
     expect(isDrydiskError(error, 'ERR_ABORTED')).toBe(true)
     for (const [index, name] of ['top.qcow2', 'base.raw'].entries())
       expect(Buffer.compare(readFileSync(join(folder, name)), before[index] as Buffer)).toBe(0)

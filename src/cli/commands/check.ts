@@ -4,7 +4,7 @@ import { checkFile, type FileCheck, type RepairMode } from '../../image/check-fi
 import { Finished, reportError, UsageError } from '../errors.ts'
 import { countFetched } from '../fetched.ts'
 import { formatOf } from '../image-settings.ts'
-import { uninterrupted } from '../interruption.ts'
+import { stoppable } from '../interruption.ts'
 import { print, printJson, warn } from '../output.ts'
 import { type OutputOptions, outputOption, wantsJson } from '../output-format.ts'
 
@@ -78,13 +78,7 @@ async function checkOrRepair(
   }
   try {
     if (repair === undefined) return await checkFile(image, common)
-    const results: FileCheck[] = []
-    await uninterrupted(async () => {
-      results.push(await checkFile(image, { ...common, repair }))
-    })
-    const [found] = results
-    if (found === undefined) throw new TypeError('a repair ended without a result')
-    return found
+    return await stoppable(signal => checkFile(image, { ...common, repair, signal }))
   } catch (error) {
     if (!isDrydiskError(error, 'ENOTSUP')) throw error
     await reportError(error, options.json ?? false)

@@ -3,7 +3,7 @@ import { printable } from '../../bytes/names.ts'
 import type { Snapshot } from '../../image/qcow2/snapshot-table.ts'
 import { applySnapshot, createSnapshot, deleteSnapshot, listSnapshots } from '../../image/snapshots.ts'
 import { UsageError } from '../errors.ts'
-import { uninterrupted } from '../interruption.ts'
+import { stoppable } from '../interruption.ts'
 import { humanSize, print, printEvent, printJson } from '../output.ts'
 
 interface SnapshotOptions {
@@ -57,14 +57,14 @@ Examples:
         else if (snapshots.length > 0) await print(listing(snapshots))
         return
       }
-      let done = { id: '', name }
-      await uninterrupted(async () => {
-        if (action === 'create')
-          done = {
-            id: await createSnapshot(image, { name, ...(date === undefined ? {} : { date }) }, common),
-            name,
-          }
-        else done = await (action === 'apply' ? applySnapshot : deleteSnapshot)(image, name, common)
+      const done = await stoppable(async signal => {
+        const job = { ...common, signal }
+        if (action === 'apply') return applySnapshot(image, name, job)
+        if (action === 'delete') return deleteSnapshot(image, name, job)
+        return {
+          id: await createSnapshot(image, { name, ...(date === undefined ? {} : { date }) }, job),
+          name,
+        }
       })
       if (options.json)
         await printEvent({ event: 'result', filename: image, action, id: done.id, name: done.name })

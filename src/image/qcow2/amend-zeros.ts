@@ -1,4 +1,3 @@
-import { DrydiskError } from '../../errors.ts'
 import { TWO_32 } from './geometry.ts'
 import { COMPRESSED, COPIED, entryOffset, type L1Table, L2Table, ZERO } from './l2-table.ts'
 import type { Restructure } from './restructure.ts'
@@ -9,7 +8,6 @@ const MAX_WRITE = 1 << 20
 
 /** Long work that can be followed and stopped. */
 export interface Job extends Switching {
-  readonly signal?: AbortSignal
   /** Told of bytes of tables. */
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void
 }
@@ -40,7 +38,6 @@ export async function expandZeroClusters(
     restructure,
     offsets,
     async (bytes, offset) => {
-      if (job.signal?.aborted) throw new DrydiskError('ERR_ABORTED', 'stopped; the image is as it was')
       job.onProgress?.({ done: done++ * clusterSize, total: offsets.length * clusterSize })
       const references = times.get(offset) ?? 1
       const table = new L2Table(geometry, offset, bytes)

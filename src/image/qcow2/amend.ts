@@ -52,7 +52,7 @@ export async function amendQcow2(
   openers: Openers,
   job: Job = {},
 ): Promise<void> {
-  const restructure = await Restructure.of(storage)
+  const restructure = await Restructure.of(storage, job.signal)
   const { header } = restructure
   const version = options.version ?? header.version
   await checkAmend(restructure, options, version)
@@ -60,13 +60,14 @@ export async function amendQcow2(
   if (size === header.size) return amend(restructure, options, version, job)
   // Version 2 can resize less than version 3.
   await checkResize(storage, { ...header, version: header.version === 2 ? version : 3 }, size, false)
-  const switching = job.beforeSwitch === undefined ? {} : { beforeSwitch: job.beforeSwitch }
+  // What the first of the two steps has changed is not left alone.
+  const { signal: _, ...unstopped } = job
   if (version === 2) {
-    await resizeQcow2(storage, size, { ...openers, ...switching })
-    await amend(await Restructure.of(storage), options, version, job)
+    await resizeQcow2(storage, size, { ...openers, ...job })
+    await amend(await Restructure.of(storage), options, version, unstopped)
   } else {
     await amend(restructure, options, version, job)
-    await resizeQcow2(storage, size, { ...openers, ...switching })
+    await resizeQcow2(storage, size, { ...openers, ...unstopped })
   }
 }
 

@@ -76,8 +76,8 @@ export async function moveBitmaps(
   const field = new Uint8Array(8)
   bigEndian(field, 'bitmaps extension').setU64(0, directoryOffset)
   // Extensions begin at multiples of eight bytes: the field lies in one sector.
-  await storage.write(extension.offset + DIRECTORY_OFFSET, field)
-  await storage.flush()
+  await restructure.file.write(extension.offset + DIRECTORY_OFFSET, field)
+  await restructure.file.flush()
   return true
 }
 

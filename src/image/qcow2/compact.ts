@@ -90,7 +90,7 @@ class Compaction {
   }
 
   async look(): Promise<State> {
-    const restructure = await Restructure.of(this.#storage)
+    const restructure = await Restructure.of(this.#storage, this.#options.signal)
     const { clusterSize } = restructure.header.geometry
     const end = restructure.old.end()
     const found = await survey(restructure)

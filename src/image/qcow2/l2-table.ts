@@ -80,6 +80,28 @@ export class L2Table {
   low(index: number): number {
     return this.#view.getUint32(index * this.#stride + 4)
   }
+  /** Standard entries from `from` up to `to` that say nothing. @returns the first other one, or `to`. */
+  endOfHole(from: number, to: number): number {
+    const view = this.#view
+    let at = from * 8
+    const end = to * 8
+    while (at < end && view.getUint32(at) === 0 && view.getUint32(at + 4) === 0) at += 8
+    return at / 8
+  }
+
+  /** As `endOfHole`, of plain data clusters that lie in a row from `host` on. */
+  endOfData(from: number, to: number, host: number, clusterSize: number): number {
+    const view = this.#view
+    let offset = host
+    for (let index = from; index < to; index++) {
+      const high = view.getUint32(index * 8)
+      const low = view.getUint32(index * 8 + 4)
+      if ((high & COMPRESSED) !== 0 || (low & ZERO) !== 0 || entryOffset(high, low) !== offset) return index
+      offset += clusterSize
+    }
+    return to
+  }
+
   /** Extended entries: bit n set means that subcluster n reads as zeros. */
   zeroBitmap(index: number): number {
     return this.#view.getUint32(index * this.#stride + 8)

@@ -19,6 +19,7 @@ import { readSnapshotTable } from './snapshot-table.ts'
 import { StagedCompression } from './staged-compression.ts'
 import { findInterrupted, type RedoPlace, StagedFiles } from './staged-files.ts'
 import { Staging } from './staging.ts'
+import { stoppable } from './stoppable-storage.ts'
 import { type Verified, verifyRefcounts } from './verify.ts'
 
 /** Longest chain of backing files: incremental backups make long ones, loops make endless ones. */
@@ -46,6 +47,8 @@ export interface Qcow2Options {
    * out.
    */
   readonly keepCompressed?: boolean
+  /** Stops the look through all tables that opening for writing begins with: `ERR_ABORTED`. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -110,7 +113,9 @@ async function open(
   const l1 = await readL1(storage, header)
 
   // Counting comes before the backing file is opened: it is what may refuse.
-  const verified = options.writable ? await verifyRefcounts(storage, header) : undefined
+  const verified = options.writable
+    ? await verifyRefcounts(stoppable(storage, options.signal), header)
+    : undefined
   let backing: BlockDevice | undefined
   if (header.backingFile !== undefined) {
     backing = await options.openBacking(header.backingFile, header.backingFormat, depth + 1)

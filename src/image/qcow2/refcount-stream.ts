@@ -11,6 +11,8 @@ export class RefcountStream {
   readonly #most: number
   /** Refcounts of 1 all over. */
   readonly #ones: Uint8Array
+  /** Clusters that are not counted yet: most runs go on where the last one ended, and long ones are counted faster. */
+  #run = { first: 0, count: 0 }
 
   constructor(geometry: Geometry) {
     this.#geometry = geometry
@@ -23,10 +25,12 @@ export class RefcountStream {
 
   /** Open blocks by index, ascending. */
   get blocks(): readonly [number, Uint8Array][] {
+    this.#count()
     return [...this.#open].sort((a, b) => a[0] - b[0])
   }
 
   get(cluster: number): number {
+    this.#count()
     const { refcountsPerBlock, refcountBits } = this.#geometry
     const index = Math.floor(cluster / refcountsPerBlock)
     const block = this.#open.get(index)
@@ -35,6 +39,17 @@ export class RefcountStream {
 
   /** One reference more to each cluster. */
   addRun(first: number, count: number): void {
+    if (first === this.#run.first + this.#run.count) {
+      this.#run.count += count
+      return
+    }
+    this.#count()
+    this.#run = { first, count }
+  }
+
+  #count(): void {
+    const { first, count } = this.#run
+    this.#run = { first: first + count, count: 0 }
     const { refcountsPerBlock, refcountBits } = this.#geometry
     const perChunk = (this.#ones.length * 8) / refcountBits
     for (let at = first; at < first + count; ) {
@@ -62,6 +77,7 @@ export class RefcountStream {
 
   /** The block to be given up next, when there are too many. */
   get excess(): number | undefined {
+    this.#count()
     if (this.#open.size <= this.#most) return undefined
     let lowest = Number.POSITIVE_INFINITY
     for (const index of this.#open.keys()) lowest = Math.min(lowest, index)
@@ -70,6 +86,7 @@ export class RefcountStream {
 
   /** Takes a block out: its clusters must not be counted any more. */
   take(index: number): Uint8Array {
+    this.#count()
     const block = this.#open.get(index) ?? new Uint8Array(this.#geometry.clusterSize)
     this.#open.delete(index)
     return block

@@ -11,6 +11,7 @@ import { countReferences } from './references.ts'
 import { Damage, mendEntries, type NamedTable } from './repair-damage.ts'
 import { Restructure } from './restructure.ts'
 import { readSnapshotTable, serializeSnapshotTable, withL1Table } from './snapshot-table.ts'
+import { stoppable } from './stoppable-storage.ts'
 import { hasDataFile, readL1Table, releaseL1Table, rewriteTables, writeL1Table } from './table-references.ts'
 
 /** `leaks`: gives clusters back that nothing uses. `all`: puts everything right that the tables tell how to. */
@@ -30,16 +31,20 @@ export interface RepairResult extends CheckResult {
  * With `leaks`, an image that has corruptions is left alone: what seems to be a leak may be what a damaged entry pointed at.
  *
  * Errors: `ERR_CORRUPT` where an entry's target is lost, or a structure cannot be read: nothing is changed then;
- * `ERR_UNSUPPORTED` where refcounts are too narrow for what they have to count.
+ * `ERR_UNSUPPORTED` where refcounts are too narrow for what they have to count; `ERR_ABORTED`, with the image as it was.
  * @param storage the image's own file, with nobody else writing to it.
  */
-export async function repairImage(storage: Storage, mode: RepairMode): Promise<RepairResult> {
+export async function repairImage(
+  storage: Storage,
+  mode: RepairMode,
+  signal?: AbortSignal,
+): Promise<RepairResult> {
   const { header } = await readHeader(storage)
-  const before = await checkImage(storage, header)
+  const before = await checkImage(stoppable(storage, signal), header)
   if (mode === 'leaks' && before.corruptions > 0) return { ...before, corruptionsFixed: 0, leaksFixed: 0 }
   let after = before
   if (before.corruptions > 0 || before.leaks > 0) {
-    await mend(storage, header)
+    await mend(storage, header, signal)
     after = await checkImage(storage, (await readHeader(storage)).header)
   }
   if (after.corruptions === 0) await clearFlags(storage)
@@ -50,14 +55,14 @@ export async function repairImage(storage: Storage, mode: RepairMode): Promise<R
   }
 }
 
-async function mend(storage: Storage, header: Header): Promise<void> {
+async function mend(storage: Storage, header: Header, signal: AbortSignal | undefined): Promise<void> {
   const damage = new Damage(storage.name)
-  const counts = await countReferences(storage, header, undefined, damage.problem, damage)
+  const counts = await countReferences(stoppable(storage, signal), header, undefined, damage.problem, damage)
   damage.refuseLosses()
   const old = counts.clone()
   await addStructure(old, storage, header)
   const { sector } = await readHeader(storage)
-  const restructure = new Restructure(storage, header, sector, old, counts)
+  const restructure = new Restructure(storage, header, sector, old, counts, signal)
   try {
     const moved = await mendTables(restructure, damage)
     const l1 = await mendActiveL1(restructure, moved)

@@ -45,7 +45,7 @@ export async function resizeQcow2(
   size: number,
   options: ResizeOptions & Openers,
 ): Promise<Resized> {
-  const restructure = await Restructure.of(storage)
+  const restructure = await Restructure.of(storage, options.signal)
   const { header } = restructure
   const result = { before: header.size, after: size }
   await checkResize(storage, header, size, options.shrink ?? false)

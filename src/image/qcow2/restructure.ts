@@ -6,6 +6,7 @@ import { type Geometry, geometryOf } from './geometry.ts'
 import { FIELD, type Header, INCOMPATIBLE, KNOWN_AUTOCLEAR } from './header.ts'
 import { readHeader } from './qcow2-image.ts'
 import { serializeRefcountTable } from './refcount-table.ts'
+import { stoppable } from './stoppable-storage.ts'
 import { verifyRefcounts } from './verify.ts'
 
 const MAX_TABLE_BYTES = 8 << 20
@@ -21,7 +22,10 @@ const MAX_WRITE = 4 << 20
  * The image must have nothing staged and nobody else writing; afterwards it has to be opened anew.
  */
 export class Restructure {
+  /** For all that comes before the switch: reads and writes fail with `ERR_ABORTED` once the signal is aborted. */
   readonly storage: Storage
+  /** The same, which no signal stops. */
+  readonly file: Storage
   /** Of the old state. */
   readonly header: Header
   /** The header's sector as it is on disk. */
@@ -41,6 +45,7 @@ export class Restructure {
   /**
    * @param old everything that the old state reaches, the refcount structure included.
    * @param counts references of the new state, the refcount structure left out.
+   * @param signal stops the work, up to the switch.
    */
   constructor(
     storage: Storage,
@@ -48,8 +53,10 @@ export class Restructure {
     sector: Uint8Array,
     old: ClusterCounts,
     counts: ClusterCounts,
+    signal?: AbortSignal,
   ) {
-    this.storage = storage
+    this.storage = stoppable(storage, signal)
+    this.file = storage
     this.header = header
     this.sector = sector
     this.old = old
@@ -59,9 +66,10 @@ export class Restructure {
 
   /**
    * Starts from an image whose refcounts are right (or that has its dirty bit set).
-   * Errors: `ERR_CORRUPT` where they are not, as opening for writing.
+   * Errors: `ERR_CORRUPT` where they are not, as opening for writing; `ERR_ABORTED`.
+   * @param signal stops the work, up to the switch.
    */
-  static async of(storage: Storage): Promise<Restructure> {
+  static async of(storage: Storage, signal?: AbortSignal): Promise<Restructure> {
     const { header, sector } = await readHeader(storage)
     if ((header.incompatible_features & INCOMPATIBLE.corrupt) !== 0n)
       throw new DrydiskError(
@@ -69,12 +77,12 @@ export class Restructure {
         `${storage.name}: the image is marked as corrupt; run "drydisk check --repair all" first`,
         { path: storage.name },
       )
-    const { counts: old, blocks } = await verifyRefcounts(storage, header)
+    const { counts: old, blocks } = await verifyRefcounts(stoppable(storage, signal), header)
     const counts = old.clone()
     const { clusterSize } = header.geometry
     counts.addRun(header.refcount_table_offset / clusterSize, header.refcount_table_clusters, -1)
     for (const offset of blocks) if (offset !== 0) counts.add(offset / clusterSize, -1)
-    return new Restructure(storage, header, sector, old, counts)
+    return new Restructure(storage, header, sector, old, counts, signal)
   }
 
   /** First cluster from `from` that neither state uses. */
@@ -159,8 +167,8 @@ export class Restructure {
     try {
       const end = this.counts.end() * this.header.geometry.clusterSize
       // A last cluster that was written in part is made whole: other programs take the file for cut otherwise.
-      if (end !== this.storage.size) await this.storage.truncate(end)
-      await this.storage.flush()
+      if (end !== this.file.size) await this.file.truncate(end)
+      await this.file.flush()
     } catch (error) {
       throw failed(error, 'the change is done, but the file could not be cut', true)
     }
@@ -168,18 +176,18 @@ export class Restructure {
 
   /** Drops everything that was written for the new state. */
   async abandon(): Promise<void> {
-    if (this.storage.size > this.#size) await this.storage.truncate(this.#size)
+    if (this.file.size > this.#size) await this.file.truncate(this.#size)
   }
 
   async #switch(next: Uint8Array): Promise<void> {
-    const { storage, sector } = this
+    const { file, sector } = this
     try {
-      await storage.write(0, next)
-      await storage.flush()
+      await file.write(0, next)
+      await file.flush()
     } catch (error) {
       try {
-        await storage.write(0, sector)
-        await storage.flush()
+        await file.write(0, sector)
+        await file.flush()
       } catch (second) {
         throw failed(second, 'whether the change counts is not known; open the image again', true)
       }

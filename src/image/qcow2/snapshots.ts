@@ -53,7 +53,7 @@ export async function createSnapshot(
       'ERR_INVALID_ARGUMENT',
       `the name of the snapshot has ${bytes} bytes; at most ${MAX_NAME} are possible`,
     )
-  const restructure = await restructureOf(storage)
+  const restructure = await restructureOf(storage, switching)
   const { header } = restructure
   const table = await readSnapshotTable(storage, header)
   if (table.snapshots.length >= MAX_SNAPSHOTS)
@@ -97,7 +97,7 @@ export async function applySnapshot(
   choice: SnapshotChoice,
   switching: Switching = {},
 ): Promise<Snapshot> {
-  const restructure = await restructureOf(storage)
+  const restructure = await restructureOf(storage, switching)
   const { header } = restructure
   const table = await readSnapshotTable(storage, header)
   const snapshot = findSnapshot(table.snapshots, choice, storage.name)
@@ -139,7 +139,7 @@ export async function deleteSnapshot(
   choice: SnapshotChoice,
   switching: Switching = {},
 ): Promise<Snapshot> {
-  const restructure = await restructureOf(storage)
+  const restructure = await restructureOf(storage, switching)
   const { header } = restructure
   const table = await readSnapshotTable(storage, header)
   const named = table.snapshots.find(({ name }) => name === choice)
@@ -159,8 +159,8 @@ export async function deleteSnapshot(
   return snapshot
 }
 
-async function restructureOf(storage: Storage): Promise<Restructure> {
-  const restructure = await Restructure.of(storage)
+async function restructureOf(storage: Storage, { signal }: Switching): Promise<Restructure> {
+  const restructure = await Restructure.of(storage, signal)
   if (hasDataFile(restructure.header))
     throw unsupported(
       storage.name,

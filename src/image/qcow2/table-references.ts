@@ -19,6 +19,8 @@ export interface NewState {
 export interface Switching {
   /** Called before the change counts; where it throws, nothing has changed. */
   readonly beforeSwitch?: () => Promise<void>
+  /** Aborted: `ERR_ABORTED`, unless the change counts already. */
+  readonly signal?: AbortSignal
 }
 
 /** Has `prepare` write a new state and switches to it. Where that fails, what was written is cut off again. */
