@@ -88,7 +88,7 @@ export class Inodes {
         // As above; and initUsedInode makes it what can be changed.
         this.#volume.trustWhole(buffer, at)
         const inode = new Dinode(this.#bytes(buffer, place.seal), ino, superblock)
-        this.#kept.set(ino, { ...place, inode, buffer }, this.#weight)
+        this.#kept.set(ino, { block: place.block, seal: place.seal, inode, buffer }, this.#weight)
         return inode
       })
     })
@@ -131,7 +131,7 @@ export class Inodes {
     // The buffer may have been found right while the inode was in use.
     if (inode.typeIfAny === undefined)
       throw corrupt('inode', `inode ${ino} is free, and something refers to it`, { inode: ino })
-    const kept = { ...place, inode, buffer: undefined }
+    const kept = { block: place.block, seal: place.seal, inode, buffer: undefined }
     this.#kept.set(ino, kept, this.#weight)
     return kept
   }

@@ -80,13 +80,22 @@ function lowestBit(bits: number): number {
 /** The record with a free inode in use. */
 export function withUsed(record: InobtRecord, agino: number): InobtRecord {
   const bit = 1n << BigInt(agino - record.ir_startino)
-  return { ...record, ir_freecount: record.ir_freecount - 1, ir_free: record.ir_free & ~bit }
+  return withFreed(record, -1, record.ir_free & ~bit)
 }
 
 /** The record with an inode in use free again. */
 export function withFree(record: InobtRecord, agino: number): InobtRecord {
   const bit = 1n << BigInt(agino - record.ir_startino)
-  return { ...record, ir_freecount: record.ir_freecount + 1, ir_free: record.ir_free | bit }
+  return withFreed(record, 1, record.ir_free | bit)
+}
+
+/** Field by field: V8 makes a new shape for each copy by spreading to which a field of another kind is given. */
+function withFreed(
+  { ir_startino, ir_holemask, ir_count, ir_freecount }: InobtRecord,
+  more: number,
+  ir_free: bigint,
+): InobtRecord {
+  return { ir_startino, ir_holemask, ir_count, ir_freecount: ir_freecount + more, ir_free }
 }
 
 export function isAllFree({ ir_free }: InobtRecord): boolean {
