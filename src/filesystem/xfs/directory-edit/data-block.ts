@@ -16,10 +16,18 @@ import type { DirLayout } from './layout.ts'
 /** XFS_DIR2_DATA_FD_COUNT */
 const LISTED = 3
 
-/** Bytes without an entry (struct xfs_dir2_data_unused), or such as a block lists (struct xfs_dir2_data_free). */
-export interface Unused {
+/**
+ * Bytes without an entry (struct xfs_dir2_data_unused), or such as a block lists (struct xfs_dir2_data_free). A class,
+ * so that its shape in V8 is its own: as a plain object each was brought to that of other objects with the same names at its first use.
+ */
+export class Unused {
   readonly offset: number
   readonly length: number
+
+  constructor(offset: number, length: number) {
+    this.offset = offset
+    this.length = length
+  }
 }
 
 /**
@@ -80,7 +88,7 @@ export class DataBlock implements DirData {
     const listed: Unused[] = []
     for (let index = 0; index < LISTED; index++) {
       const length = this.#listedLength(index)
-      if (length !== 0) listed.push({ offset: this.#listedOffset(index), length })
+      if (length !== 0) listed.push(new Unused(this.#listedOffset(index), length))
     }
     return listed
   }
@@ -96,10 +104,10 @@ export class DataBlock implements DirData {
   *unused(): Iterable<Unused> {
     let at = this.start
     for (const { offset, name } of this.entries()) {
-      if (offset > at) yield { offset: at, length: offset - at }
+      if (offset > at) yield new Unused(at, offset - at)
       at = offset + this.layout.entrySize(name)
     }
-    if (at < this.end) yield { offset: at, length: this.end - at }
+    if (at < this.end) yield new Unused(at, this.end - at)
   }
 
   /** Whether entries can be, each unused space is one piece, and the list is right: what a change relies on. */
@@ -121,7 +129,7 @@ export class DataBlock implements DirData {
 
   /** Nothing is in the block. */
   clear(): void {
-    const all = { offset: this.start, length: this.end - this.start }
+    const all = new Unused(this.start, this.end - this.start)
     this.mark(all)
     this.listed = [all]
   }
@@ -130,7 +138,7 @@ export class DataBlock implements DirData {
   spaceFor(length: number, except?: Unused): Unused | undefined {
     for (let index = LISTED - 1; index >= 0; index--) {
       const [offset, found] = [this.#listedOffset(index), this.#listedLength(index)]
-      if (found !== 0 && found >= length && offset !== except?.offset) return { offset, length: found }
+      if (found !== 0 && found >= length && offset !== except?.offset) return new Unused(offset, found)
     }
     return undefined
   }
@@ -179,8 +187,8 @@ export class DataBlock implements DirData {
     this.#require(space)
     const behind = offset + length
     const left = [
-      { offset: space.offset, length: offset - space.offset },
-      { offset: behind, length: space.offset + space.length - behind },
+      new Unused(space.offset, offset - space.offset),
+      new Unused(behind, space.offset + space.length - behind),
     ].filter(part => part.length !== 0)
     for (const part of left) this.mark(part)
     use()
@@ -192,7 +200,7 @@ export class DataBlock implements DirData {
     const before = this.#spaceBefore(offset)
     const behind = this.#spaceAt(offset + length)
     const from = before?.offset ?? offset
-    const joined = { offset: from, length: offset + length + (behind?.length ?? 0) - from }
+    const joined = new Unused(from, offset + length + (behind?.length ?? 0) - from)
     this.mark(joined)
     const gone = [before, behind].filter(space => space !== undefined)
     this.#relist(gone, [joined])
@@ -226,7 +234,7 @@ export class DataBlock implements DirData {
 
   #spaceAt(offset: number): Unused | undefined {
     if (offset >= this.end || this.view.u16(offset) !== FREE_TAG) return undefined
-    return { offset, length: this.view.u16(offset + 2) }
+    return new Unused(offset, this.view.u16(offset + 2))
   }
 
   /** The list after some spaces went and others came. */

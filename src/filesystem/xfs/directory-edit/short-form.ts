@@ -27,9 +27,14 @@ export function readShortForm(literal: ByteView, size: number, layout: DirLayout
   const placed = entries.map(entry => {
     const offset = literal.u16(at + 1)
     at += entrySize(entry, width, layout.hasFtype)
-    return { ...entry, offset }
+    return placedAt(entry, offset)
   })
   return { parent, entries: inOrder(placed, layout) ? placed : renumbered(placed, layout) }
+}
+
+/** Field by field, of one shape: a copy by spreading got another one in V8 each time. */
+function placedAt({ name, ino, filetype }: NamedInode, offset: number): ShortEntry {
+  return { name, ino, filetype, offset }
 }
 
 function inOrder(entries: readonly ShortEntry[], layout: DirLayout): boolean {
@@ -44,7 +49,7 @@ function inOrder(entries: readonly ShortEntry[], layout: DirLayout): boolean {
 function renumbered(entries: readonly ShortEntry[], layout: DirLayout): ShortEntry[] {
   let offset = layout.firstEntry
   return entries.map(entry => {
-    const placed = { ...entry, offset }
+    const placed = placedAt(entry, offset)
     offset += layout.entrySize(entry.name)
     return placed
   })
@@ -87,7 +92,7 @@ export function withEntry(form: ShortForm, entry: NamedInode, layout: DirLayout)
     offset = next + layout.entrySize(name)
     place++
   }
-  const entries = form.entries.toSpliced(place, 0, { ...entry, offset })
+  const entries = form.entries.toSpliced(place, 0, placedAt(entry, offset))
   const last = entries.at(-1)
   const end = last === undefined ? 0 : last.offset + layout.entrySize(last.name)
   return end + hashRoom(entries.length) > layout.blockSize ? undefined : { ...form, entries }
