@@ -18,7 +18,8 @@ export async function withDiskFull<T>(
   try {
     return await step()
   } catch (error) {
-    if (!isDrydiskError(error, 'ENOSPC', 'EFBIG')) throw error
+    // What counts already is not as it was.
+    if (!isDrydiskError(error, 'ENOSPC', 'EFBIG') || error.context.published === true) throw error
     const bytes = typeof needed === 'function' ? await needed() : needed
     const wants = bytes === undefined ? '' : `; up to ${humanSize(bytes)} are needed`
     const left = before === undefined ? 'Nothing is left of it' : `${path} is as it was`

@@ -147,4 +147,17 @@ describe.skipIf(!haveTool('qemu-img') || !haveTool('qemu-io'))('work that is sto
       }
       expect(stopped).toBeGreaterThan(5)
     })
+
+  it('of a full disk, the error says that the image is as before', async () => {
+    const made = await make(temporaryFolder())
+    const medium = new FaultMedium(
+      { 'disk.qcow2': readFileSync(made) },
+      { failAt: { operation: 0, code: 'ENOSPC' } },
+    )
+    const storage = await fileOf(medium, 'disk.qcow2', 'write')
+    await expect(tables.createSnapshot(storage, { name: 'two' })).rejects.toMatchObject({
+      code: 'ENOSPC',
+      message: expect.stringContaining('the image is as before'),
+    })
+  })
 })

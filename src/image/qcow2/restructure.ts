@@ -272,7 +272,8 @@ function entriesOf(blocks: ReadonlyMap<number, number>): number {
   return entries
 }
 
-function failed(error: unknown, what: string, published: boolean): DrydiskError {
+/** An error of a change, saying what has become of the image. */
+export function failed(error: unknown, what: string, published: boolean): DrydiskError {
   if (error instanceof DrydiskError)
     return new DrydiskError(error.code, `${what}: ${error.message}`, { ...error.context, published }, error)
   return new DrydiskError('EIO', `${what}: ${String(error)}`, { published }, error)

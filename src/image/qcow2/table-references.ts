@@ -1,10 +1,11 @@
 import type { ByteView } from '../../bytes/byte-view.ts'
+import { isDrydiskError } from '../../errors.ts'
 import type { ClusterCounts } from './cluster-counts.ts'
 import type { Geometry } from './geometry.ts'
 import { type Header, INCOMPATIBLE } from './header.ts'
 import { COMPRESSED, COPIED, compressedDescriptor, entryOffset, L1Table } from './l2-table.ts'
 import { readPadded, readPieces } from './padded-read.ts'
-import type { Restructure } from './restructure.ts'
+import { failed, type Restructure } from './restructure.ts'
 
 /** Bytes of L2 tables in memory at a time. */
 const BATCH = 4 << 20
@@ -35,7 +36,7 @@ export async function changeStructure(
     await beforeSwitch?.()
   } catch (error) {
     await restructure.abandon()
-    throw error
+    throw isDrydiskError(error, 'ENOSPC', 'EIO') ? failed(error, 'the image is as before', false) : error
   }
   await restructure.publish(state.edit, state.refcountBits)
 }
