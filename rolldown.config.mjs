@@ -19,7 +19,7 @@ const licences = {
 
 /** Joins what tsc made of the command line into few files: docs/architecture.md, "Dependencies". */
 export default {
-  input: ['dist/cli/main.js', 'dist/copy/node-worker.js'],
+  input: ['dist/cli/main.js', 'dist/copy/node-worker.js', 'dist/copy/node-write-thread.js'],
   platform: 'node',
   // Node.js is given yaml as CommonJS. Its ES modules are of the same source, and half the work to load when they are joined.
   resolve: { alias: { yaml: pathOf('yaml/browser/index.js') } },
@@ -35,7 +35,7 @@ export default {
         // All that `drydisk --version` needs, and nothing else.
         {
           name: 'start',
-          test: /cli\/(run|commands|output|interruption|fetched)\.js$|library\/version\.js$|commander/,
+          test: /cli\/(run|commands|output|interruption|fetched|compile-budget)\.js$|library\/version\.js$|commander/,
           priority: 2,
         },
         // What many commands share: a file of its own for each set of commands would make a hundred.

@@ -6,6 +6,7 @@ import type { DiskFreeSpace } from '../copy/free-ranges.ts'
 import type { BlockDevice, DiskImage } from '../device/block-device.ts'
 import { ConcatDevice } from '../device/concat-device.ts'
 import { newBackingPath } from '../image/beside-file.ts'
+import { FEWEST_COMPILATIONS, setCompileBudget } from './compile-budget.ts'
 import { withDiskFull } from './disk-full.ts'
 import { UsageError } from './errors.ts'
 import { describeFree } from './free-space.ts'
@@ -45,6 +46,7 @@ export interface Conversion {
 /** Converts, and prints what came of it. */
 export async function convertTo(target: string, conversion: Conversion): Promise<void> {
   checkCombination(target, conversion)
+  setCompileBudget(FEWEST_COMPILATIONS)
   const opened: DiskImage[] = []
   try {
     const options = {

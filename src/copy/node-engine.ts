@@ -7,8 +7,10 @@ import { FileStorage } from '../device/file-storage.ts'
 import type { Storage } from '../device/storage.ts'
 import { DrydiskError } from '../errors.ts'
 import type { WorkerAnswer, WorkerRequest, WorkerSetup } from './node-messages.ts'
+import { SharedWriter } from './node-shared-writer.ts'
+import { TASK_BYTES } from './plan.ts'
 import type { ClusterSettings, Engine, Loaded, Task } from './task.ts'
-import { ThreadEngine } from './thread-engine.ts'
+import { CAPACITY, ThreadEngine } from './thread-engine.ts'
 
 /** Tasks of one worker at once: one that it works at, one behind it, and one that waits for its place. */
 const PER_WORKER = 3
@@ -19,14 +21,17 @@ const MAX_WORKERS = 8
 export interface WorkerChoice {
   readonly url: URL
   readonly count: number
+  /** Of the thread that writes; without it, what is copied plainly is written by this thread. */
+  readonly writer: URL | undefined
 }
 
-/** The worker's file beside this one. TypeScript as it is (in tests) does not run in a worker. */
+/** The workers' files beside this one. TypeScript as it is (in tests) does not run in a worker. */
 function defaultWorkers(): WorkerChoice | undefined {
   if (import.meta.url.endsWith('.ts')) return undefined
   const url = new URL('./node-worker.js', import.meta.url)
   if (!existsSync(fileURLToPath(url))) return undefined
-  return { url, count: Math.min(MAX_WORKERS, availableParallelism()) }
+  const count = Math.min(MAX_WORKERS, availableParallelism())
+  return { url, count, writer: count > 1 ? new URL('./node-write-thread.js', import.meta.url) : undefined }
 }
 
 /** What an engine works on. */
@@ -40,10 +45,9 @@ export interface EngineParts {
   readonly backing: BlockDevice | undefined
 }
 
-/** The fastest engine for it: codecs run in workers, plain copies in libuv's threads. */
+/** The fastest engine for it: codecs run in workers, and a plain copy is written by two threads. */
 export function createEngine(parts: EngineParts, workers = defaultWorkers()): Engine {
   const { storages, devices, target, settings, backing } = parts
-  const thread = new ThreadEngine(storages, devices, target, settings, backing)
   // A comparison with the backing file reads through it, which only this thread can.
   if (
     workers === undefined ||
@@ -51,14 +55,15 @@ export function createEngine(parts: EngineParts, workers = defaultWorkers()): En
     backing !== undefined ||
     !(target instanceof FileStorage)
   )
-    return thread
-  return new WorkerEngine(thread, storages, target, settings, workers)
+    return new ThreadEngine(storages, devices, target, settings, backing)
+  return new WorkerEngine(storages, devices, target, settings, workers)
 }
 
 /** Sends tasks with something to compress or to decompress to workers; others stay here. */
 class WorkerEngine implements Engine {
   readonly capacity: number
   readonly #thread: ThreadEngine
+  readonly #writer: SharedWriter | undefined
   readonly #storages: readonly Storage[]
   readonly #setup: WorkerSetup
   readonly #choice: WorkerChoice
@@ -67,17 +72,19 @@ class WorkerEngine implements Engine {
   #next = 0
 
   constructor(
-    thread: ThreadEngine,
     storages: readonly Storage[],
+    devices: readonly BlockDevice[],
     target: FileStorage,
     settings: ClusterSettings,
     choice: WorkerChoice,
   ) {
-    this.#thread = thread
+    this.capacity = Math.max(CAPACITY, choice.count * PER_WORKER)
+    if (choice.writer !== undefined)
+      this.#writer = new SharedWriter(target, this.capacity, TASK_BYTES, choice.writer)
+    this.#thread = new ThreadEngine(storages, devices, this.#writer ?? target, settings)
     this.#storages = storages
     this.#setup = { target: target.fd, targetName: target.name, settings }
     this.#choice = choice
-    this.capacity = Math.max(thread.capacity, choice.count * PER_WORKER)
   }
 
   load(task: Task): Promise<Loaded> {
@@ -133,6 +140,7 @@ class WorkerEngine implements Engine {
   }
 
   async close(): Promise<void> {
+    this.#writer?.close()
     await Promise.all(this.#workers.map(worker => worker.close()))
   }
 }

@@ -21,6 +21,7 @@ function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
         throw new TypeError('a device is read by the thread that has it')
       },
       write: (offset, from) => writeAll(setup.target, setup.targetName, offset, from),
+      allocate: length => new Uint8Array(length),
     },
     setup.settings,
   )

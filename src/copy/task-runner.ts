@@ -2,6 +2,7 @@ import { equalBytes } from '../bytes/compare.ts'
 import { DrydiskError } from '../errors.ts'
 import { atCluster, type Compress, type Decompress, loadDecompressor } from '../image/compression/codec.ts'
 import { clusterCompressor } from './cluster-compressor.ts'
+import { GatheredWrites } from './gathered-writes.ts'
 import type { ClusterSettings, Loaded, Segment, Task } from './task.ts'
 import { dataMask, dataParts, readsAsZero } from './zero-blocks.ts'
 
@@ -13,6 +14,8 @@ export interface TaskIo {
   name(file: number): string
   readDevice(device: number, offset: number, into: Uint8Array): Promise<void> | void
   write(offset: number, from: Uint8Array): Promise<void> | void
+  /** Memory for what is written, of so many bytes or more. */
+  allocate(length: number): Uint8Array
   /** What the target's backing file has there: clusters equal to it are left out. */
   readBacking?(offset: number, into: Uint8Array): Promise<void>
 }
@@ -20,8 +23,6 @@ export interface TaskIo {
 /** Compressed clusters that lie close together are read together, up to this many bytes. */
 const MAX_READ = 1 << 20
 const MAX_GAP = 16 << 10
-/** Shorter runs are put together before they are written. */
-const MIN_WRITE = 128 << 10
 
 export interface Buffers {
   /** What the segments fill. */
@@ -76,6 +77,16 @@ export class TaskRunner {
       const bytes = buffers.data.subarray(at, at + run.length)
       const keep = this.#clustersToKeep(bytes)
       const same = await this.#sameAsBacking(run.offset, bytes)
+      if (same === undefined && masks === undefined && this.#compress === undefined) {
+        const count = run.length / clusterSize
+        if (keep === undefined) lengths.fill(clusterSize, index, index + count)
+        else
+          for (let within = 0; within < count; within++)
+            if (keep[within] === 1) lengths[index + within] = clusterSize
+        index += count
+        at += run.length
+        continue
+      }
       for (let within = 0; within < run.length; within += clusterSize, index++) {
         if (same?.[within / clusterSize] === 1) {
           lengths[index] = -1
@@ -103,8 +114,9 @@ export class TaskRunner {
     const { sparseSize, clusterSize } = this.#settings
     if (sparseSize === 0) return undefined
     const keep = new Uint8Array(bytes.length / clusterSize)
-    for (let index = 0; index < keep.length; index++)
-      if (!readsAsZero(bytes.subarray(index * clusterSize, (index + 1) * clusterSize))) keep[index] = 1
+    for (let index = 0, start = 0; index < keep.length; index++, start += clusterSize)
+      // A view costs more than a look at a byte.
+      if (bytes[start] !== 0 || !readsAsZero(bytes.subarray(start, start + clusterSize))) keep[index] = 1
     // Zeros between data that are not worth leaving out.
     const most = Math.floor((sparseSize - 1) / clusterSize)
     for (let from = keep.indexOf(1); most > 0 && from >= 0; ) {
@@ -138,7 +150,7 @@ export class TaskRunner {
     this.#pending.delete(task)
     const { clusterSize } = this.#settings
     const { lengths, data, packed } = pending
-    const gather = new Gather(this.#io)
+    const writes = new GatheredWrites(this.#io)
     let index = 0
     let at = 0
     let packedAt = 0
@@ -148,15 +160,15 @@ export class TaskRunner {
         const length = lengths[index] ?? 0
         const host = hosts[index] ?? -1
         if (length > 0 && length < clusterSize) {
-          if (host >= 0) await gather.add(host, packed, packedAt, length)
+          if (host >= 0) writes.add(host, packed, packedAt, length)
           packedAt += length
-        } else if (host >= 0) await gather.add(host, data, at + within, clusterSize)
+        } else if (host >= 0) writes.add(host, data, at + within, clusterSize)
       }
       if (run.kind === 'buffer') at += run.length
     }
-    await gather.finish()
+    const written = await writes.finish()
     this.#spare.push(pending)
-    return gather.written
+    return written
   }
 
   /** The task's buffer; give it back with `release`. */
@@ -173,26 +185,24 @@ export class TaskRunner {
   async copy(task: Task): Promise<number> {
     const buffers = this.#takeBuffers(task)
     await this.#fill(task, buffers.data)
+    const writes = new GatheredWrites(this.#io)
     let at = 0
-    let written = 0
     for (const { offset, length } of task.runs) {
-      const bytes = buffers.data.subarray(at, at + length)
-      const parts = dataParts(bytes, offset, this.#settings.sparseSize)
+      const parts = dataParts(buffers.data.subarray(at, at + length), offset, this.#settings.sparseSize)
       for (let index = 0; index < parts.length; index += 2) {
         const start = parts[index] ?? 0
-        const part = bytes.subarray(start, parts[index + 1])
-        await this.#io.write(offset + start, part)
-        written += part.length
+        writes.add(offset + start, buffers.data, at + start, (parts[index + 1] ?? start) - start)
       }
       at += length
     }
+    const written = await writes.finish()
     this.#spare.push(buffers)
     return written
   }
 
   #takeBuffers(task: Task): Buffers {
     const buffers = this.#spare.pop() ?? { data: new Uint8Array(0), packed: new Uint8Array(0) }
-    if (buffers.data.length < task.length) buffers.data = new Uint8Array(task.length)
+    if (buffers.data.length < task.length) buffers.data = this.#io.allocate(task.length)
     return buffers
   }
 
@@ -306,64 +316,4 @@ function grown(bytes: Uint8Array, used: number, needed: number, guess: number): 
   const larger = new Uint8Array(Math.max(needed, Math.min(2 * bytes.length, guess), Math.ceil(guess / 2)))
   larger.set(bytes.subarray(0, used))
   return larger
-}
-
-/** Writes parts of buffers: what goes to one place in one piece, without copying where it lies in one piece too. */
-class Gather {
-  readonly #io: TaskIo
-  /** Parts of one run of the target. */
-  #parts: { bytes: Uint8Array; start: number; end: number }[] = []
-  #host = 0
-  #length = 0
-  written = 0
-
-  constructor(io: TaskIo) {
-    this.#io = io
-  }
-
-  async add(host: number, bytes: Uint8Array, start: number, length: number): Promise<void> {
-    if (host !== this.#host + this.#length) await this.finish()
-    if (this.#length === 0) this.#host = host
-    const last = this.#parts.at(-1)
-    if (last !== undefined && last.bytes === bytes && last.end === start) last.end += length
-    else this.#parts.push({ bytes, start, end: start + length })
-    this.#length += length
-  }
-
-  async finish(): Promise<void> {
-    const parts = this.#parts
-    if (parts.length === 0) return
-    let host = this.#host
-    this.written += this.#length
-    this.#parts = []
-    this.#length = 0
-    for (let first = 0; first < parts.length; ) {
-      let next = first
-      let length = 0
-      // Small parts are copied together, large ones written from where they lie.
-      for (; next < parts.length; next++) {
-        const size = (parts[next]?.end ?? 0) - (parts[next]?.start ?? 0)
-        if (next > first && size >= MIN_WRITE) break
-        length += size
-        if (size >= MIN_WRITE) {
-          next++
-          break
-        }
-      }
-      const [only] = parts.slice(first, next)
-      if (only === undefined) return
-      let bytes = only.bytes.subarray(only.start, only.end)
-      if (next - first > 1) {
-        bytes = new Uint8Array(length)
-        let at = 0
-        for (const part of parts.slice(first, next)) {
-          bytes.set(part.bytes.subarray(part.start, part.end), at)
-          at += part.end - part.start
-        }
-      }
-      await this.#io.write(host, bytes)
-      host += bytes.length
-      first = next
-    }
-  }
 }

@@ -5,7 +5,14 @@ import type { ClusterSettings, Engine, Loaded, Task } from './task.ts'
 import { type Buffers, TaskRunner } from './task-runner.ts'
 
 /** As many as libuv has threads for files. */
-const CAPACITY = 4
+export const CAPACITY = 4
+
+/** Where the bytes go. */
+export interface TaskTarget {
+  write(offset: number, from: Uint8Array): Promise<void> | void
+  /** Memory of so many bytes or more that it writes faster than other. */
+  allocate?(length: number): Uint8Array
+}
 
 /** Carries tasks out in this thread, over any storages. */
 export class ThreadEngine implements Engine {
@@ -19,7 +26,7 @@ export class ThreadEngine implements Engine {
   constructor(
     storages: readonly Storage[],
     devices: readonly BlockDevice[],
-    target: Pick<Storage, 'write'>,
+    target: TaskTarget,
     settings: ClusterSettings,
     backing?: BlockDevice,
   ) {
@@ -32,6 +39,7 @@ export class ThreadEngine implements Engine {
         name: file => storages[file]?.name ?? '',
         readDevice: async (device, offset, into) => devices[device]?.read(offset, into),
         write: (offset, from) => target.write(offset, from),
+        allocate: length => target.allocate?.(length) ?? new Uint8Array(length),
         ...(backing === undefined
           ? {}
           : { readBacking: (offset: number, into: Uint8Array) => readBacking(backing, offset, into) }),

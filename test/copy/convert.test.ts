@@ -1,22 +1,12 @@
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { RangeSet } from '../../src/bytes/range-set.ts'
 import { type ConvertOptions, convertImage, streamRaw } from '../../src/copy/convert.ts'
 import type { BlockDevice } from '../../src/device/block-device.ts'
 import { openImage } from '../../src/image/open.ts'
+import { bundledThread } from '../support/bundled-thread.ts'
 import {
   checkWrittenImages,
   haveTool,
@@ -30,23 +20,8 @@ import { readAll } from '../support/qcow2.ts'
 
 checkWrittenImages()
 
-/** Node 20 runs no TypeScript in a worker: the worker is bundled for the test. */
-async function bundledWorker(): Promise<URL> {
-  const { build } = await import('rolldown')
-  const file = join(mkdtempSync(join(tmpdir(), 'drydisk-worker-')), 'worker.mjs')
-  process.on('exit', () => rmSync(dirname(file), { recursive: true, force: true }))
-  await build({
-    input: 'src/copy/node-worker.ts',
-    platform: 'node',
-    external: /^[^./]/,
-    logLevel: 'silent',
-    output: { file, format: 'esm', codeSplitting: false },
-  })
-  symlinkSync(resolve('node_modules'), join(dirname(file), 'node_modules'))
-  return pathToFileURL(file)
-}
-
-const worker = bundledWorker()
+const worker = bundledThread('node-worker')
+const writer = bundledThread('node-write-thread')
 
 const KIB = 1024
 
@@ -185,7 +160,7 @@ describe.skipIf(!haveTool('qemu-img'))('convert', () => {
         }
         const result = await convertImage([source], path, {
           ...options,
-          workers: { url: await worker, count: wanted.workers },
+          workers: { url: await worker, count: wanted.workers, writer: await writer },
         })
         expect(statSync(path).size).toBe(result.fileSize)
         const converted = await openImage(path, { format: options.format })
@@ -200,7 +175,10 @@ describe.skipIf(!haveTool('qemu-img'))('convert', () => {
         // The same with the other engine is the same, and nothing lies about.
         const before = readFileSync(path)
         const count = wanted.workers === 0 ? 2 : 0
-        await convertImage([source], path, { ...options, workers: { url: await worker, count } })
+        await convertImage([source], path, {
+          ...options,
+          workers: { url: await worker, count, writer: await writer },
+        })
         expect(Buffer.compare(readFileSync(path), before)).toBe(0)
         expect(readdirSync(folder).filter(name => name.includes('drydisk'))).toEqual([])
         await backing?.close()
