@@ -32,6 +32,16 @@ export function convertCases({ folder, image, main, cli }) {
     rmSync(theirs, { force: true })
     execFileSync('sync')
   }
+  // A virtual machine may give memory that is free to its host, and whoever needs it next waits for it to come back. So that it is not the
+  // one whose turn comes after the larger pause, both find as much memory as they fill just used, and freed, by something else.
+  /** @param {string} source */
+  const refill = source => () => {
+    clean()
+    const scratch = join(folder, 'scratch')
+    const bytes = statSync(source).blocks * 512
+    execFileSync('sh', ['-c', 'head -c "$1" /dev/zero > "$2"', 'sh', String(bytes), scratch])
+    rmSync(scratch)
+  }
   const sizes = () => {
     note()
     return [...lengths].map(
@@ -48,12 +58,12 @@ export function convertCases({ folder, image, main, cli }) {
       title: `convert ${title}`,
       limit: `ratio ${limit}`,
       sizes,
-      drydisk: { ...cli('convert', '-q', ...options, source(), ours), prepare: clean },
+      drydisk: { ...cli('convert', '-q', ...options, source(), ours), prepare: refill(source()) },
       peer: have('qemu-img')
         ? {
             name: 'qemu-img convert',
             command: ['qemu-img', 'convert', '-W', '-m', '16', ...options, source(), theirs],
-            prepare: clean,
+            prepare: refill(source()),
           }
         : undefined,
     })

@@ -80,17 +80,17 @@ function lowestBit(bits: number): number {
 /** The record with a free inode in use. */
 export function withUsed(record: InobtRecord, agino: number): InobtRecord {
   const bit = 1n << BigInt(agino - record.ir_startino)
-  return withFreed(record, -1, record.ir_free & ~bit)
+  return withFreeBits(record, -1, record.ir_free & ~bit)
 }
 
 /** The record with an inode in use free again. */
 export function withFree(record: InobtRecord, agino: number): InobtRecord {
   const bit = 1n << BigInt(agino - record.ir_startino)
-  return withFreed(record, 1, record.ir_free | bit)
+  return withFreeBits(record, 1, record.ir_free | bit)
 }
 
 /** Field by field: V8 makes a new shape for each copy by spreading to which a field of another kind is given. */
-function withFreed(
+function withFreeBits(
   { ir_startino, ir_holemask, ir_count, ir_freecount }: InobtRecord,
   more: number,
   ir_free: bigint,
