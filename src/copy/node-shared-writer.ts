@@ -1,8 +1,8 @@
-import { writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { fileError } from '../device/file-error.ts'
 import type { FileStorage } from '../device/file-storage.ts'
 import { DrydiskError } from '../errors.ts'
+import { writeAll } from './node-write-all.ts'
 import {
   CLOSED,
   DEPTH,
@@ -88,8 +88,7 @@ export class SharedWriter implements TaskTarget {
     }
     const start = performance.now()
     try {
-      for (let done = 0; done < from.length; )
-        done += writeSync(this.#target.fd, from, done, from.length - done, offset + done)
+      writeAll(this.#target.fd, offset, from)
     } catch (error) {
       throw fileError(error, this.#target.name, 'write')
     }

@@ -1,8 +1,9 @@
-import { readSync, writeSync } from 'node:fs'
+import { readSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { fileError } from '../device/file-error.ts'
 import { isDrydiskError } from '../errors.ts'
 import type { WorkerAnswer, WorkerRequest, WorkerSetup } from './node-messages.ts'
+import { writeAll } from './node-write-all.ts'
 import type { Task } from './task.ts'
 import { TaskRunner } from './task-runner.ts'
 
@@ -20,7 +21,7 @@ function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
       readDevice: () => {
         throw new TypeError('a device is read by the thread that has it')
       },
-      write: (offset, from) => writeAll(setup.target, setup.targetName, offset, from),
+      write: (offset, from) => write(setup.target, setup.targetName, offset, from),
       allocate: length => new Uint8Array(length),
     },
     setup.settings,
@@ -74,10 +75,9 @@ function readAll(fd: number, name: string, offset: number, into: Uint8Array): vo
   }
 }
 
-function writeAll(fd: number, name: string, offset: number, from: Uint8Array): void {
+function write(fd: number, name: string, offset: number, from: Uint8Array): void {
   try {
-    for (let done = 0; done < from.length; )
-      done += writeSync(fd, from, done, from.length - done, offset + done)
+    writeAll(fd, offset, from)
   } catch (error) {
     throw fileError(error, name, 'write')
   }

@@ -1,5 +1,5 @@
-import { writeSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
+import { writeAll } from './node-write-all.ts'
 import {
   CLOSED,
   DEPTH,
@@ -21,8 +21,7 @@ function serve(port: NonNullable<typeof parentPort>, { fd, counts, writes, memor
       const at = (done % DEPTH) * WRITE_FIELDS
       const [offset = 0, start = 0, length = 0] = writes.subarray(at, at + WRITE_FIELDS)
       try {
-        for (let written = 0; written < length; )
-          written += writeSync(fd, memory, start + written, length - written, offset + written)
+        writeAll(fd, offset, memory.subarray(start, start + length))
       } catch (error) {
         const code = error instanceof Error && 'code' in error ? String(error.code) : ''
         answer({ code, message: String(error) })
